@@ -1,0 +1,90 @@
+"""Say what is on pictures, with a network that this milestone has trained: `tito predict` calls this and shows it.
+
+python predict.py RUN.json IMAGE... prints one line of JSON: for each image, the classes with their probabilities,
+the likeliest first, or what is wrong with it.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from run import NETWORKS
+
+from tinytorch import Tensor, no_grad
+
+
+def network(record, weights):
+    """The network of a kept run, ready to be asked."""
+    from tinytorch.core.training import read_arrays
+
+    arrays, _ = read_arrays(weights)
+    model = NETWORKS[record["data"]]()
+    model.load_state_dict({key.removeprefix("model."): a for key, a in arrays.items() if key.startswith("model.")})
+    return model.eval()
+
+
+def opened(path):
+    """A picture as it is meant to be seen: upright, on white where it is transparent."""
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as file:
+        picture = ImageOps.exif_transpose(file).convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+
+
+def photograph(picture, scale):
+    """(1, 3, 32, 32): the middle square of a picture, made small, normalised as in training."""
+    from PIL import Image, ImageOps
+
+    small = ImageOps.fit(picture, (32, 32), Image.Resampling.LANCZOS)
+    pixels = np.asarray(small, np.float32).transpose(2, 0, 1)[None] / 255
+    mean, std = (np.array(scale[key], np.float32).reshape(-1, 1, 1) for key in ("mean", "std"))
+    return (pixels - mean) / std
+
+
+def digit(picture, scale=None):
+    """(1, 1, 8, 8): a written digit as the 8x8 digits were made: cut out, centred, 4x4 points counted as one pixel."""
+    from PIL import Image
+
+    grey = np.asarray(picture.convert("L"), np.float32)
+    edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    ink = np.abs(grey - np.median(edge))  # dark on light, or light on dark
+    if ink.max() < 32:
+        raise ValueError("there is nothing on it that stands out from the ground")
+    ink = ink > 0.5 * ink.max()
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    cut = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    side = max(cut.shape)
+    top, left = (side - cut.shape[0]) // 2, (side - cut.shape[1]) // 2
+    square = np.zeros((side, side), np.uint8)
+    square[top : top + cut.shape[0], left : left + cut.shape[1]] = 255 * cut
+    points = np.asarray(Image.fromarray(square).resize((32, 32), Image.Resampling.BOX)) > 127
+    return points.reshape(8, 4, 8, 4).mean(axis=(1, 3), dtype=np.float32)[None, None]
+
+
+def told(model, prepare, scale, names, path):
+    """{"classes": [[name, probability], ...]} for one picture, or {"error": text}."""
+    try:
+        pixels = prepare(opened(path), scale)
+    except (OSError, ValueError, SyntaxError) as error:
+        return {"error": "no such file" if isinstance(error, FileNotFoundError) else str(error)}
+    with no_grad():
+        logits = model(Tensor(pixels)).numpy()[0].astype(float)
+    powers = np.exp(logits - logits.max())
+    shares = powers / powers.sum()
+    return {"classes": [[names[at], float(shares[at])] for at in np.argsort(-shares, kind="stable")]}
+
+
+def main(file, *paths):
+    from tinytorch.data.loader import CIFAR10
+
+    file = Path(file)
+    record = json.loads(file.read_text())
+    names, prepare = ("0123456789", digit) if record["data"] == "digits" else (CIFAR10.classes, photograph)
+    model = network(record, file.with_suffix(".safetensors"))
+    print(json.dumps([told(model, prepare, record.get("scale"), names, path) for path in paths]))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,142 @@
+"""Values, stability, dtype, memory order and shapes of the activations."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from tinytorch.core import activations
+from tinytorch.core.tensor import Tensor
+
+ONE_BY_ONE = {
+    "relu": lambda v: max(v, 0.0),
+    "leaky_relu": lambda v: v if v > 0 else 0.01 * v,
+    "sigmoid": lambda v: 1 / (1 + math.exp(-v)) if v >= 0 else math.exp(v) / (1 + math.exp(v)),
+    "tanh": math.tanh,
+    "gelu": lambda v: 0.5 * v * (1 + math.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3))),
+}
+ALONG_AN_AXIS = ("softmax", "log_softmax")
+CLASSES = {
+    "relu": activations.ReLU,
+    "leaky_relu": activations.LeakyReLU,
+    "sigmoid": activations.Sigmoid,
+    "tanh": activations.Tanh,
+    "gelu": activations.GELU,
+    "softmax": activations.Softmax,
+    "log_softmax": activations.LogSoftmax,
+}
+FLOATS = st.floats(-1000, 1000, width=32)
+ALL = [*ONE_BY_ONE, *ALONG_AN_AXIS]
+
+
+def of(name):
+    return getattr(activations, name)
+
+
+@pytest.mark.parametrize("name", ONE_BY_ONE)
+@given(data=st.data())
+def test_values_and_shapes(name, data):
+    x = data.draw(arrays(np.float32, array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4), elements=FLOATS))
+    got = of(name)(Tensor(x)).numpy()
+    want = np.array([ONE_BY_ONE[name](v) for v in x.ravel().tolist()]).reshape(x.shape)
+    assert got.shape == x.shape
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, want, rtol=2e-6, atol=3e-7)
+
+
+@pytest.mark.parametrize("name", ALONG_AN_AXIS)
+@given(data=st.data())
+def test_shares_along_any_axis(name, data):
+    x = data.draw(arrays(np.float32, array_shapes(min_dims=1, max_dims=4, max_side=5), elements=FLOATS))
+    axis = data.draw(st.integers(-x.ndim, x.ndim - 1))
+    got = of(name)(Tensor(x), axis).numpy()
+    shares = np.exp(x.astype(np.float64) - x.max(axis=axis, keepdims=True))
+    shares /= shares.sum(axis=axis, keepdims=True)
+    assert got.shape == x.shape
+    assert got.dtype == np.float32
+    if name == "softmax":
+        np.testing.assert_allclose(got, shares, rtol=1e-4, atol=1e-7)
+    else:
+        assert np.isfinite(got).all()
+        np.testing.assert_allclose(np.exp(got), shares, rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_extremes_raise_no_floating_point_error(name):
+    x = np.float32([[-1000, -100, 0, 100, 1000], [1000, 1000, 1000, 1000, 1000]])
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        got = of(name)(Tensor(x)).numpy()
+    assert np.isfinite(got).all()
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_formula_itself_keeps_the_dtype(name, dtype):
+    forward, x = of(name).__wrapped__, np.ones((3, 2), dtype)
+    settings = {"leaky_relu": (0.01,), "softmax": (-1,), "log_softmax": (-1,)}.get(name, ())
+    assert forward(x, *settings).dtype == dtype
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_memory_order_is_kept(name):
+    x = np.random.default_rng(0).normal(size=(3, 4, 5, 2)).astype(np.float32).transpose(3, 0, 1, 2)
+    got = of(name)(Tensor(x)).numpy()
+    assert got.strides == x.strides
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_input_is_left_alone(name):
+    x = np.random.default_rng(1).normal(size=(4, 3)).astype(np.float32)
+    before = x.copy()
+    of(name)(Tensor(x))
+    assert np.array_equal(x, before)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_nan_stays_visible(name):
+    assert np.isnan(of(name)(Tensor([np.nan, 1.0])).numpy()[0])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_results_remember_how_they_were_made(name):
+    out = of(name)(Tensor([[1.0, -2.0]], requires_grad=True))
+    assert out.requires_grad
+    assert not of(name)(Tensor([[1.0, -2.0]])).requires_grad
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_layer_is_the_function(name):
+    x = Tensor(np.random.default_rng(2).normal(size=(3, 4)))
+    layer = CLASSES[name]()
+    assert np.array_equal(layer(x).numpy(), of(name)(x).numpy())
+    assert repr(layer).startswith(type(layer).__name__ + "(")
+
+
+def test_layers_hold_their_settings():
+    x = Tensor([[1.0, -2.0], [3.0, 0.0]])
+    assert np.array_equal(activations.LeakyReLU(0.5)(x).numpy(), [[1, -1], [3, 0]])
+    assert np.allclose(activations.Softmax(axis=0)(x).numpy().sum(axis=0), 1)
+    assert np.allclose(np.exp(activations.LogSoftmax(0)(x).numpy()).sum(axis=0), 1)
+    assert repr(activations.LeakyReLU(0.5)) == "LeakyReLU(slope=0.5)"
+    assert repr(activations.Softmax()) == "Softmax(axis=-1)"
+    assert repr(activations.ReLU()) == "ReLU()"
+
+
+def test_a_layer_without_settings_takes_none():
+    with pytest.raises(TypeError):
+        activations.ReLU(True)
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.2, 1.0, 3.0, -1.0])
+def test_leaky_relu_is_right_for_every_slope(slope):
+    x = np.linspace(-3, 3, 13, dtype=np.float32)
+    got = activations.leaky_relu(Tensor(x), slope=slope).numpy()
+    np.testing.assert_allclose(got, np.where(x > 0, x, slope * x), rtol=1e-6)
+
+
+def test_sigmoid_keeps_its_small_tail():
+    got = activations.sigmoid(Tensor([-20.0, -80.0])).numpy()
+    np.testing.assert_allclose(got, [math.exp(-20), math.exp(-80)], rtol=1e-5)

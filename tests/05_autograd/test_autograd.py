@@ -1,0 +1,285 @@
+"""Gradients of every operation of 01-05, the engine's order and memory, and its messages."""
+
+import gc
+import tracemalloc
+import weakref
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from tinytorch.core import activations, layers, losses, tensor
+from tinytorch.core.autograd import RULES, backward, gradcheck, gradient, no_grad, show
+from tinytorch.core.tensor import Tensor, index, operation, power
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.standard_normal((2, 3)), RNG.standard_normal((2, 3))
+POSITIVE = RNG.uniform(0.5, 2, (2, 3))
+LABELS = np.array([2, 0])
+X1 = Tensor([1.0], requires_grad=True)
+CASES = {
+    "add": (lambda a, b: a + b, X, Y[0]),
+    "subtract": (lambda a, b: a - b, X[:, :1], Y),
+    "multiply": (lambda a, b: a * b, X, Y[:1]),
+    "divide": (lambda a, b: a / b, X, POSITIVE),
+    "negate": (lambda a: -a, X),
+    "power": (lambda a: a**3, X),
+    "power, exponent": (lambda a, e: a**e, POSITIVE, Y[0]),
+    "exp": (lambda a: a.exp(), X),
+    "log": (lambda a: a.log(), POSITIVE),
+    "sqrt": (lambda a: a.sqrt(), POSITIVE),
+    "matmul": (lambda a, b: a @ b, X, Y.T),
+    "matmul, batch": (lambda a, b: a @ b, RNG.standard_normal((4, 1, 2, 3)), RNG.standard_normal((5, 3, 2))),
+    "matmul, vectors": (lambda a, b: (a @ b) * 2, X[0], Y[0]),
+    "sum": (lambda a: a.sum(axis=1), X),
+    "mean": (lambda a: a.mean(axis=(0, 1), keepdims=True), X),
+    "max": (lambda a: a.max(axis=0), X),
+    "reshape": (lambda a: a.T.reshape(6), X),
+    "transpose": (lambda a: a.reshape(1, 2, 3).transpose(2, 0, 1), X),
+    "index": (lambda a: a[np.array([0, 1, 1]), 1:], X),
+    "relu": (activations.relu, X),
+    "leaky_relu": (lambda x: activations.leaky_relu(x, 0.2), X),
+    "sigmoid": (activations.sigmoid, X),
+    "tanh": (activations.tanh, X),
+    "gelu": (activations.gelu, X),
+    "softmax": (lambda x: activations.softmax(x, axis=0), X),
+    "log_softmax": (activations.log_softmax, X),
+    "linear": (layers.linear, RNG.standard_normal((4, 2, 3)), Y, X[:, 0]),
+    "linear, no bias": (layers.linear, X, Y),
+    "mse_loss": (losses.mse_loss, X, Y),
+    "cross_entropy": (lambda x: losses.cross_entropy(x, LABELS), X),
+    "cross_entropy, smooth": (lambda x: losses.cross_entropy(x, LABELS, label_smoothing=0.1), X),
+    "bce": (losses.binary_cross_entropy_with_logits, X, POSITIVE / 2),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_gradient_equals_central_differences(name):
+    function, *inputs = CASES[name]
+    assert gradcheck(function, *inputs)
+
+
+def test_every_operation_has_a_rule_for_every_input_that_can_want_one():
+    unwanted = {"axis", "axes", "keepdims", "shape", "where", "slope", "labels", "label_smoothing"}
+    seen = 0
+    for module in (tensor, activations, layers, losses):
+        for name, run in vars(module).items():
+            if hasattr(run, "__wrapped__") and run.__module__ == module.__name__:
+                inputs = run.__wrapped__.__code__.co_varnames[: run.__wrapped__.__code__.co_argcount]
+                missing = [i for i, rule in zip(inputs, RULES[run], strict=True) if rule is None and i not in unwanted]
+                assert not missing, f"{name} has no gradient for {missing}"
+                seen += 1
+    assert seen >= 26
+
+
+def test_a_chain_of_100_000_operations_is_walked_and_dropped():
+    x = Tensor(1.0, requires_grad=True)
+    for walk in (True, False):
+        y = x
+        for _ in range(100_000):
+            y = y + 1.0
+        if walk:
+            backward(y)
+        del y
+    assert x.grad == 1.0
+
+
+def test_a_diamond_is_visited_once():
+    calls = []
+
+    @operation
+    def doubled(a):
+        return a + a
+
+    @gradient(doubled, wrt="a")
+    def doubled_a(upstream, out, a):
+        calls.append(1)
+        return 2 * upstream
+
+    y = x = Tensor(1.0, requires_grad=True)
+    for _ in range(18):
+        y = doubled(y) + y * 0.0
+    backward(y)
+    assert x.grad == 2**18 and len(calls) == 18
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 2**32 - 1))
+def test_random_graphs_equal_central_differences(seed):
+    made = [lambda p, q: p + q, lambda p, q: p * q * 0.5, lambda p, q: activations.tanh(p - q)]
+
+    def build(a, b):
+        rng, nodes = np.random.default_rng(seed), [a, b, a * 0.5]
+        for _ in range(8):
+            left, right = (nodes[i] for i in rng.integers(0, len(nodes), 2))
+            nodes.append(made[rng.integers(3)](left, right))
+        return nodes[-1] + nodes[-2]
+
+    assert gradcheck(build, X * 0.5, Y[0] * 0.5, rtol=1e-4, atol=1e-6)
+
+
+@given(arrays.mutually_broadcastable_shapes(num_shapes=2, max_dims=3, max_side=3))
+def test_gradients_have_the_shapes_of_their_inputs(shapes):
+    a, b = (Tensor(np.ones(shape), requires_grad=True) for shape in shapes.input_shapes)
+    (a * b - a / (b + 1.0)).sum().backward()
+    assert a.grad.shape == a.shape and b.grad.shape == b.shape and a.grad.dtype == np.float32
+
+
+def test_gradients_accumulate_and_are_copies():
+    x, y = Tensor([1.0, 2.0], requires_grad=True), Tensor([3.0, 4.0], requires_grad=True)
+    (x + y).sum().backward()
+    (x + y).sum().backward()
+    assert x.grad.tolist() == [2, 2] and x.grad is not y.grad
+    x.grad += 1
+    assert y.grad.tolist() == [2, 2]
+
+
+def test_no_grad_forgets_and_nests():
+    x = Tensor([1.0], requires_grad=True)
+    with no_grad():
+        with no_grad():
+            pass
+        assert not (x * 2).requires_grad
+    with pytest.raises(KeyError), no_grad():
+        raise KeyError
+    assert (x * 2).requires_grad and not no_grad()(lambda: x * 2)().requires_grad
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gradients_keep_the_dtype(dtype):
+    x = Tensor(X, dtype, requires_grad=True)
+    losses.mse_loss(activations.gelu(x * 2.5), Tensor([[0, 1, 0], [1, 0, 1]])).backward()
+    assert x.grad.dtype == dtype
+
+
+def test_memory_order_survives_reshape_and_arithmetic():
+    base = np.asfortranarray(X.astype(np.float32))
+    x = Tensor(base, requires_grad=True)
+    activations.relu(x * 2 + 1).reshape(6).sum().backward()
+    assert x.grad.flags.f_contiguous
+
+
+def test_the_graph_is_freed_by_backward_and_holds_no_cycles():
+    gc.collect()
+    gc.disable()
+    try:
+        x = Tensor(np.ones(250_000), requires_grad=True)
+        tracemalloc.start()
+        y = x
+        for _ in range(10):
+            y = activations.relu(y + 1.0)
+        middle, loss = weakref.ref(y), y.sum()
+        held = tracemalloc.get_traced_memory()[0]
+        del y
+        loss.backward()
+        assert held > 15e6 and tracemalloc.get_traced_memory()[0] < 2e6 and middle() is None
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+
+
+def _cube():
+    @operation
+    def cube(a):
+        return a**3
+
+    return cube
+
+
+def _wrong(rule):
+    cube = _cube()
+    gradient(cube, wrt="a")(rule)
+    return lambda: cube(Tensor([1.0, 2.0], requires_grad=True)).sum().backward()
+
+
+@pytest.mark.parametrize(
+    ("act", "kind", "words"),
+    [
+        (lambda: _cube()(X1).backward(), NotImplementedError, r"@gradient\(cube, wrt='a'\)"),
+        (lambda: gradient(_cube(), wrt="q"), ValueError, "has the inputs a; there is no 'q'"),
+        (_wrong(lambda upstream, out, a: None), TypeError, "is there a return"),
+        (_wrong(lambda upstream, out, a: np.ones((5, 2))), ValueError, r"shape \(5, 2\), its input has \(2,\)"),
+        (lambda: (Tensor([1.0, 2.0], requires_grad=True) * 2).backward(), RuntimeError, "pass upstream"),
+        (lambda: Tensor([1.0]).sum().backward(), RuntimeError, "no_grad, or detached"),
+        (lambda: (X1 * np.ones(2)).backward([1.0]), ValueError, r"shape \(1,\), the tensor \(2,\)"),
+        (lambda: power(Tensor([-1.0]), Tensor([2.0], requires_grad=True)).backward(), ValueError, "positive base"),
+    ],
+)
+def test_messages(act, kind, words):
+    with pytest.raises(kind, match=words):
+        act()
+
+
+def test_a_failing_rule_is_named_and_leaves_no_half_written_gradient():
+    cube, x, w = _cube(), Tensor([1.0, 2.0], requires_grad=True), Tensor([1.0, 1.0], requires_grad=True)
+
+    @gradient(cube, wrt="a")
+    def cube_a(upstream, out, a):
+        raise ArithmeticError("broken")
+
+    with pytest.raises(ArithmeticError) as caught:
+        (cube(x) + w).sum().backward()
+    assert "rule cube_a of cube: upstream (2,), inputs (2,)" in caught.value.__notes__[0]
+    assert x.grad is None and w.grad is None
+
+
+def test_a_second_walk_is_refused_unless_the_graph_was_retained():
+    x = Tensor([2.0], requires_grad=True)
+    y = x * x
+    z = (y * 3).sum()
+    z.backward(retain_graph=True)
+    z.backward()
+    assert x.grad.tolist() == [24.0]
+    for again in (z, y):
+        with pytest.raises(RuntimeError, match="retain_graph=True"):
+            again.sum().backward()
+
+
+def test_gradcheck_names_the_entry_that_is_wrong():
+    @operation
+    def shifted(a):
+        return index.__wrapped__(a, slice(None)) * 2
+
+    @gradient(shifted, wrt="a")
+    def shifted_a(upstream, out, a):
+        return upstream[::-1] * 2  # right for an upstream of ones only
+
+    with pytest.raises(AssertionError, match=r"input 0, entry \(0,\).*measured"):
+        gradcheck(shifted, np.array([1.0, 2.0, 3.0]))
+
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("name", ["gelu", "softmax", "log_softmax", "sigmoid"])
+def test_activation_gradients_equal_pytorch(name):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    functions = torch.nn.functional
+    theirs = {"gelu": lambda t: functions.gelu(t, approximate="tanh"), "sigmoid": torch.sigmoid}
+    x, t = Tensor(X, requires_grad=True), torch.tensor(X, dtype=torch.float32, requires_grad=True)
+    upstream = Y.astype(np.float32)
+    getattr(activations, name)(x).backward(upstream)
+    theirs.get(name, lambda t: getattr(functions, name)(t, dim=-1))(t).backward(torch.from_numpy(upstream))
+    np.testing.assert_allclose(x.grad, t.grad, atol=1e-6)
+
+
+@pytest.mark.parity
+def test_a_small_network_equals_pytorch():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    x, labels = RNG.standard_normal((8, 5)).astype(np.float32), RNG.integers(0, 3, 8)
+    ours = [Tensor(RNG.standard_normal(s), requires_grad=True) for s in ((6, 5), (6,), (3, 6), (3,))]
+    theirs = [torch.tensor(w.data, requires_grad=True) for w in ours]
+    hidden = activations.relu(layers.linear(Tensor(x), *ours[:2]))
+    losses.cross_entropy(layers.linear(hidden, *ours[2:]), labels, label_smoothing=0.1).backward()
+    f = torch.nn.functional
+    out = f.linear(f.relu(f.linear(torch.from_numpy(x), *theirs[:2])), *theirs[2:])
+    f.cross_entropy(out, torch.from_numpy(labels), label_smoothing=0.1).backward()
+    for w, t in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(w.grad, t.grad, atol=1e-6)
+
+
+def test_show_prints_an_operation_and_its_rules(capsys):
+    show(tensor.multiply)
+    printed = capsys.readouterr().out
+    assert all(f"def {name}(" in printed for name in ("multiply", "multiply_a", "multiply_b"))

@@ -1,0 +1,331 @@
+"""The fast rung held equal to loops and windows: values, gradients, ties, layouts; fusing; borrowed memory."""
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinytorch.core import spatial
+from tinytorch.core.activations import ReLU, Sigmoid, relu
+from tinytorch.core.autograd import no_grad
+from tinytorch.core.layers import Sequential
+from tinytorch.core.spatial import ENGINES, AvgPool2d, Conv2d, MaxPool2d, SimpleCNN, digits_cnn, known, use
+from tinytorch.core.tensor import Tensor, manual_seed
+
+fast = pytest.importorskip("tinytorch.core.fast", reason="fast_dev.ipynb has not been exported", exc_type=ImportError)
+pytestmark = pytest.mark.skipif("fast" not in ENGINES, reason="fast_dev.ipynb is not finished")
+
+PAIR = st.tuples
+SETTINGS = st.fixed_dictionaries(
+    {
+        "stride": PAIR(st.integers(1, 3), st.integers(1, 3)),
+        "padding": PAIR(st.integers(0, 2), st.integers(0, 2)),
+        "dilation": PAIR(st.integers(1, 2), st.integers(1, 2)),
+        "groups": st.sampled_from([1, 1, 2, 3]),
+    }
+)
+DTYPES = st.sampled_from([np.float32, np.float64])
+SEEDS = st.integers(0, 2**32 - 1)
+LAYOUTS = {
+    "images": np.ascontiguousarray,
+    "rows": lambda x: np.ascontiguousarray(x.transpose(2, 1, 3, 0)).transpose(3, 1, 0, 2),
+    "fortran": np.asfortranarray,
+    "every second": lambda x: np.repeat(np.repeat(x, 2, axis=0), 2, axis=3)[::2, :, :, ::2],
+    "turned": lambda x: np.ascontiguousarray(x[:, :, ::-1])[:, :, ::-1],
+}
+
+
+def outcome(rung, build, arrays, upstream_seed):
+    """What build(*tensors) gives on a rung: [result, gradient of every tensor]."""
+    tensors = [Tensor(a, dtype=a.dtype, requires_grad=True) for a in arrays]
+    with use(rung):
+        out = build(*tensors)
+        upstream = np.random.default_rng(upstream_seed).standard_normal(out.shape).astype(out.dtype)
+        out.backward(upstream)
+    return [out.numpy(), *(t.grad for t in tensors)]
+
+
+def same(got, want):
+    """Equal to 1e-5 (float32) or 1e-10 (float64) of the largest number."""
+    for a, b in zip(got, want, strict=True):
+        assert a.shape == b.shape and a.dtype == b.dtype
+        tolerance = 1e-5 if a.dtype == np.float32 else 1e-10
+        assert a.size == 0 or np.abs(a - b).max() <= tolerance * max(1, np.abs(b).max())
+
+
+def draw(rng, dtype, *shapes):
+    """Normal arrays; every third time whole numbers, so that many tie."""
+    whole = rng.random() < 1 / 3
+    return [(np.round(a) if whole else a).astype(dtype) for a in map(rng.standard_normal, shapes)]
+
+
+def convolution(settings):
+    def run(x, weight, bias):
+        return spatial.engine("conv2d")(x, weight, bias, **settings)
+
+    return run
+
+
+@given(SETTINGS, DTYPES, SEEDS, st.sampled_from([0, 1, 2, 3, 5, 17]), st.sampled_from(sorted(LAYOUTS)))
+def test_convolution_equals_windows(settings, dtype, seed, images, layout):
+    rng = np.random.default_rng(seed)
+    g, (cg, og, kh, kw) = settings["groups"], rng.integers(1, 4, 4)
+    shapes = (images, cg * g, *rng.integers(6, 11, 2)), (og * g, cg, kh, kw), (og * g,)
+    x, weight, bias = draw(rng, dtype, *shapes)
+    arrays = LAYOUTS[layout](x), weight, bias
+    same(*(outcome(rung, convolution(settings), arrays, seed) for rung in ("fast", "windows")))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("seed", range(6))
+def test_convolution_equals_the_loops(seed, dtype):
+    rng = np.random.default_rng(seed)
+    groups = 1 + seed % 2
+    settings = dict(stride=(1 + seed % 2, 1), padding=(1, seed % 3), dilation=(1, 1 + seed // 4), groups=groups)
+    arrays = draw(rng, dtype, (2, 2 * groups, 5, 6), (2 * groups, 2, 3, 2), (2 * groups,))
+    same(*(outcome(rung, convolution(settings), arrays, seed) for rung in ("fast", "loops")))
+
+
+@given(DTYPES, SEEDS, st.booleans(), st.sampled_from(["max", "average"]), st.sampled_from(sorted(LAYOUTS)))
+def test_pooling_equals_windows_and_ties_fall_alike(dtype, seed, plain, kind, layout):
+    rng = np.random.default_rng(seed)
+    kernel = (2, 2) if plain else tuple(map(int, rng.integers(1, 4, 2)))
+    stride = None if plain else tuple(map(int, rng.integers(1, 4, 2)))
+    padding = (0, 0) if plain else tuple(int(rng.integers(0, k // 2 + 1)) for k in kernel)
+    images = np.round(rng.standard_normal((int(rng.integers(0, 5)), 2, *rng.integers(3, 9, 2))))
+    x = LAYOUTS[layout](images.astype(dtype))
+    layer = MaxPool2d(kernel, stride, padding) if kind == "max" else AvgPool2d(kernel, stride, padding, seed % 2 == 0)
+    mine, right = (outcome(rung, layer, [x], seed) for rung in ("fast", "windows"))
+    same(mine, right)
+    assert kind != "max" or (mine[0] == right[0]).all() and ((mine[1] != 0) == (right[1] != 0)).all()
+
+
+def test_a_nan_passes_on_and_whole_numbers_are_pooled():
+    x = np.random.default_rng(1).standard_normal((2, 2, 6, 6)).astype(np.float32)
+    x[0, 0, 2, 3] = np.nan
+    for layer in (MaxPool2d(2), MaxPool2d(3, 2, 1), AvgPool2d(2)):
+        for images in (x, np.nan_to_num(x * 9).astype(int)):
+            with use("windows"):
+                want = layer(Tensor(images)).numpy()
+            with use("fast"):
+                np.testing.assert_allclose(layer(Tensor(images)).numpy(), want, rtol=1e-6)
+
+
+def test_half_precision_and_mixed_inputs_have_the_dtype_of_windows():
+    layer = Conv2d(1, 2, 3)
+    for x in (Tensor(np.arange(50).reshape(2, 1, 5, 5)), Tensor(np.ones((2, 1, 5, 5)), dtype="float64")):
+        with use("windows"):
+            want = layer(x)
+        with use("fast"):
+            got = layer(x)
+        assert got.dtype == want.dtype
+        np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-5)
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """Blocks, chunks and tiles so small that a little image needs many of each."""
+    caches = fast.chunks, fast.sizes, fast.checked
+    for name, size in (("BLOCK", 1 << 13), ("CHUNK", 1 << 11), ("COLUMNS", 32), ("SMALL", 1 << 8)):
+        monkeypatch.setattr(fast, name, size)
+    for cache in caches:
+        cache.cache_clear()
+    yield
+    for cache in caches:
+        cache.cache_clear()
+
+
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_large_images_are_done_block_by_block_and_tile_by_tile(narrow, dilation):
+    x, weight, bias = draw(np.random.default_rng(2), np.float32, (7, 4, 23, 22), (6, 2, 3, 3), (6,))
+    settings = {"padding": 1, "groups": 2, "dilation": dilation}
+    net = Sequential(Conv2d(4, 6, 3, **settings), ReLU(), MaxPool2d(2))
+    assert len(fast.cut(22 * 7, fast.COLUMNS)) > 2 and 9 * x.nbytes > 8 * fast.BLOCK
+    same(*(outcome(rung, convolution(settings), (x, weight, bias), 0) for rung in ("fast", "windows")))
+    same(*(outcome(rung, net, [x], 0) for rung in ("fast", "windows")))
+
+
+# The fused block
+
+
+@given(SETTINGS, DTYPES, SEEDS, st.sampled_from([0, 1, 3, 16]))
+def test_the_fused_block_equals_its_three_layers(settings, dtype, seed, images):
+    rng = np.random.default_rng(seed)
+    g, (cg, og, k) = settings["groups"], map(int, rng.integers(1, 4, 3))
+    layers = Conv2d(cg * g, og * g, k, bias=seed % 4 > 0, **settings), ReLU(), MaxPool2d(2)
+    net = Sequential(*layers).astype(dtype)
+    for parameter in net.parameters():
+        parameter.data = rng.standard_normal(parameter.shape).astype(dtype)
+    (x,) = draw(rng, dtype, (images, cg * g, *rng.integers(10, 14, 2)))
+
+    def one_by_one(x):
+        for layer in layers:
+            x = layer(x)
+        return x
+
+    def both(rung, run):
+        net.zero_grad()
+        return outcome(rung, run, [x], seed) + [p.grad for p in net.parameters()]
+
+    fused = both("fast", net)
+    same(fused, both("fast", one_by_one))
+    same(fused, both("windows", net))
+
+
+def steps(*layers):
+    """How many functions a chain calls on the fast rung."""
+    with use("fast"):
+        return len(list(Sequential(*layers).plan()))
+
+
+def test_sequential_fuses_what_it_may_and_nothing_else():
+    conv, pool = Conv2d(1, 1, 3), MaxPool2d(2)
+    assert steps(conv, ReLU(), pool) == steps(conv, relu, pool) == 1
+    assert steps(ReLU(), conv, ReLU(), pool, conv, ReLU(), pool, ReLU()) == 4
+    kept = [(conv, pool), (conv, ReLU()), (conv, Sigmoid(), pool), (conv, ReLU(), ReLU(), pool)]
+    kept += [(conv, ReLU(), other) for other in (MaxPool2d(3), MaxPool2d(2, 1), MaxPool2d(2, 2, 1), AvgPool2d(2))]
+    kept += [(Conv2d(1, 1, 2, padding="same"), ReLU(), pool), (conv, ReLU(), type("Own", (MaxPool2d,), {})(2))]
+    assert [steps(*layers) for layers in kept] == [len(layers) for layers in kept]
+    assert steps(Conv2d(1, 1, 3, padding="same"), ReLU(), pool) == 1
+    for rung in ("windows", "loops"):
+        with use(rung):
+            assert len(list(Sequential(conv, ReLU(), pool).plan())) == 3
+
+
+STRANGE = [(2, 4, 9, 9), (4, 3, 9), (2, 9, 9, 3), (9, 9), (2, 3, 2, 2), (2, 3, 3, 3), (3, 9, 9)]
+
+
+@pytest.mark.parametrize("shape", STRANGE)
+def test_messages_and_single_images_are_those_of_windows(shape):
+    net, x, seen = Sequential(Conv2d(3, 2, 3), ReLU(), MaxPool2d(2)), Tensor(np.ones(shape)), []
+    for rung in ("fast", "windows"):
+        with use(rung):
+            try:
+                seen.append(net(x).numpy().round(4).tolist())
+            except ValueError as error:
+                seen.append(str(error))
+    assert seen[0] == seen[1]
+
+
+def test_a_second_upstream_through_the_same_graph():
+    manual_seed(1)
+    net = Sequential(Conv2d(2, 3, 3), ReLU(), MaxPool2d(2))
+    x = Tensor(np.random.default_rng(3).standard_normal((2, 2, 6, 6)), requires_grad=True)
+    with use("fast"):
+        out = net(x)
+    ones = np.ones(out.shape, np.float32)
+    out.backward(ones, retain_graph=True)
+    first = x.grad.copy(), net[0].weight.grad.copy(), net[0].bias.grad.copy()
+    out.backward(2 * ones)
+    for tensor, grad in zip((x, net[0].weight, net[0].bias), first, strict=True):
+        np.testing.assert_allclose(tensor.grad, 3 * grad, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("make, shape", [(SimpleCNN, (3, 3, 32, 32)), (digits_cnn, (5, 1, 8, 8))])
+def test_networks_give_the_same_with_and_without_recording(make, shape):
+    manual_seed(0)
+    net, x = make(), np.random.default_rng(4).standard_normal(shape).astype(np.float32)
+    same(*(outcome(rung, net, [x], 5) for rung in ("fast", "windows")))
+    with use("fast"), no_grad():
+        quiet = net(Tensor(x))
+    with use("windows"):
+        assert quiet.recipe is None
+        np.testing.assert_allclose(quiet.numpy(), net(Tensor(x)).numpy(), atol=1e-5)
+
+
+# Which rung
+
+
+def test_an_engine_that_is_not_finished_serves_nobody(monkeypatch):
+    def unwritten(*inputs):
+        raise NotImplementedError
+
+    monkeypatch.setattr(fast, "conv_relu_pool", unwritten)
+    assert fast.table().keys() == {"conv2d", "max_pool2d", "avg_pool2d"}
+    monkeypatch.setattr(fast, "pool_quads", lambda quads, out, left, top: out.fill(0))
+    assert fast.table() == {}
+    monkeypatch.setattr(fast, "unfold", unwritten)
+    monkeypatch.delitem(ENGINES, "fast")
+    fast.register()
+    assert "fast" not in ENGINES
+    with pytest.raises(ValueError, match="there is no rung 'fast': tinytorch.core.fast is not there, or not finished"):
+        known("fast")
+
+
+def test_layers_ask_the_rung_in_force(monkeypatch):
+    called = []
+    monkeypatch.setitem(ENGINES["fast"], "fuse", lambda layer, rest: called.append(len(rest)))
+    net = Sequential(Conv2d(1, 1, 1), ReLU(), MaxPool2d(2))
+    for rung in ("windows", "fast"):
+        with use(rung):
+            net(Tensor(np.ones((1, 1, 2, 2))))
+    assert called == [2]
+
+
+# Borrowed memory
+
+
+SHAPES = [(3, 64, 32, 32), (200, 200), (70000,), (2, 5)]
+ACTIONS = st.lists(st.tuples(st.sampled_from(SHAPES), st.sampled_from(["keep", "view", "drop", "forget"])), max_size=25)
+
+
+@given(ACTIONS)
+def test_memory_in_use_is_never_lent(actions):
+    held = []
+    for number, (shape, action) in enumerate(actions):
+        array = fast.borrow(shape, np.dtype(np.float32))
+        array.fill(number)
+        if action in ("keep", "view"):
+            held.append((number, array[-1:].T[::3] if action == "view" else array))
+        if action == "forget" and held:
+            held.pop(number % len(held))
+        del array
+        assert all((kept == value).all() for value, kept in held)
+
+
+def test_memory_that_nobody_uses_is_lent_again_and_never_hoarded():
+    shape, dtype = (300, 1000), np.dtype(np.float32)
+    first = fast.borrow(shape, dtype)
+    address = first.ctypes.data
+    view = first[5:, ::2]
+    del first
+    assert fast.borrow(shape, dtype).ctypes.data != address
+    del view
+    assert address in {array.ctypes.data for array in [fast.borrow(shape, dtype) for _ in range(30)]}
+    for exponent in range(20, 30):
+        fast.borrow((1 << exponent,), np.dtype(bool))
+    fast.make_room()
+    assert sum(size * count for size, count in fast.workspaces().items()) <= fast.KEEP
+
+
+def test_results_of_earlier_steps_stay_as_they_were():
+    manual_seed(0)
+    net, rng = SimpleCNN(), np.random.default_rng(6)
+    batches = [rng.standard_normal((16, 3, 32, 32)).astype(np.float32) for _ in range(5)]
+    with use("fast"):
+        results = []
+        for x in batches:
+            net.zero_grad()
+            features = net.features(Tensor(x, requires_grad=True))
+            features.backward(np.ones(features.shape, np.float32))
+            kept = [features.numpy(), *(p.grad for p in net.convolutions.parameters())]
+            results.append((kept, [a.copy() for a in kept]))
+    assert all((a == b).all() for kept, copies in results for a, b in zip(kept, copies, strict=True))
+
+
+def test_threads_do_not_share_memory():
+    conv, wrong = Conv2d(3, 8, 3, padding=1), []
+    inputs = [Tensor(np.random.default_rng(i).standard_normal((16, 3, 32, 32))) for i in range(3)]
+
+    def work(x, want):
+        wrong.extend(1 for _ in range(8) if not (conv(x).numpy() == want).all())
+
+    with use("fast"):
+        threads = [threading.Thread(target=work, args=(x, conv(x).numpy().copy())) for x in inputs]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert wrong == []

@@ -1,0 +1,147 @@
+"""TinyTorch's side of every measurement, on the rung that it was made for: functions without arguments."""
+
+import functools
+
+import numpy as np
+from workloads import CHAIN, batch_of, network, noise
+
+from tinytorch import Tensor
+from tinytorch.core import spatial
+from tinytorch.core.autograd import RULES, no_grad
+from tinytorch.core.layers import Sequential
+from tinytorch.core.losses import cross_entropy
+from tinytorch.core.optimizers import SGD
+
+
+class TinySide:
+    """Work on one rung ("windows", "fast"). What is made here may be called in turns with another rung's."""
+
+    def __init__(self, rung: str):
+        self.name = rung
+        with spatial.use(rung):
+            probe = spatial.engine("conv2d")(Tensor(noise((64, 2, 4, 4))), Tensor(noise((3, 2, 1, 1)))).data
+        self._axes = np.argsort([-stride for stride in probe.strides], kind="stable")
+
+    def _here(self, function):
+        """The function, always run on this rung."""
+
+        @functools.wraps(function)
+        def run():
+            with spatial.use(self.name):
+                return function()
+
+        return run
+
+    def as_found(self, array: np.ndarray) -> np.ndarray:
+        """The array in the memory order in which this rung's layers hand images on."""
+        return np.ascontiguousarray(array.transpose(self._axes)).transpose(np.argsort(self._axes))
+
+    def convolution(self, shape, batch: int) -> dict:
+        """Forward on images as layers hand them on and as people bring them; gradients of weight (with bias) and input.
+
+        Each by the rung's own operation and rules.
+        """
+        x, weight, bias, upstream = shape.arrays(batch)
+        x, upstream = self.as_found(x), self.as_found(upstream)
+        with spatial.use(self.name):
+            operation = spatial.engine("conv2d")
+        inputs = Tensor(x), Tensor(weight, requires_grad=True), Tensor(bias)
+        raw = Tensor(np.ascontiguousarray(x)), *inputs[1:]
+        settings = shape.stride, shape.padding, shape.dilation, shape.groups
+        out = operation(*inputs, *settings)
+        _, _, arrays, kept = out.recipe
+        by_x, by_weight, by_bias, *_ = RULES[operation]
+
+        def forward(given):
+            with no_grad():
+                return operation(*given, *settings)
+
+        return {
+            "forward": lambda: forward(inputs),
+            "forward from NCHW": lambda: forward(raw),
+            "weight gradient": lambda: (by_weight(upstream, kept, *arrays), by_bias(upstream, kept, *arrays)),
+            "input gradient": lambda: by_x(upstream, kept, *arrays),
+        }
+
+    def pooling(self, channels: int, side: int, batch: int) -> dict:
+        """2x2 max pooling, forward and backward."""
+        x = Tensor(self.as_found(noise((batch, channels, side, side))), requires_grad=True)
+        upstream = self.as_found(noise((batch, channels, side // 2, side // 2)))
+        with spatial.use(self.name):
+            operation = spatial.engine("max_pool2d")
+        _, _, arrays, kept = operation(x, 2).recipe
+        return {"forward": lambda: operation(x, 2), "backward": lambda: RULES[operation][0](upstream, kept, *arrays)}
+
+    def step(self, name: str, form: str, images: int):
+        """A whole training step, which returns the loss."""
+        model, (x, labels) = network(name, form), batch_of(name, images)
+        return self._here(self._stepper(model, lambda: ((x, labels),)))
+
+    def epoch(self, x: np.ndarray, labels: np.ndarray, orders: list):
+        """All images once, in batches given by their places."""
+        return self._here(self._stepper(network("C"), lambda: ((x[order], labels[order]) for order in orders)))
+
+    @staticmethod
+    def _stepper(model, batches):
+        optimizer = SGD(model.parameters(), lr=0.01, momentum=0.9)
+
+        def run():
+            for x, labels in batches():
+                optimizer.zero_grad()
+                loss = cross_entropy(model(Tensor(x)), labels)
+                loss.backward()
+                optimizer.step()
+            return loss.item()
+
+        return run
+
+    def inference(self, name: str, images: int):
+        """Logits, without recording."""
+        model, x = network(name), batch_of(name, images)[0]
+
+        def run():
+            with no_grad():
+                return model(Tensor(x)).data
+
+        return self._here(run)
+
+    def block(self, channels: int, out: int, side: int, images: int):
+        """Convolution, ReLU and pooling, forward and all gradients."""
+        model = Sequential(spatial.Conv2d(channels, out, 3, padding=1), spatial.ReLU(), spatial.MaxPool2d(2))
+        x = Tensor(self.as_found(noise((images, channels, side, side))), requires_grad=True)
+        upstream = self.as_found(noise((images, out, side // 2, side // 2)))
+
+        def run():
+            x.grad = None
+            model.zero_grad()
+            model(x).backward(upstream)
+
+        return self._here(run)
+
+    @staticmethod
+    def chain():
+        """A row of small operations on (4, 4), recorded and walked back."""
+        x = Tensor(np.ones((4, 4), np.float32), requires_grad=True)
+
+        def run():
+            x.grad, y = None, x
+            for _ in range(CHAIN):
+                y = y * 0.99
+            y.sum().backward()
+
+        return run
+
+
+def numpy_chain():
+    """What NumPy alone takes for the arithmetic of `chain`."""
+    x = np.ones((4, 4), np.float32)
+
+    def run():
+        y = x
+        for _ in range(CHAIN):
+            y = y * 0.99
+        for _ in range(CHAIN):
+            y = y * 0.99
+
+    return run
+

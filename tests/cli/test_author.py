@@ -1,0 +1,107 @@
+"""`tito dev check` on toy courses with one fault each."""
+
+import subprocess
+
+import pytest
+
+from tito import author, notebook
+
+SOLVED = "#| export\ndef double(x):\n    ### BEGIN SOLUTION\n    return 2 * x\n    ### END SOLUTION"
+HINTS = ["one", "two", "three"]
+
+
+@pytest.fixture
+def course(toy):
+    """A course without a fault: one exercise of a hundred points."""
+    pytest.importorskip("nbgrader")
+    toy.module("01", "alpha", [("double", SOLVED, toy.TEST_DOUBLE, 100)], hints=HINTS)
+    toy.folder = toy.root / "modules/01_alpha"
+    toy.path = toy.folder / "alpha_dev.ipynb"
+    (toy.folder / "README.md").write_text("Type `tito test 01`.\n")
+    return toy
+
+
+@pytest.fixture
+def check(tito):
+    def run(*words):
+        end = tito("dev", "check", *words, columns=300)
+        assert end.code == ("wrong" in end.out)
+        return [line.removeprefix("wrong ") for line in end.out.splitlines() if line.startswith("wrong")]
+
+    return run
+
+
+def test_a_sound_course_has_no_fault_and_its_mutants_die(course, check):
+    assert check() == []
+
+
+def rewrite(path, old, new):
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def test_every_fault_in_the_files_is_named(course, check):
+    (course.folder / "notes.txt").touch()
+    (course.root / "modules/elsewhere").mkdir()
+    (course.folder / "README.md").write_text("`tito tset 01`, `tito module begin 01`, `tito test 01 --fast`\n")
+    rewrite(course.folder / "module.toml", '"one", ', "")
+    nb = notebook.read(course.path)
+    nb["cells"][1]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": ["x"]}]
+    nb["cells"] += [{"cell_type": "markdown", "id": f"m{n}", "metadata": {}, "source": "word " * 30} for n in range(80)]
+    nb["cells"][2]["metadata"]["nbgrader"]["points"] = 90
+    notebook.write(course.path, nb)
+    found = "\n".join(check("--no-mutants"))
+    for sentence in (
+        "modules/elsewhere is no module's folder",
+        "notes.txt is named in no module.toml",
+        "there is no command tito tset",
+        "there is no command tito module begin",
+        "it has no option --fast",
+        "exercise double has 2 hints",
+        "holds outputs or an execution count",
+        "has 83 cells, more than 75",
+        "has 2400 words of prose",
+        "add up to 90, not 100",
+    ):
+        assert sentence in found, sentence
+
+
+def test_a_test_that_the_scaffold_passes_and_one_that_the_solution_fails(course, check):
+    course.module("01", "alpha", [("double", SOLVED, "print('anything goes')", 100)], hints=HINTS)
+    found = "\n".join(check())
+    assert "test_double passes on the untouched scaffold" in found
+    assert "double, line 4: no test notices 2 * x -> (2 / x)" in found
+    course.module("01", "alpha", [("triple", SOLVED.replace("double", "triple"), course.TEST_TRIPLE, 100)], hints=HINTS)
+    assert "test_triple fails with its own solution" in "\n".join(check("--no-mutants"))
+
+
+def test_cells_that_nbgrader_knows_keep_their_names(course, check):
+    for words in (["init", "-q"], ["add", "-A"], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x"]):
+        subprocess.run(["git", *words], cwd=course.root, check=True)
+    assert check("--no-mutants") == []
+    course.module("01", "alpha", [("twice", SOLVED, course.TEST_DOUBLE, 100)], hints=HINTS)
+    found = "\n".join(check("--no-mutants"))
+    assert "the cell double of HEAD is gone" in found and "the cell test_double of HEAD is gone" in found
+
+
+@pytest.mark.parametrize(
+    "text, commands",
+    [
+        ("Run `tito test 09 --json`, then go.", ["tito test 09 --json"]),
+        ("```sh\ntito export --all\n```", ["tito export --all"]),
+        ("Next: tito lab 09", ["tito lab 09"]),
+        ("another tito is running; only tito finds it", []),
+    ],
+)
+def test_commands_are_found_where_they_are_set_as_code(text, commands):
+    assert [" ".join(words) for words in author.named_commands(text)] == commands
+
+
+@pytest.mark.parametrize("line", ["tito milestone run 04 --data cifar10", "tito dev check --no-mutants", "tito -h"])
+def test_lines_that_can_be_typed(line):
+    assert author.unknown(line.split()) == ""
+
+
+def test_words_are_counted_without_code_and_formulas():
+    assert author.count_words("Two words: `x = 1` and $a^2 + b$\n```\ncode here\n```\nit's | --- |") == 4

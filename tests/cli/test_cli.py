@@ -1,0 +1,142 @@
+"""The command line itself: help in no time, clean messages, and screens that fit."""
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tito import __version__
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def course(toy):
+    exercises = [("double", toy.WRONG, toy.TEST_DOUBLE, 10), ("triple", toy.STUB, toy.TEST_TRIPLE, 5)]
+    toy.module("01", "alpha", exercises)
+    return toy
+
+
+def test_help_is_fast(tito_process):
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        assert tito_process("--help", capture_output=True).returncode == 0
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.4
+
+
+def test_help_loads_nothing_heavy():
+    command = [sys.executable, "-c", "import sys, tito.cli\nprint(*sys.modules)"]
+    loaded = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.split()
+    assert not {"nbdev", "numpy", "nbgrader", "matplotlib", "rich.table"} & set(loaded)
+
+
+def test_version(tito):
+    assert tito("--version").out == f"tito {__version__}\n"
+
+
+def test_tito_alone_shows_where_you_are(course, tito):
+    end = tito()
+    assert end.code == 0 and end.out == tito("status").out
+    assert "01_alpha  not tested" in end.out
+    assert "Next exercise: Task double (double), about 5 min" in end.out and "Next: tito module start 01" in end.out
+
+
+def test_tito_alone_outside_of_a_course_shows_the_commands(tito, tmp_path):
+    end = tito(cwd=tmp_path)
+    assert end.code == 0 and "To make one: tito init DIR" in end.out
+    for name in ("export", "test", "lab", "watch", "hint", "module", "status", "milestone", "doctor"):
+        assert f"  {name} " in end.out
+
+
+@pytest.mark.parametrize("name", ["9", "spatial", "01_alfa"])
+def test_an_unknown_module_is_a_sentence(course, tito, name):
+    for command in (["test"], ["export"], ["module", "start"], ["module", "complete"], ["module", "status"]):
+        end = tito(*command, name)
+        assert end.code == 1 and end.out == "" and f"no module '{name}'" in end.err
+
+
+def test_close_matches_are_offered(course, tito):
+    assert "did you mean" in tito("test", "alhpa").err
+    assert "Did you mean 'test'" in tito("tset").err
+
+
+@pytest.mark.parametrize("words", ["test", "export", "test 1 --all", "tset", "test --wrong", "module start"])
+def test_misuse_exits_with_2(course, tito, words):
+    end = tito(*words.split())
+    assert end.code == 2 and end.err and "Traceback" not in end.err
+
+
+def test_outside_of_a_course(tito, tmp_path):
+    for words in (["status"], ["test", "1"], ["doctor"], ["export", "--all"], ["milestone", "list"]):
+        end = tito(*words, cwd=tmp_path)
+        assert end.code == 1 and "settings.ini" in end.err
+
+
+def test_export_and_check(course, tito):
+    assert tito("export", "1", "--check").code == 1
+    end = tito("export", "1")
+    assert end.code == 0 and "tinytorch/core/alpha.py: written" in end.out
+    assert tito("export", "--all", "--check").code == 0
+    assert "in sync" in tito("export", "1").out
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_screens_fit_and_are_plain_in_a_pipe(course, tito, columns):
+    for words in (["test", "1"], ["status"], ["module", "start", "1"], ["module", "status", "1"]):
+        end = tito(*words, columns=columns)
+        assert "\x1b" not in end.out
+        assert max(map(len, end.out.splitlines())) <= columns, end.out
+        assert not set("│┃─━┏┗╭╰…") & set(end.out)
+        assert not any(line.endswith(" ") for line in end.out.splitlines())
+
+
+def on_terminal(tito_process, *words, columns=40, **environment):
+    """What a command writes to a pseudo-terminal."""
+    parent, child = pty.openpty()
+    environment = {"COLUMNS": str(columns), "TERM": "xterm-256color", **environment}
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), child)
+    process = tito_process(*words, environment=environment, start=subprocess.Popen, **streams)
+    os.close(child)
+    written = b""
+    while select.select([parent], [], [], 30)[0]:
+        try:
+            written += os.read(parent, 1 << 16)
+        except OSError:  # the other end closed
+            break
+    process.wait(timeout=10)
+    os.close(parent)
+    return written.decode()
+
+
+def test_a_terminal_gets_colours_unless_it_refuses_them(course, tito_process):
+    coloured = on_terminal(tito_process, "test", "1", NO_COLOR="")
+    assert "\x1b[31mfailed" in coloured and "expected 8, got 12" in coloured
+    plain = on_terminal(tito_process, "test", "1", NO_COLOR="1")
+    assert "\x1b" not in plain and "expected 8, got 12" in plain
+    assert max(map(len, plain.splitlines())) <= 40
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_test_and_its_processes(toy, tito_process, number, code):
+    marker = toy.root / "alive"
+    loop = f"#| export\nimport time\ndef double(x):\n    while True:\n        open({str(marker)!r}, 'w').close()"
+    toy.module("01", "alpha", [("double", loop, toy.TEST_DOUBLE, 1)])
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = tito_process("test", "1", "--timeout", "60", start=subprocess.Popen, **pipes)
+    end = time.monotonic() + 20
+    while not marker.exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=10)
+    assert process.returncode == code and "Traceback" not in out + err
+    marker.unlink()
+    time.sleep(0.3)
+    assert not marker.exists()

@@ -1,0 +1,343 @@
+"""`tito test`: honest verdicts, whatever the student's code does to the process that runs it."""
+
+import json
+import time
+
+import pytest
+
+from tito import notebook
+from tito.fresh import Fresh, Stopped, import_all
+from tito.testing import Cell, run_cells
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run sources as graded cells c0, c1, ... against an empty package; the outcomes in order."""
+    (tmp_path / "tinytorch").mkdir()
+    (tmp_path / "tinytorch/__init__.py").touch()
+
+    def run(*sources, seconds=5.0):
+        cells = [Cell(f"c{n}", source, "graded", seconds) for n, source in enumerate(sources)]
+        outcomes = run_cells(cells, tmp_path, tmp_path)
+        return [outcomes.get(one.id) for one in cells]
+
+    return run
+
+
+def states(outcomes):
+    return [outcome["state"] if outcome else None for outcome in outcomes]
+
+
+# One cell
+
+
+@pytest.mark.parametrize(
+    "source, sentence",
+    [
+        ("while True:\n    pass", "ran for more than 0.5 s"),
+        ("import os\nos._exit(0)", "(exit code 0)"),
+        ("import os\nos.abort()", "Python crashed (SIGABRT)"),
+        ("import ctypes\nctypes.string_at(0)", "Python crashed (SIGSEGV)"),
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "memory runs out"),
+        ("while True:\n    print('x' * 1000)", "printed more than 4 MB"),
+        ("import os\nos.closerange(3, 256)", "ended in the middle"),
+    ],
+)
+def test_a_cell_that_stops_the_process_costs_only_itself(run, source, sentence):
+    before, bad, after = run("x = 1", source, "assert x == 1", seconds=0.5)
+    assert states([before, bad, after]) == ["passed", "stopped", "passed"]
+    assert sentence in bad["message"]
+
+
+def test_after_three_stops_the_rest_is_left_alone(run):
+    outcomes = run(*["import os\nos._exit(1)"] * 3, "x = 1")
+    assert states(outcomes) == ["stopped", "stopped", "stopped", None]
+
+
+def test_what_a_grandchild_does_ends_with_the_notebook(run, tmp_path):
+    assert states(run("import subprocess\nsubprocess.Popen(['sh', '-c', 'sleep 0.7; touch late'])")) == ["passed"]
+    time.sleep(1)
+    assert not (tmp_path / "late").exists()
+
+
+@pytest.mark.parametrize("source", ["exit(0)", "raise SystemExit", "raise KeyboardInterrupt", "input()"])
+def test_leaving_early_is_a_failure(run, source):
+    first, second = run(source, "x = 1")
+    assert states([first, second]) == ["failed", "passed"]
+
+
+def test_sys_exit_is_told_in_a_sentence(run):
+    assert "called sys.exit(0)" in run("import sys\nsys.exit(0)")[0]["message"]
+
+
+def test_prints_cannot_pass_for_results(run):
+    forged = '{"state": "passed", "ticket": "x", "seconds": 0}'
+    [outcome] = run(f"import sys\nprint({forged!r})\nsys.__stdout__.write({forged!r})\nassert False, 'no'")
+    assert outcome["state"] == "failed"
+    assert forged in outcome["printed"]
+
+
+def test_writing_into_the_result_pipe_does_not_pass(run):
+    forged = "import contextlib, os\nfor n in range(3, 40):\n    with contextlib.suppress(OSError):\n"
+    forged += """        os.write(n, b'{"state": "passed"}\\n')\n"""
+    assert states(run(forged + "assert False"))[0] == "stopped"
+
+
+def test_patched_builtins_do_not_silence_a_failure(run):
+    assert states(run("import json\njson.dumps = None\nprint = None\nassert False, 'no'")) == ["failed"]
+
+
+def test_the_lines_concerned_are_the_readers_own(run):
+    _, bad = run("def half(x):\n    return 1 / x", "def test():\n    half(0)\ntest()")
+    lines = [(line["place"], line["line"], line["source"]) for line in bad["lines"]]
+    assert lines == [("c1", 2, "half(0)"), ("c0", 2, "return 1 / x")]
+    assert (bad["type"], bad["message"]) == ("ZeroDivisionError", "division by zero")
+
+
+def test_numpy_errors_show_no_library_lines(run):
+    [bad] = run("import numpy as np\nnp.ones((2, 3)) @ np.ones((2, 3))")
+    assert [line["place"] for line in bad["lines"]] == ["c0"]
+
+
+CAUGHT = "try:\n    todo()\nexcept RuntimeError:\n    raise AssertionError('expected ValueError')"
+
+
+@pytest.mark.parametrize("test", ["todo()", CAUGHT])
+def test_a_scaffold_is_told_from_a_failure(run, test):
+    stub = "def todo():\n    # YOUR CODE HERE\n    raise NotImplementedError()"
+    assert states(run(stub, test))[1] == "stub"
+
+
+def test_a_deliberate_not_implemented_error_is_a_failure(run):
+    assert states(run("def forward():\n    raise NotImplementedError('write forward')\nforward()")) == ["failed"]
+
+
+def test_cells_are_a_main_module(run):
+    source = "import sys, inspect\ndef f():\n    return 1\nassert sys.modules['__main__'].f is f\n"
+    source += "assert __name__ == '__main__' and 'return 1' in inspect.getsource(f)"
+    assert states(run(source)) == ["passed"]
+
+
+def test_only_the_given_package_is_on_the_path(run, tmp_path):
+    assert states(run("import tinytorch, os, sys\nassert '' not in sys.path and os.getcwd() not in sys.path[1:]"))
+    [outcome] = run("import tinytorch")
+    assert outcome["origin"] == str(tmp_path / "tinytorch/__init__.py")
+
+
+def test_an_answer_needs_its_ticket(tmp_path):
+    with Fresh("cells", tmp_path, tmp_path) as child:
+        child.send(id="a", source="x = 1", magics=False)
+        with pytest.raises(Stopped, match="something else"):
+            child.ask(5, id="b", source="x = 2", magics=False)
+
+
+def test_imports_say_what_failed(tmp_path):
+    (tmp_path / "fine.py").write_text("x = 1")
+    (tmp_path / "ends.py").write_text("import os\nos._exit(3)")
+    found = import_all(tmp_path, ["fine", "absent", "ends"])
+    assert [outcome["state"] for outcome in found.values()] == ["passed", "failed", "failed"]
+    assert found["absent"]["type"] == "ModuleNotFoundError" and "exit code 3" in found["ends"]["message"]
+
+
+# The command
+
+
+def test_a_good_module_passes(toy, tito):
+    toy.module("01", "alpha", [("double", toy.DOUBLE, toy.TEST_DOUBLE, 10)])
+    end = tito("test", "1")
+    assert end.code == 0
+    assert "passed  Task double  10/10" in end.out and "pytest tests/01_alpha: 1 passed" in end.out
+    assert "Next: tito module complete 01" in end.out
+    assert not (toy.root / "tinytorch/core").exists(), "testing must not export"
+
+
+def test_the_first_failure_is_shown_with_its_lines(toy, tito):
+    toy.module("01", "alpha", [("double", toy.WRONG, toy.TEST_DOUBLE, 10), ("triple", toy.STUB, toy.TEST_TRIPLE, 5)])
+    end = tito("test", "alpha")
+    assert end.code == 1
+    assert "First failure: Task double (test_double)" in end.out
+    assert "double(4): expected 8, got 12" in end.out and "test_double, line 3: assert got == 8" in end.out
+    assert "not started  Task triple   0/5" in end.out
+    assert "1 failed" in end.out and "Traceback" not in end.out + end.err
+
+
+def test_a_broken_notebook_fails_although_a_good_package_is_installed(toy, tito):
+    toy.package("alpha", "def double(x):\n    return 2 * x\n")
+    test = "from tinytorch.core.alpha import double as library\n"
+    test += toy.TEST_DOUBLE.replace("double(4)\n", "library(4)\n")
+    toy.module("01", "alpha", [("double", toy.WRONG, test, 10)])
+    end = tito("test", "01")
+    assert end.code == 1 and "expected 8, got 12" in end.out and "1 failed" in end.out
+
+
+def test_a_good_notebook_passes_although_a_broken_package_is_installed(toy, tito):
+    toy.package("alpha", "raise RuntimeError('old')\n")
+    toy.module("01", "alpha", [("double", toy.DOUBLE, toy.TEST_DOUBLE, 10)])
+    assert tito("test", "01").code == 0
+
+
+def test_a_package_beside_the_notebook_or_on_the_path_is_not_used(toy, tito_process):
+    toy.module("01", "alpha", [("double", toy.WRONG, toy.TEST_DOUBLE, 10)])
+    good = toy.root / "elsewhere"
+    for place in (good, toy.root / "modules/01_alpha", toy.root / "tests/01_alpha"):
+        (place / "tinytorch/core").mkdir(parents=True)
+        (place / "tinytorch/__init__.py").touch()
+        (place / "tinytorch/core/__init__.py").touch()
+        (place / "tinytorch/core/alpha.py").write_text("def double(x):\n    return 2 * x\n")
+    end = tito_process("test", "01", path=[good], capture_output=True, text=True)
+    assert end.returncode == 1 and "1 failed" in end.stdout
+
+
+def test_a_scaffold_reads_not_started_and_spares_its_pytest(toy, tito):
+    toy.module("01", "alpha", [("triple", toy.STUB, toy.TEST_TRIPLE, 5)], extra=[toy.cell("code", "d", toy.DOUBLE)])
+    end = tito("test", "01")
+    assert end.code == 1 and "not started  Task triple  0/5" in end.out and "First failure" not in end.out
+    assert "Not run, because no exercise is written yet." in end.out
+
+
+def test_an_exercise_names_the_one_it_waits_for(toy, tito):
+    waits = ("six", "#| export\ndef six():\n    return triple(2)", "assert six() == 6", 5)
+    toy.module("01", "alpha", [("triple", toy.STUB, toy.TEST_TRIPLE, 5), waits])
+    assert "Task six: It needs Task triple, which is not written yet." in tito("test", "01").out
+
+
+def test_a_module_that_is_not_exported_is_named(toy, tito):
+    toy.module("01", "alpha", [("double", toy.DOUBLE, toy.TEST_DOUBLE, 10)])
+    needs = toy.cell("code", "imports", "#| export\nfrom tinytorch.core.alpha import double")
+    toy.module("02", "beta", [("double", toy.DOUBLE, toy.TEST_DOUBLE, 10)], extra=[needs])
+    end = tito("test", "02")
+    assert end.code == 1 and "tito export 01" in end.out
+
+
+def test_json_is_one_object_and_nothing_else(toy, tito):
+    toy.module("01", "alpha", [("double", toy.DOUBLE, toy.TEST_DOUBLE, 10), ("triple", toy.STUB, toy.TEST_TRIPLE, 5)])
+    end = tito("test", "01", "--json")
+    data = json.loads(end.out)
+    [module] = data["modules"]
+    assert end.code == 1 and data["passed"] is False and end.err == ""
+    assert (module["points"], module["possible"], module["pytest"]["passed"]) == (10, 15, 1)
+    assert [exercise["state"] for exercise in module["exercises"]] == ["passed", "not started"]
+
+
+def test_all_shows_modules_in_order_and_a_summary(toy, tito):
+    toy.module("01", "alpha", [("double", toy.DOUBLE, toy.TEST_DOUBLE, 10)])
+    toy.module("02", "beta", [("double", toy.WRONG, toy.TEST_DOUBLE, 10)], requires=["01"])
+    end = tito("test", "--all")
+    assert end.code == 1 and "Next: tito test 02" in end.out
+    assert "02 The beta" in end.out and "01 The alpha" not in end.out
+    summary = [line.split() for line in end.out.splitlines() if line.startswith(("01_", "02_"))]
+    assert [line[:3] for line in summary] == [["01_alpha", "1/1", "10/10"], ["02_beta", "0/1", "0/10"]]
+
+
+def test_a_hanging_notebook_ends_its_pytest_too(toy, tito):
+    toy.module("01", "alpha", [("double", toy.HANG, toy.TEST_DOUBLE, 10)])
+    end = tito("test", "01", "--timeout", "0.5")
+    assert end.code == 1 and "Is there an endless loop?" in end.out and "Traceback" not in end.out
+
+
+def test_a_module_without_pytest_tests_does_not_pass(toy, tito):
+    toy.module("01", "alpha", [("double", toy.DOUBLE, toy.TEST_DOUBLE, 10)], tests="")
+    end = tito("test", "01")
+    assert end.code == 1 and "There are no tests in tests/01_alpha." in end.out
+
+
+def test_skipped_tests_are_no_passed_tests(toy, tito):
+    skip = "import pytest\n\n\ndef test_it():\n    pytest.skip('not here')\n"
+    toy.module("01", "alpha", [("double", toy.DOUBLE, toy.TEST_DOUBLE, 10)], tests=skip)
+    end = tito("test", "01")
+    assert end.code == 1 and "No test ran: 1 skipped." in end.out
+
+
+@pytest.mark.parametrize(
+    "tests, sentence",
+    [
+        ("import os\n\n\ndef test_it():\n    os._exit(0)\n", "ended in the middle"),
+        ("import absent\n\n\ndef test_it():\n    assert True\n", "No module named 'absent'"),
+        ("def test_it():\n    assert True\n\n\nimport sys\nsys.exit(0)\n", "sys.exit"),
+    ],
+)
+def test_a_pytest_session_must_run_to_its_end(toy, tito, tests, sentence):
+    toy.module("01", "alpha", [("double", toy.DOUBLE, toy.TEST_DOUBLE, 10)], tests=tests)
+    end = tito("test", "01")
+    assert end.code == 1 and sentence in end.out
+
+
+def test_no_graded_cells_is_no_pass(toy, tito):
+    toy.module("01", "alpha", [], extra=[toy.cell("code", "double", toy.DOUBLE)])
+    end = tito("test", "01")
+    assert end.code == 1 and "nothing to pass" in end.out
+
+
+def test_a_deleted_graded_cell_is_missed(toy, tito):
+    exercises = [("double", toy.DOUBLE, toy.TEST_DOUBLE, 10), ("triple", toy.STUB, toy.TEST_TRIPLE, 5)]
+    toy.module("01", "alpha", exercises)
+    toy.notebook("01", "alpha", exercises[:1], extra=[toy.cell("solution", "triple", toy.STUB)])
+    end = tito("test", "01")
+    assert end.code == 1 and "no graded cell test_triple" in end.out and "tito reset 01 test_triple" in end.out
+
+
+@pytest.mark.parametrize("how, reason", [("delete", "no code cell double"), ("retype", "tito reset 01 double"),
+                                         ("reverse", "test_double stands above double")])  # fmt: skip
+def test_a_solution_that_is_not_where_it_was_is_named(toy, tito, how, reason):
+    toy.module("01", "alpha", [("double", toy.DOUBLE, toy.TEST_DOUBLE, 10)])
+    path = toy.root / "modules/01_alpha/alpha_dev.ipynb"
+    nb = notebook.read(path)
+    target, solution, test = nb["cells"]
+    kept = toy.cell("code", "kept", "#| export\nx = 1")
+    retyped = {key: value for key, value in solution.items() if key not in ("outputs", "execution_count")}
+    retyped["cell_type"] = "markdown"
+    cells = {"delete": [kept, test], "retype": [kept, retyped, test], "reverse": [test, solution]}[how]
+    notebook.write(path, {**nb, "cells": [target, *cells]})
+    end = tito("test", "01")
+    assert end.code == 1 and reason in " ".join(end.out.split())
+
+
+def test_a_copied_graded_cell_is_named(toy, tito):
+    copy = toy.cell("graded", "test_double", "print('copy')", 10)
+    toy.module("01", "alpha", [("double", toy.DOUBLE, toy.TEST_DOUBLE, 10)], extra=[copy])
+    end = tito("test", "01")
+    assert end.code == 1 and "two cells called test_double" in end.out
+
+
+def test_a_syntax_error_is_named_by_cell_and_line(toy, tito):
+    toy.module("01", "alpha", [("double", toy.DOUBLE + " +", toy.TEST_DOUBLE, 10)])
+    end = tito("test", "01")
+    assert end.code == 1 and "(double), line 3" in end.out and "not run  Task double" in end.out
+    assert "The package is as it was" not in end.out and "Traceback" not in end.out
+
+
+def test_full_runs_the_exploration_cells_too(toy, tito):
+    explore = toy.cell("code", "explore", "%matplotlib inline\ndisplay(1)\nraise ValueError('only seen in full')")
+    toy.module("01", "alpha", [("double", toy.DOUBLE, toy.TEST_DOUBLE, 10)], extra=[explore])
+    assert tito("test", "01").code == 0
+    end = tito("test", "01", "--full")
+    assert end.code == 1 and "First failure: explore" in end.out and "only seen in full" in end.out
+
+
+def test_points_given_by_hand_are_told_apart(toy, tito):
+    toy.module(
+        "01", "alpha", [("double", toy.DOUBLE, toy.TEST_DOUBLE, 10)], extra=[toy.cell("manual", "think", "Why?", 4)]
+    )
+    end = tito("test", "01")
+    assert end.code == 0 and "10/10" in end.out and "4 more points are given by hand." in end.out
+
+
+def test_a_warning_is_noted_but_passes(toy, tito):
+    warns = "#| export\nimport warnings\ndef double(x):\n    warnings.warn('odd')\n    return 2 * x"
+    toy.module("01", "alpha", [("double", warns, toy.TEST_DOUBLE, 10)])
+    end = tito("test", "01")
+    assert end.code == 0 and "nbgrader gives no points" in end.out
+
+
+def test_control_characters_do_not_reach_the_terminal(toy, tito):
+    bad = toy.TEST_DOUBLE.replace("expected 8", "\\x1b[2J\\x07expected 8")
+    toy.module("01", "alpha", [("double", toy.WRONG, bad, 10)])
+    end = tito("test", "01")
+    assert "\x1b" not in end.out and "\x07" not in end.out and "expected 8, got 12" in end.out
+
+
+def test_a_message_that_no_terminal_can_show_is_shown_all_the_same(toy, tito):
+    bad = toy.TEST_DOUBLE.replace("expected 8", "\\ud800 expected 8")
+    toy.module("01", "alpha", [("double", toy.WRONG, bad, 10)])
+    end = tito("test", "01")
+    assert end.code == 1 and "expected 8, got 12" in end.out

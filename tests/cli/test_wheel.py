@@ -1,0 +1,77 @@
+"""The wheels: the course travels in the one, and the one that students get holds no solution of what is theirs."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tito import parcel, workspace
+from tito.course import Course
+from tito.leaks import search
+from tito.wheel import _build, students_wheel
+
+pytest.importorskip("nbgrader", reason="nbgrader makes the scaffolds")
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def unpacked(wheel, folder):
+    """What `pip install` puts into site-packages."""
+    with zipfile.ZipFile(wheel) as packed:
+        packed.extractall(folder)
+    return folder
+
+
+def run(site, cwd, *words):
+    """`tito` as it is installed in `site`, with nothing of the repository on the path."""
+    environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-P", "-m", "tito", *words]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The whole course as installed from a wheel that was built from a copy of the repository."""
+    tree, built = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("built")
+    for path in parcel.course_files(Course.load(REPOSITORY)):
+        (tree / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(REPOSITORY / path, tree / path)
+    shutil.copytree(REPOSITORY / "tito", tree / "tito", ignore=shutil.ignore_patterns("__pycache__"))
+    return unpacked(built / _build(tree, built), tmp_path_factory.mktemp("site"))
+
+
+def test_a_wheel_carries_the_course(site, tmp_path):
+    made = run(site, tmp_path, "init", "Käthes Kurs", "--from", "09", "--no-kernel")
+    assert (made.returncode, made.stderr) == (0, "") and "Next: cd 'Käthes Kurs' && tito" in made.stdout
+    course = tmp_path / "Käthes Kurs"
+    workspace.init(tmp_path / "same", workspace.plan(Course.load(REPOSITORY), "09", [], False))
+    there, same = ({p.relative_to(root).as_posix() for p in root.rglob("*")} for root in (course, tmp_path / "same"))
+    assert there == same
+    again = run(site, course / "modules", "init", "..", "--update", "--no-kernel")
+    assert "has the newest course text" in " ".join(again.stdout.split())
+    missing = run(site, course, "milestone", "run", "04")
+    assert missing.returncode == 1 and "Module 09 is yours to write: tito lab 09" in missing.stderr
+    shown = run(site, course / "modules/09_spatial", "status")
+    assert shown.returncode == 0 and "09_spatial" in shown.stdout
+
+
+def test_the_students_wheel_holds_no_solution(site, tmp_path):
+    source = Course.load(site / "tito/_course")  # an instructor has installed the whole course
+    wheel = students_wheel(workspace.plan(source, "09", [], False), tmp_path / "out")
+    assert "+students" in wheel.name
+    handed = unpacked(wheel, tmp_path / "handed")
+    package = handed / "tinytorch/core/spatial.py"
+    assert package.read_text().startswith(parcel.STUB_MARK) and not list(handed.rglob("*.pyc"))
+    assert search(source, [source.module("09")], handed) == []
+    assert "+students" in run(handed, tmp_path, "--version").stdout
+    made = run(handed, tmp_path, "init", "mine", "--from", "09", "--no-kernel")
+    assert made.returncode == 0, made.stderr
+    asked = run(handed, tmp_path, "init", "more", "--from", "09", "--with-reference", "--no-kernel")
+    assert asked.returncode == 1 and "no reference of module 09" in asked.stderr
+
+
+def test_the_command_says_where_the_wheel_is(tito):
+    assert "--students" in tito("dev", "wheel").err

@@ -1,0 +1,215 @@
+"""The desk from release to marks: scores, nothing done twice, people's grades kept, faults told in a sentence."""
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tito import CourseError
+from tito.grading import gradebook, marks, sandbox
+from tito.grading.desk import Desk
+from tito.grading.feedback import clean
+from tito.grading.results import audit, broken_link
+
+NAME = "activations_dev.ipynb"
+
+
+@pytest.fixture(autouse=True)
+def one_rung(request, monkeypatch):
+    """The probe of the sandbox, once for all tests of this file."""
+    if not hasattr(one_rung, "found"):
+        one_rung.found = next(sandbox.ladder(), None)
+    if one_rung.found is None:
+        pytest.skip("no isolation works on this machine")
+    monkeypatch.setattr(sandbox, "ladder", lambda names=None: iter([one_rung.found]))
+
+
+@pytest.fixture
+def desk(course, submission):
+    desk = Desk(course)
+    for student, solved in (("ada", "all"), ("ben", ()), ("cleo", ("relu", "sigmoid"))):
+        submission(desk.settings["submitted"] / student / "02_activations" / NAME, solved=solved)
+    return desk
+
+
+def run(desk, **options):
+    return desk.run(desk.course.module("02"), jobs=2, **options)
+
+
+def scores(report):
+    return {row.student: row.score for row in report.rows}
+
+
+def sql(desk, statement, *values):
+    with sqlite3.connect(gradebook.file_of(desk.settings["url"])) as book:
+        return book.execute(statement, values).fetchall()
+
+
+def test_right_scores_once_and_in_the_gradebook(desk):
+    first = run(desk)
+    assert scores(first) == {"ada": 100, "ben": 0, "cleo": 30} and all(row.fresh and row.changed for row in first.rows)
+    second = run(desk)
+    assert (
+        scores(second) == scores(first)
+        and not any(row.fresh or row.changed for row in second.rows)
+        and not second.backup
+    )
+    query = "select student_id, sum(auto_score) from grade join submitted_notebook n on n.id = grade.notebook_id"
+    query += " join submitted_assignment s on s.id = n.assignment_id group by student_id"
+    assert dict(sql(desk, query)) == {"ada": 100, "ben": 0, "cleo": 30}
+    shown = (desk.settings["autograded"] / "cleo/02_activations" / NAME).read_text()
+    assert "HIDDEN" not in shown and "Not written yet" in shown
+
+
+def test_a_better_submission_changes_its_score_and_the_copy_holds_the_old_one(desk, submission):
+    run(desk)
+    submission(desk.settings["submitted"] / "ben/02_activations" / NAME, solved=("relu",))
+    report = run(desk)
+    assert [(row.before, row.score) for row in report.rows if row.changed] == [(0, 10)]
+    with sqlite3.connect(report.backup) as copy:
+        assert copy.execute("select sum(auto_score) from grade").fetchone() == (130,)
+
+
+def test_what_a_person_wrote_stays(desk, submission):
+    run(desk)
+    sql(desk, "update grade set manual_score = 7, extra_credit = 1, needs_manual_grade = 0 where auto_score = 10")
+    sql(desk, "update comment set manual_comment = 'well done'")
+    submission(desk.settings["submitted"] / "ada/02_activations" / NAME, solved=("gelu",))
+    run(desk)
+    assert sql(desk, "select distinct manual_score, extra_credit from grade where manual_score is not null") == [(7, 1)]
+    assert sql(desk, "select distinct manual_comment from comment") == [("well done",)]
+    looks = "select count(*) from grade where manual_score is not null and needs_manual_grade"
+    assert sql(desk, looks)[0][0] >= 1, "a manual score over another automatic one is to be looked at"
+
+
+def test_a_fault_of_the_machine_is_never_a_zero(desk, submission, monkeypatch):
+    run(desk)
+    submission(desk.settings["submitted"] / "ada/02_activations" / NAME, solved="all", own="x = 1")
+    real = sandbox.command
+    monkeypatch.setattr(sandbox, "command", lambda *a: (["/bin/false"], real(*a)[1]))
+    report = run(desk, students=["ada"])
+    assert [(row.status, row.score) for row in report.rows] == [("infra_error", None)] and report.failures
+    waiting = sql(desk, "select count(*) from grade where auto_score is null and needs_manual_grade")
+    assert waiting[0][0] == 6, "the score of the older submission does not stand for the new one"
+    monkeypatch.undo()
+    assert scores(run(desk))["ada"] == 100
+
+
+def test_a_reference_that_fails_stops_the_run(desk, submission):
+    path = desk.course.root / "modules/02_activations" / NAME
+    path.write_text(path.read_text().replace("np.maximum(x, 0)", "x"))
+    with pytest.raises(CourseError, match="nobody is graded"):
+        run(desk)
+
+
+def test_a_locked_gradebook_is_told(desk, monkeypatch):
+    monkeypatch.setattr(gradebook, "PATIENCE", 0.2)
+    with sqlite3.connect(gradebook.file_of(desk.settings["url"])) as other:
+        other.execute("begin exclusive")
+        with pytest.raises(CourseError, match="locked by another program"):
+            run(desk)
+    assert scores(run(desk))["ada"] == 100
+
+
+def test_a_damaged_gradebook_is_told(desk):
+    file = gradebook.file_of(desk.settings["url"])
+    file.write_bytes(b"SQLite format 3\0" + bytes(range(256)) * 40)
+    with pytest.raises(CourseError, match="damaged|not a database|unsupported|no such table|malformed"):
+        run(desk)
+
+
+def test_a_full_disk_is_told_before_anything_is_done(desk, monkeypatch):
+    monkeypatch.setattr(gradebook, "space_left", lambda folder: 1000)
+    with pytest.raises(CourseError, match="disk is full"):
+        run(desk)
+    assert not desk.store(desk.course.module("02")).folder.exists()
+
+
+def test_unknown_students_and_nothing_to_grade(desk):
+    with pytest.raises(CourseError, match="no submission of 02_activations by zoe"):
+        run(desk, students=["zoe"])
+    with pytest.raises(CourseError, match="no submissions"):
+        desk.run(desk.course.module("01"))
+
+
+def test_status_marks_and_the_log(desk):
+    run(desk)
+    rows = {row["student"]: row for row in desk.status(desk.course.module("02"))}
+    assert rows["cleo"]["score"] == 30 and rows["ada"]["status"] == "graded" and "seccomp" in rows["ada"]["isolation"]
+    sql(desk, "update student set last_name = '=1+1', first_name = '+x', email = 'ada@example.org' where id = 'ada'")
+    with gradebook.Gradebook(desk.settings["url"]) as book:
+        found = marks.read(book, ["02_activations"])
+    for which, line in (
+        ("canvas", '"\'=1+1, +x",,ada,ada,,100'),
+        ("moodle", "ada,ada@example.org,100,100,"),
+        ("plain", "ada,'=1+1,'+x,"),
+    ):
+        assert line in marks.table(found, marks.columns_of(which)), which
+    assert "test_relu,test_leaky_relu" in marks.table(found, marks.columns_of("plain"), per_question=True)
+    assert broken_link(desk.log) is None
+    audit(desk.log, "more")
+    desk.log.write_text(desk.log.read_text().replace('"fresh": 3', '"fresh": 4'))
+    assert broken_link(desk.log) is not None
+
+
+@pytest.mark.parametrize("text", ["=1", "+1", "-1", "@x", " =1", "\t=1", "\r=1", "|x", "%x"])
+def test_no_cell_is_a_formula(text):
+    assert marks.safe(text).startswith("'")
+
+
+def test_a_page_in_which_nothing_runs():
+    page = """<html><head><script>x</script><base href="//evil"><meta http-equiv="refresh" content="0"><link></head>
+    <body onload="x()"><a href="java&#10;script:x">a</a><a href="#top">b</a>
+    <img src="//evil/x.png" onerror=x><svg><script>y</script>
+    <a xlink:href="javascript:x"></a></svg><iframe src=x></iframe><form action=x></form>
+    <!--[if IE]><script>z</script><![endif]--></body></html>"""
+    found = clean(page)
+    assert not any(
+        word in found.lower()
+        for word in ("<script", "onload", "onerror", "javascript", "evil", "iframe", "<form", "refresh")
+    )
+    assert 'href="#top"' in found and "default-src 'none'" in found
+
+
+def test_the_commands(grade, course, submission, tmp_path):
+    submission(tmp_path / "in/ada/activations_dev.ipynb", solved="all")
+    code, out, err = grade("collect", "02", str(tmp_path / "in"))
+    assert code == 0 and "1 new" in out, err
+    code, out, err = grade("run", "02", "--json")
+    assert code == 0 and json.loads(out)["submissions"][0]["score"] == 100, err
+    code, out, err = grade("export", "2", "--columns", "canvas")
+    assert code == 0 and "02_activations" in out.splitlines()[0] and out.splitlines()[1].endswith(",100"), err
+    code, out, err = grade("status", "activations")
+    assert code == 0 and "ada" in out, err
+    assert grade("run", "77")[0] == 1 and "no module" in grade("run", "77")[2]
+
+
+@pytest.mark.slow
+def test_killed_twenty_times_and_run_again(desk, submission):
+    for number in range(30):
+        submission(
+            desk.settings["submitted"] / f"s{number:02d}/02_activations" / NAME, solved=("relu", "gelu")[: number % 3]
+        )
+    rng, killed = random.Random(5), 0
+    command = [sys.executable, "-m", "tito.grading.cli", "run", "02", "--jobs", "2"]
+    root = str(sandbox.BOX.parents[2])
+    for _ in range(20):
+        process = subprocess.Popen(
+            command, cwd=desk.course.root, env={**os.environ, "PYTHONPATH": root}, stdout=-3, stderr=-3
+        )
+        time.sleep(rng.uniform(0.3, 4))
+        killed += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    report = run(desk)
+    expected = {f"s{n:02d}": (0, 10, 30)[n % 3] for n in range(30)} | {"ada": 100, "ben": 0, "cleo": 30}
+    assert scores(report) == expected and killed >= 5
+    rows = sql(desk, "select student_id, count(*) from submitted_assignment group by student_id")
+    assert dict(rows) == dict.fromkeys(expected, 1) and not run(desk).rows[0].fresh
+    print(f"killed {killed} times; {sum(row.fresh for row in report.rows)} of {len(report.rows)} were left to grade")

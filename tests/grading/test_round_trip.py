@@ -1,0 +1,123 @@
+"""nbgrader's own round trip with the committed configuration: release, autograde, feedback, gradebook."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("nbgrader", reason="nbgrader is not installed")
+
+ROOT = Path(__file__).resolve().parents[2]
+ASSIGNMENT = "09_spatial"
+
+GENERATE_ALL = """
+import sys
+from nbgrader.apps import NbGraderAPI
+from nbgrader.apps.nbgraderapp import NbGraderApp
+app = NbGraderApp(); app.initialize([])
+api = NbGraderAPI(config=app.config)
+for name in sys.argv[1:]:
+    outcome = api.generate_assignment(name)
+    if not outcome["success"]:
+        sys.exit(name + ": " + outcome["error"] + outcome["log"])
+"""
+SCORES = """
+import json
+from nbgrader.api import Gradebook
+with Gradebook(c_url) as book:
+    rows = {}
+    for submission in book.assignment_submissions(name):
+        cells = {g.name: g.auto_score for n in submission.notebooks for g in n.grades if g.cell.cell_type == "code"}
+        rows[submission.student.id] = cells
+    top = {cell.name: cell.max_score for n in book.find_assignment(name).notebooks for cell in n.grade_cells}
+print(json.dumps([rows, top]))
+"""
+
+
+def run(course, *command):
+    """A command in the course folder, on this interpreter's tools; its output, or a failure that shows it."""
+    tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # nbgrader calls alembic by name
+    environment = {**os.environ, "PATH": tools, "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"}
+    done = subprocess.run(command, cwd=course, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, f"{' '.join(map(str, command))[:200]}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
+    return done.stdout
+
+
+def load(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def nbgrader_kind(cell):
+    return cell["metadata"].get("nbgrader", {})
+
+
+def submit(course, student, solved):
+    """Hand in the release with the given solution cells filled in, without the exploration cells."""
+    for source in sorted((course / "grading/release" / ASSIGNMENT).glob("*.ipynb")):
+        release = load(source)
+        reference = {cell["id"]: cell for cell in load(ROOT / "modules" / ASSIGNMENT / source.name)["cells"]}
+        cells = []
+        for cell in release["cells"]:
+            given = nbgrader_kind(cell) or "".join(cell["source"]).startswith("#| ")
+            if cell["cell_type"] == "code" and not given:
+                continue
+            mine = cell["id"] in solved and nbgrader_kind(cell)["solution"]
+            cells.append(reference[cell["id"]] if mine else cell)
+        path = course / "grading/submitted" / student / ASSIGNMENT / source.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({**release, "cells": cells}), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("course")
+    shutil.copytree(ROOT / "modules", folder / "modules", ignore=shutil.ignore_patterns("*_dev.py*", "__pycache__"))
+    shutil.copy(ROOT / "nbgrader_config.py", folder)
+    (folder / "grading").mkdir()
+    modules = sorted(path.parent.name for path in folder.glob("modules/*/module.toml"))
+    assert ASSIGNMENT in modules
+    run(folder, sys.executable, "-c", GENERATE_ALL, *modules)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exercises():
+    import tomllib
+
+    return tomllib.loads((ROOT / "modules" / ASSIGNMENT / "module.toml").read_text(encoding="utf-8"))["exercise"]
+
+
+def test_every_release_holds_scaffolds_and_no_answers(course):
+    releases = sorted((course / "grading/release").glob("*/*.ipynb"))
+    assert len(releases) == len(list((ROOT / "modules").glob("*/*_dev.ipynb")))
+    for path in releases:
+        text = path.read_text(encoding="utf-8")
+        assert "BEGIN SOLUTION" not in text and "HIDDEN TESTS" not in text, f"{path.name} gives answers away"
+        for cell in load(path)["cells"]:
+            if nbgrader_kind(cell).get("solution"):
+                stub = "raise NotImplementedError()" if cell["cell_type"] == "code" else "YOUR ANSWER HERE"
+                assert stub in "".join(cell["source"]), f"{path.name}: {cell['id']} holds no stub"
+
+
+def test_scores_of_three_submissions(course, exercises):
+    every = {cell for exercise in exercises for cell in exercise["solution"]}
+    half = exercises[: len(exercises) // 2]
+    submit(course, "reference", every)
+    submit(course, "scaffold", set())
+    submit(course, "half", {cell for exercise in half for cell in exercise["solution"]})
+    run(course, "nbgrader", "autograde", ASSIGNMENT)
+    run(course, "nbgrader", "generate_feedback", ASSIGNMENT)
+    url = f"sqlite:///{course / 'grading/gradebook.db'}"
+    rows, top = json.loads(run(course, sys.executable, "-c", f"c_url, name = {url!r}, {ASSIGNMENT!r}\n{SCORES}"))
+    automatic = {cell: points for cell, points in top.items() if cell.startswith("test_")}
+    assert sum(top.values()) >= 100 and {cell for e in exercises for cell in e["tests"]} == set(automatic)
+    assert rows["reference"] == automatic, "the reference earns full marks"
+    assert rows["scaffold"] == dict.fromkeys(automatic, 0.0), "the untouched scaffold earns nothing"
+    solved = {cell for exercise in half for cell in exercise["tests"]}
+    assert rows["half"] == {cell: points if cell in solved else 0.0 for cell, points in automatic.items()}
+    for student in rows:
+        assert "test_unit" in (course / "grading/feedback" / student / ASSIGNMENT / "spatial_dev.html").read_text()

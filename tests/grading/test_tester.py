@@ -1,0 +1,121 @@
+# ruff: noqa: E501
+"""What a graded cell may do with the student's objects, and what it may not take as evidence."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tito.grading import sandbox, skeleton
+from tito.grading.pool import Worker
+from tito.grading.tester import definitions
+
+STUDENT = """
+import contextlib
+import numpy as np
+
+class Box:
+    def __init__(self, value, **named): self.value, self.named = value, named
+    def __add__(self, other): return Box(self.value + getattr(other, "value", other))
+    def __call__(self, *inputs, scale=1): return np.asarray(inputs) * scale
+    def __getitem__(self, key): return key
+    def __len__(self): return 3
+    def __iter__(self): return (Box(i) for i in range(3))
+    def __enter__(self): self.value = "in"; return self
+    def __exit__(self, *error): self.value = "out"
+    def __repr__(self): return f"Box({self.value})"
+    def __array__(self, dtype=None, copy=None): return np.array([self.value, 2.0])
+    def sure(self): return True
+    def mean(self): return 0.0
+    def __lt__(self, other): return True
+
+class Odd(KeyError): pass
+def fails(kind): raise {"odd": Odd, "value": ValueError, "exit": SystemExit}[kind]("the message")
+def apply(function, *inputs): return function(*inputs)
+def spoils(a): a[0] = 9; return a
+def divide(a, b): return a / b
+def read(path): return open(path).read()
+def same(x): return x
+"""
+
+GOOD = {
+    "attributes": "b = Box(3)\nassert b.value == 3\nb.value = [1, Box(2)]\nassert b.value[0] == 1 and b.value[1].value == 2",
+    "named": "assert Box(1, **{'a': 2}).named == {'a': 2} and (Box(0)(1, 2, scale=3) == [3, 6]).all()",
+    "operators": "assert (Box(1) + 2).value == 3 and (Box(1) + Box(5)).value == 6",
+    "items": "assert Box(1)[2, 1:3, ...] == (2, slice(1, 3), ...) and len(Box(1)) == 3",
+    "iteration": "assert [b.value for b in Box(1)] == [0, 1, 2] and next(iter(Box(1))).value == 0",
+    "with": "b = Box(1)\nwith b as c:\n    assert c is b and b.value == 'in'\nassert b.value == 'out'",
+    "arrays": "import numpy as np\nassert np.array_equal(np.asarray(Box(1.0)), [1, 2]) and np.allclose(Box(1.0), [1, 2])",
+    "identity": "b = Box(1)\nassert same(b) is b and same is same and same != apply and same in (apply, same)",
+    "text": "assert repr(Box(1)) == 'Box(1)' == f'{Box(1)}' and same.__name__ == 'same' and isinstance(Box(1), Box)",
+    "errors": "try:\n    fails('odd')\nexcept KeyError as error:\n    assert error.args == ('the message',)\nelse:\n    raise AssertionError",
+    "missing": "assert not hasattr(Box(1), 'nothing')",
+    "callbacks": "import numpy as np\nassert apply(lambda a, b: a + b, 1, 2) == 3 and apply(np.add, np.ones(2), 1).tolist() == [2, 2]",
+    "nested": "assert apply(lambda x: apply(lambda y: y + 1, x) * 2, 3) == 8",
+    "callback errors": "def bad(): raise ValueError('mine')\ntry:\n    apply(bad)\nexcept ValueError as error:\n    assert str(error) == 'mine'",
+    "errstate": "import numpy as np\nwith np.errstate(divide='raise'):\n    try:\n        divide(np.ones(1), np.zeros(1))\n    except FloatingPointError:\n        pass\n    else:\n        raise AssertionError",
+    "files": "import tempfile, pathlib\nwith tempfile.TemporaryDirectory() as folder:\n    path = pathlib.Path(folder) / 'x'\n    path.write_text('hello')\n    assert read(path) == 'hello' == read(str(path))",
+    "copies": "import numpy as np\nassert spoils(np.ones(2).copy())[0] == 9",
+    "part of the points": "print('half')\n2.5",
+}  # fmt: skip
+BAD = {
+    "changed in place": ("import numpy as np\nx = np.ones(2)\nspoils(x)", "changed an array"),
+    "truth": ("assert Box(1)", "no truth value"),
+    "comparison": ("assert Box(1) == 1", "cannot be compared"),
+    "order": ("assert Box(1) < 2", "cannot be compared"),
+    "membership": ("assert 1 in Box(1)", "no evidence"),
+    "yes or no": ("assert Box(1).sure()", "no evidence"),
+    "plain arithmetic": ("assert Box(1).mean() < 1", "should return a Tensor"),
+    "exit": ("fails('exit')", "SystemExit"),
+    "what cannot cross": ("same(object())", "cannot cross"),
+    "a plain failure": ("assert Box(1).value == 2, 'expected 2'", "expected 2"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def outcomes():
+    """Every cell's outcome, of one run."""
+    rung = next(sandbox.ladder(), None)
+    if rung is None:
+        pytest.skip("no isolation works on this machine")
+    cells = {**GOOD, **{name: source for name, (source, _) in BAD.items()}}
+    names = [name for name in skeleton._defined(STUDENT)["names"]]
+    steps = [{"kind": "solution", "id": "student", "source": STUDENT, "names": names, "imports": ""}]
+    steps += [{"kind": "graded", "id": name, "source": text, "points": 4.0, "hidden": []} for name, text in cells.items()]
+    limits = {"wall": 30.0, "cell": 5.0, "cpu": 20, "memory": 1 << 30}
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        kit = sandbox.make_kit(Path(folder), Path(folder) / "none", [])
+
+        class One:
+            def __init__(self):
+                self.limits = limits
+
+            def setting(self, part):
+                command, environment = sandbox.command(rung, kit, limits)
+                plan = {"command": command, "environment": environment, "limits": limits, "package": "tinytorch"}
+                return {"name": "one", "plan": {**plan, "exchange": str(kit.exchange), "drop": rung.drop}}
+
+            def task(self, part, steps):
+                return {"name": "one", "steps": steps}
+
+        worker = Worker(0)
+        yield worker.grade(One(), None, steps)["cells"]
+        worker.stop()
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_tests_may(outcomes, name):
+    assert outcomes[name]["points"] == (2.5 if name == "part of the points" else 4), outcomes[name]
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_no_points_for(outcomes, name):
+    assert outcomes[name]["points"] == 0 and BAD[name][1] in outcomes[name]["message"], outcomes[name]
+
+
+def test_of_a_cell_that_hung_its_definitions_stay():
+    source = "import os\n@mark\ndef f():\n    pass\nwhile True: pass\nclass A:\n    x = 1\n"
+    assert definitions(source) == "import os\n@mark\ndef f():\n    pass\n\nclass A:\n    x = 1\n"
+    assert definitions("def (") == ""

@@ -1,0 +1,174 @@
+"""The house rules that no single module can check: one list of settings, one source of code, one form of notebook."""
+
+import ast
+import configparser
+import copy
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tito import notebook
+from tito.course import Course
+from tito.export import HAND_WRITTEN, export
+from tito.twin import twin_text
+
+ROOT = Path(__file__).resolve().parents[1]
+COURSE = Course.load(ROOT)
+NOTEBOOKS = [path for module in COURSE.modules for path in module.notebooks]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+each_module = pytest.mark.parametrize("module", COURSE.modules, ids=lambda module: module.folder)
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def python(code, *arguments):
+    """What a fresh Python with this course first on its path answers in JSON; it may print nothing else."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "error", "-c", code, *arguments]
+    ended = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return json.loads(ended.stdout)
+
+
+def test_settings_and_nbdev_agree():
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(ROOT / "settings.ini", encoding="utf-8")
+    settings, nbdev = parser.defaults(), PYPROJECT["tool"]["nbdev"]
+    shared = settings.keys() & nbdev.keys()
+    assert {"lib_name", "lib_path", "nbs_path"} <= shared
+    assert {key: settings[key] for key in shared} == {key: nbdev[key] for key in shared}
+    assert nbdev["update_pyproject"] is False
+
+
+def test_there_are_nine_modules():
+    names = "tensor activations layers losses autograd optimizers training dataloader spatial".split()
+    assert [module.folder for module in COURSE.modules] == [f"{n:02}_{name}" for n, name in enumerate(names, 1)]
+
+
+def test_the_package_is_what_the_notebooks_make_and_a_short_list_of_hand_written_files():
+    results = export(COURSE, COURSE.modules, check=True)
+    assert [(result.path.name, result.note) for result in results if result.changed] == []
+    assert [name for name in HAND_WRITTEN if not (COURSE.package / name).is_file()] == []
+
+
+IMPORT_ALL = """
+import importlib, json, sys
+import numpy.random  # NumPy loads it on demand
+before = set(sys.modules)
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+tops = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(json.dumps(sorted(tops - set(sys.stdlib_module_names) - {"numpy", "tinytorch"})))
+"""
+
+
+def test_importing_any_module_loads_numpy_and_the_standard_library_only():
+    targets = [f"tinytorch.{target}" for module in COURSE.modules for target in module.targets.values()]
+    others = ["tinytorch", "tinytorch.nn", "tinytorch.optim", "tinytorch.viz"]
+    assert python(IMPORT_ALL, *others, *targets) == []
+
+
+def test_import_is_fast_on_top_of_numpy():
+    code = (
+        "import json, time, numpy; start = time.perf_counter(); import tinytorch;"
+        "print(json.dumps(time.perf_counter() - start))"
+    )
+    assert min(python(code) for _ in range(3)) < 0.2
+
+
+@each_notebook
+def test_notebooks_lint_clean(path):
+    assert notebook.lint(notebook.read(path)) == []
+
+
+@each_notebook
+def test_notebooks_are_in_canonical_form_and_nbdev_would_change_nothing(path):
+    from nbdev.clean import clean_nb
+
+    text = path.read_text(encoding="utf-8")
+    assert text == notebook.dumps(notebook.read(path)), "not in the canonical form: write it with tito.notebook.write"
+    nb = json.loads(text)
+    cleaned = copy.deepcopy(nb)
+    clean_nb(cleaned, allowed_cell_metadata_keys=PYPROJECT["tool"]["nbdev"]["allowed_cell_metadata_keys"])
+    assert cleaned == nb
+
+
+@each_notebook
+def test_the_twin_keeps_every_graded_and_solution_cell(path):
+    text = twin_text(path)
+    import jupytext
+
+    def marks(cells):
+        return [(cell["metadata"]["nbgrader"], cell["source"]) for cell in cells if "nbgrader" in cell["metadata"]]
+
+    assert marks(jupytext.reads(text, fmt="py:percent").cells) == marks(notebook.read(path)["cells"])
+
+
+@each_module
+def test_points_of_the_first_notebook_sum_to_a_hundred_and_the_others_are_a_bonus_of_fifty(module):
+    points = [sum(notebook.points(notebook.read(path)).values()) for path in module.notebooks]
+    assert points == [100] + [50] * (len(points) - 1)
+    assert all(exercise.bonus == (exercise.notebook != module.notebooks[0]) for exercise in module.exercises)
+
+
+def test_the_package_begins_with_its_fastest_rung():
+    code = "import json; from tinytorch.core.spatial import *; print(json.dumps([rung(), *ENGINES['fast']]))"
+    assert python(code) == ["fast", "conv2d", "max_pool2d", "avg_pool2d", "fuse"]
+
+
+@each_module
+def test_exercises_name_the_cells_of_their_notebook(module):
+    for path in module.notebooks:
+        kinds = {cell["id"]: notebook.kind(cell) for cell in notebook.read(path)["cells"]}
+        exercises = [exercise for exercise in module.exercises if exercise.notebook == path]
+        for kind, field in (("solution", "solution"), ("graded", "tests")):
+            named = Counter(id for exercise in exercises for id in getattr(exercise, field))
+            manual = {id for id in named if kinds.get(id) == "manual"}
+            there = Counter(id for id, is_kind in kinds.items() if is_kind == kind)
+            assert Counter({id: n for id, n in named.items() if id not in manual}) == there
+
+
+@each_module
+def test_exercises_are_fit_to_show(module):
+    for exercise in module.exercises:
+        assert exercise.title and 1 <= exercise.difficulty <= 3 and exercise.minutes > 0
+        assert len(exercise.hints) >= 2, f"{exercise.id}: give a first nudge and a stronger hint"
+
+
+@each_module
+def test_requires_are_the_modules_it_imports(module):
+    owners = {f"tinytorch.{target}": other.number for other in COURSE.modules for target in other.targets.values()}
+    imported = set()
+    for path in module.notebooks:
+        for cell in filter(notebook.exported, notebook.read(path)["cells"]):
+            nodes = ast.parse(cell["source"]).body  # inside functions, later modules may be named too
+            imported |= {owners.get(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
+    assert imported - {None, module.number} <= set(module.requires)
+    assert all(number < module.number for number in module.requires)
+
+
+@each_module
+def test_pages_exist_and_name_their_commands(module):
+    page = (module.path / "README.md").read_text(encoding="utf-8")
+    assert f"tito test {module.number}" in page and f"tito export {module.number}" in page
+
+
+def test_the_house_has_its_front_door():
+    assert [name for name in ("README.md", "LICENSE", "constraints.txt") if not (ROOT / name).is_file()] == []
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="only a clone knows which files are the course's")
+def test_no_path_of_this_machine_is_in_the_tree():
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
+    places = (str(place) for place in (ROOT, Path.home(), sys.prefix))
+    places = [place.encode() for place in places if place.count("/") > 1 and place != "/usr/local"]  # "/root" is a word
+    files = [ROOT / name for name in names if (ROOT / name).is_file()]
+    found = [str(file.relative_to(ROOT)) for file in files if any(place in file.read_bytes() for place in places)]
+    assert found == []

@@ -1,0 +1,1 @@
+"""Exported from the notebooks: edit those, not these files."""

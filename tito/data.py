@@ -1,0 +1,299 @@
+"""The data that milestones learn from: fetched, unpacked, and checked for what they are.
+
+Only the published archive's checksum is known, none of the single files. So `fetch` notes, beside the files, their
+digests as they came out of an archive, and whether that was the published one; `verify` compares.
+"""
+
+import contextlib
+import difflib
+import hashlib
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tito import CourseError
+from tito.course import Course
+from tito.download import download
+from tito.files import write_atomic
+from tito.pickled import read_batch
+
+NOTE = "checked.json"
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set as its authors publish it: `files` of `records` records, each a label and `record - 1` bytes."""
+
+    name: str
+    title: str
+    url: str
+    md5: str
+    folder: str
+    files: tuple[str, ...]
+    records: int
+    record: int
+    classes: int
+    size: str
+
+    @property
+    def archive(self) -> str:
+        """The archive's file name."""
+        return urlsplit(self.url).path.rpartition("/")[2]
+
+
+SOURCES = {
+    "cifar10": Source(
+        "cifar10",
+        "CIFAR-10: 60,000 colour pictures of 32x32 pixels, 10 classes",
+        "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+        "c32a1d4ab5d03f1284b67883e8d87530",
+        "cifar-10-batches-bin",
+        (*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"),
+        10_000,
+        1 + 3 * 32 * 32,
+        10,
+        "170 MB to load, 184 MB on the disk",
+    )
+}
+PICKLED = "cifar-10-batches-py"  # the same pictures as Python pickles: data_batch_1, ..., test_batch
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found. state: "published", "well-formed", "changed", "broken" or "absent"; text: what was checked."""
+
+    state: str
+    text: str
+
+    @property
+    def usable(self) -> bool:
+        """Whether a milestone can learn from it, and nothing speaks against it."""
+        return self.state in ("published", "well-formed")
+
+
+def find(name: str) -> Source:
+    """The data set called `name`."""
+    key = name.strip().lower().replace("-", "")
+    if key in SOURCES:
+        return SOURCES[key]
+    near = difflib.get_close_matches(key, SOURCES, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(SOURCES)}"
+    raise CourseError(f"no data set {name!r}: {hint} (the 8x8 digits come with scikit-learn)")
+
+
+def place(course: Course, source: Source) -> Path:
+    """The folder that holds its files: below the course's data folder, or that folder itself."""
+    data = course.folder("data")
+    direct = any((data / name).is_file() for name in source.files)
+    return data if direct else data / source.folder
+
+
+# What lies there --------------------------------------------------------------------------------------------------
+
+
+def faults(source: Source, folder: Path) -> list[str]:
+    """What is wrong with the layout: files missing, of another size, or with labels beyond the classes."""
+    found = []
+    for path in (folder / name for name in source.files):
+        expected = source.records * source.record
+        if not path.is_file():
+            found.append(f"{path.name} is missing")
+        elif (size := path.stat().st_size) != expected:
+            found.append(f"{path.name} has {size:,} bytes, not {expected:,}")
+        elif (worst := max(_labels(source, path))) >= source.classes:
+            found.append(f"{path.name} has the label {worst}; they go from 0 to {source.classes - 1}")
+    return found
+
+
+def verify(course: Course, source: Source) -> Verdict:
+    """What the files are, as far as it can be told: the published ones, merely well-formed, changed, or broken."""
+    folder = place(course, source)
+    if not any((folder / name).is_file() for name in source.files):
+        return Verdict("absent", f"not in {folder}")
+    if wrong := faults(source, folder):
+        return Verdict("broken", f"{folder}: {'; '.join(wrong)}")
+    digests = {name: _digest(folder / name) for name in source.files}
+    layout = f"{folder}: {len(digests)} files of the published sizes, labels from 0 to {source.classes - 1}"
+    if noted := _noted(folder):
+        return _against_note(source, layout, noted, digests)
+    archive = folder.parent / source.archive
+    if archive.is_file() and _digest(archive, "md5") == source.md5:
+        if _digests_in(archive, source) == digests:
+            return Verdict("published", f"{layout}, and every byte as in {archive.name} (md5 {source.md5}).")
+        return Verdict("changed", f"{layout}, but not the bytes of {archive.name} (md5 {source.md5}) beside it.")
+    return Verdict("well-formed", f"{layout}. {_balance(source, folder)} {UNKNOWN}")
+
+
+UNKNOWN = (
+    "Whether these are the published bytes is unknown: only the archive's checksum is published, and there is no "
+    "archive here to compare with."
+)
+
+
+def _against_note(source: Source, layout: str, noted: dict, digests: dict) -> Verdict:
+    if noted.get("files") != digests:
+        changed = [name for name, digest in digests.items() if noted.get("files", {}).get(name) != digest]
+        return Verdict("changed", f"{layout}, but changed since they were fetched: {', '.join(changed)}.")
+    if noted.get("md5") == source.md5:
+        return Verdict("published", f"{layout}, unpacked from the published archive (md5 {source.md5}), unchanged.")
+    origin = noted.get("from", "elsewhere")
+    if noted.get("md5"):
+        told = f"{origin}, whose md5 is {noted['md5']}: not the published archive, whose md5 is {source.md5}."
+    else:
+        told = f"the folder {origin}. Whether these are the published bytes is unknown: no archive was there to check."
+    return Verdict("well-formed", f"{layout}, unchanged since they came from {told}")
+
+
+def _balance(source: Source, folder: Path) -> str:
+    counts = Counter(label for name in source.files for label in _labels(source, folder / name))
+    low, high = min(counts.values()), max(counts.values())
+    if len(counts) == source.classes and low == high:
+        return f"All {source.classes} classes have {low:,} pictures, as published."
+    return f"{len(counts)} classes have {low:,} to {high:,} pictures: published are equally many of {source.classes}."
+
+
+def _labels(source: Source, path: Path) -> bytes:
+    return path.read_bytes()[:: source.record]
+
+
+def _noted(folder: Path) -> dict | None:
+    try:
+        noted = json.loads((folder / NOTE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return noted if isinstance(noted, dict) and isinstance(noted.get("files"), dict) else None
+
+
+def _digest(path: Path, kind: str = "sha256") -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, kind).hexdigest()
+
+
+def _digests_in(archive: Path, source: Source) -> dict[str, str]:
+    with tempfile.TemporaryDirectory(dir=archive.parent, prefix=".unpacked-") as folder, _told(archive):
+        _unpack(archive, source, Path(folder))
+        return {name: _digest(Path(folder) / name) for name in source.files if (Path(folder) / name).is_file()}
+
+
+def standing(course: Course, source: Source) -> str:
+    """Whether it is there, without reading it through."""
+    folder = place(course, source)
+    there = [name for name in source.files if (folder / name).is_file()]
+    if not there:
+        return f"not here; to load it: tito data fetch {source.name}"
+    if len(there) < len(source.files):
+        return f"{len(there)} of {len(source.files)} files in {folder}; to mend it: tito data fetch {source.name}"
+    return f"in {folder}; to check it: tito data verify {source.name}"
+
+
+# Fetching ---------------------------------------------------------------------------------------------------------
+
+
+def fetch(course: Course, source: Source, origin: str | None = None, say: Callable[[str], None] = print) -> Verdict:
+    """Put the files into the course's data folder: all of them or none; returns what they are.
+
+    origin: None for the published address, or another address, an archive (.tar.gz) or a folder on this computer.
+    """
+    folder = place(course, source)
+    now = verify(course, source)
+    if now.usable:
+        say(f"{source.name} is there already. To fetch it anew, move this folder away: {folder}")
+        return now
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{source.name}-") as temporary:
+        fresh = Path(temporary) / source.folder
+        fresh.mkdir()
+        told, md5 = _bring(source, origin, folder.parent, fresh, say)
+        if wrong := faults(source, fresh):
+            raise CourseError(f"{told} does not hold all of {source.name}: {'; '.join(wrong)}")
+        digests = {name: _digest(fresh / name) for name in source.files}
+        write_atomic(fresh / NOTE, json.dumps({"from": told, "md5": md5, "files": digests}, indent=1) + "\n")
+        _put(fresh, folder)
+    return verify(course, source)
+
+
+def _bring(source: Source, origin: str | None, data: Path, fresh: Path, say) -> tuple[str, str | None]:
+    """Fill the folder `fresh`; returns where it came from, and the archive's md5 if it came from one."""
+    if origin is None or urlsplit(origin).scheme in ("http", "https", "ftp"):
+        url = origin or source.url
+        archive = data / source.archive
+        if origin is None and archive.is_file() and _digest(archive, "md5") == source.md5:
+            say(f"Using {archive}, which is the published archive.")
+        else:
+            say(f"Fetching {url} ({source.size})")
+            archive = download(url, source.md5, fresh.parent / source.archive, data, advice(source, data))
+        with _told(archive):
+            _unpack(archive, source, fresh)
+        return url, source.md5
+    path = Path(origin.removeprefix("file://")).expanduser()
+    if path.is_dir():
+        _copy(path, source, fresh)
+        return path.name, None
+    if not path.is_file():
+        raise CourseError(f"there is no archive or folder {path}")
+    with _told(path):
+        _unpack(path, source, fresh)
+    return path.name, _digest(path, "md5")
+
+
+def advice(source: Source, data: Path) -> str:
+    """How the data get here without a network."""
+    here = os.path.relpath(data) if data.is_relative_to(Path.cwd()) else data
+    return (
+        f"Without a network: fetch {source.url} on another computer, bring it here, and type\n"
+        f"    tito data fetch {source.name} --from {source.archive}\n"
+        f"Behind a proxy, set HTTPS_PROXY. What has been loaded stays in {here}, and the next time goes on from there."
+    )
+
+
+@contextlib.contextmanager
+def _told(archive: Path) -> Iterator[None]:
+    try:
+        yield
+    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+        raise CourseError(f"{archive} cannot be unpacked ({error}): is it a .tar.gz archive, and whole?") from error
+
+
+def _unpack(archive: Path, source: Source, fresh: Path) -> None:
+    """Write the wanted files, and nothing else that an archive may hold: no paths, no links, no other sizes."""
+    with tarfile.open(archive, "r:gz") as tar:
+        for member in tar:
+            folder, _, name = member.name.removeprefix("./").rpartition("/")
+            if not member.isfile() or member.size > 2 * source.records * source.record:
+                continue
+            if folder == source.folder and name in source.files:
+                with tar.extractfile(member) as file, open(fresh / name, "wb") as target:
+                    shutil.copyfileobj(file, target, CHUNK)
+            elif folder == PICKLED and f"{name}.bin" in source.files:
+                (fresh / f"{name}.bin").write_bytes(read_batch(tar.extractfile(member), name))
+
+
+def _copy(path: Path, source: Source, fresh: Path) -> None:
+    """The files from a folder, or from one inside it, in the binary or in the pickled form."""
+    for folder in (path, path / source.folder, path / PICKLED):
+        for name in source.files:
+            if (folder / name).is_file():
+                shutil.copyfile(folder / name, fresh / name)
+            elif (pickled := folder / name.removesuffix(".bin")).is_file():
+                with open(pickled, "rb") as file:
+                    (fresh / name).write_bytes(read_batch(file, pickled.name))
+        if any(fresh.iterdir()):
+            return
+
+
+def _put(fresh: Path, folder: Path) -> None:
+    """Move the files where they belong, in place of a broken set."""
+    if not folder.exists():
+        os.replace(fresh, folder)
+        return
+    (folder / NOTE).unlink(missing_ok=True)
+    for path in sorted(fresh.iterdir(), key=lambda path: path.name == NOTE):  # the note comes last
+        os.replace(path, folder / path.name)

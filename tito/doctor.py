@@ -1,0 +1,167 @@
+"""`tito doctor`: is this machine, and this course, in order?"""
+
+import importlib.metadata
+import os
+import platform
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tito import CourseError
+from tito.course import Course
+from tito.fresh import import_all
+from tito.parcel import workspace_settings
+from tito.progress import Progress
+
+CIFAR10 = (*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin")
+CIFAR10_FOLDER = "cifar-10-batches-bin"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report; `state` is ok, note (worth knowing) or wrong (to be mended)."""
+
+    state: str
+    what: str
+    text: str
+
+
+def examine(course: Course) -> Iterator[Finding]:
+    """Every finding, as it is made."""
+    project = _project(course)
+    yield _python(project.get("requires-python", ">=3.11"))
+    yield from _dependencies(project)
+    yield from _constraints(course)
+    yield _package(course)
+    yield from _sync(course)
+    if workspace_settings(course.root) is not None:
+        yield _kernel(course)
+    yield from _writing(course)
+    yield _data(course)
+
+
+def _project(course: Course) -> dict:
+    """The [project] table of the course's pyproject.toml."""
+    path = course.root / "pyproject.toml"
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8")).get("project", {})
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise CourseError(f"{path} cannot be read: {error}") from None
+
+
+def _python(wanted: str) -> Finding:
+    from packaging.specifiers import SpecifierSet
+
+    version = platform.python_version()
+    if SpecifierSet(wanted).contains(version):
+        return Finding("ok", "Python", f"{version} at {sys.executable}")
+    return Finding("wrong", "Python", f"{version} at {sys.executable}; the course needs {wanted}")
+
+
+def _dependencies(project: dict) -> Iterator[Finding]:
+    """Required libraries one by one if wrong, together if right; extras only if they are installed and do not fit."""
+    from packaging.requirements import Requirement
+
+    needed = [(Requirement(text), "") for text in project.get("dependencies", [])]
+    for extra, texts in project.get("optional-dependencies", {}).items():
+        needed += [(Requirement(text), extra) for text in texts]
+    good = []
+    for requirement, extra in needed:
+        if requirement.name == project.get("name"):  # an extra made of other extras
+            continue
+        version = _installed(requirement.name)
+        if version is None and not extra:
+            yield Finding("wrong", requirement.name, f"is not installed: pip install '{requirement}'")
+        elif version is None:
+            yield Finding("note", requirement.name, f"is not installed; it belongs to the extra [{extra}]")
+        elif not requirement.specifier.contains(version, prereleases=True):
+            yield Finding("wrong", requirement.name, f"is {version}: pip install '{requirement}'")
+        else:
+            good.append(f"{requirement.name} {version}")
+    yield Finding("ok", "libraries", ", ".join(good) or "the course names none")
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _constraints(course: Course) -> Iterator[Finding]:
+    """How many installed versions differ from the set that the course was tested with."""
+    path = course.root / "constraints.txt"
+    if not path.is_file():
+        return
+    lines = (line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
+    pins = dict(line.partition(";")[0].strip().split("==") for line in lines if line.count("==") == 1)
+    other = [f"{name} {version}" for name, pin in pins.items() if (version := _installed(name)) not in (None, pin)]
+    if other:
+        text = f"{', '.join(other[:5])}{' and more' * (len(other) > 5)} differ from constraints.txt"
+        yield Finding("note", "versions", text)
+
+
+def _package(course: Course) -> Finding:
+    """Which package the commands import, and whether plain Python would import another one."""
+    name, parent = course.lib_name, course.package.parent
+    outcome = import_all(parent, [name])[name]
+    if outcome["state"] != "passed":
+        return Finding("wrong", name, f"cannot be imported: {outcome['type']}: {outcome['message']}")
+    if not Path(outcome["origin"]).is_relative_to(course.package):
+        return Finding("wrong", name, f"is imported from {outcome['origin']}, not from {course.package}")
+    with tempfile.TemporaryDirectory() as empty:
+        plain = import_all(Path(empty), [name])[name]
+    if plain["state"] != "passed":
+        return Finding("ok", name, f"{course.package}; only tito finds it there, plain Python elsewhere does not")
+    if Path(plain["origin"]).is_relative_to(course.package):
+        return Finding("ok", name, str(course.package))
+    return Finding("note", name, f"{course.package}; but plain Python imports {plain['origin']}")
+
+
+def _sync(course: Course) -> Iterator[Finding]:
+    """One finding for every module whose package file is not what its notebooks say. What is given is in order."""
+    faults = {"missing": "is not in the package", "differs": "differs from what the package holds"}
+    behind = 0
+    for standing in Progress(course).standings(course.modules):
+        number, folder = standing.module.number, standing.module.folder
+        if standing.package == "missing" and standing.origin == "scaffold":
+            yield Finding("note", folder, f"is yours to write: tito lab {number}")
+        elif standing.package not in ("in sync", "reference"):
+            behind += 1
+            text = f"{faults.get(standing.package)}: tito export {number}"
+            yield Finding("wrong", folder, text if standing.package in faults else standing.package)
+    if not behind:
+        yield Finding("ok", "package", f"in sync with the notebooks of {len(course.modules)} modules")
+
+
+def _kernel(course: Course) -> Finding:
+    """Whether Jupyter has the kernel that a student's notebooks name."""
+    from tito import kernel
+
+    if kernel.installed():
+        return Finding("ok", "kernel", f"TinyTorch, in {kernel.place().parent}")
+    return Finding("note", "kernel", f"TinyTorch is not installed in {sys.prefix}: tito init {course.root} --update")
+
+
+def _writing(course: Course) -> Iterator[Finding]:
+    """Whether tito can write where it has to."""
+    wanted = (course.root, course.package, course.folder("nbs"), course.folder("runs"))
+    refused = [folder for folder in wanted if folder.exists() and not os.access(folder, os.W_OK)]
+    for folder in refused:
+        yield Finding("wrong", "writing", f"{folder} is not yours to write: change its owner or its permissions")
+    if not refused:
+        yield Finding("ok", "writing", f"allowed in {course.root}")
+
+
+def _data(course: Course) -> Finding:
+    """CIFAR-10 is wanted by one milestone option only, so its absence is worth a note and no more."""
+    data = course.folder("data")
+    for folder in (data / CIFAR10_FOLDER, data):
+        if all((folder / name).is_file() for name in CIFAR10):
+            return Finding("ok", "CIFAR-10", f"found in {folder}")
+    return Finding("note", "CIFAR-10", f"not in {data}; only `tito milestone run 04 --data cifar10` needs it")

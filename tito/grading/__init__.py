@@ -1,0 +1,1 @@
+"""What nbgrader lacks: checks on a notebook before it is handed out."""

@@ -1,0 +1,170 @@
+"""Submissions from a folder, an archive or nbgrader's exchange into the `submitted` folder.
+
+Only files with the names of the assignment's notebooks are taken, from archives too; nothing is unpacked under a name
+that the archive chose, and no link is followed.
+"""
+
+import os
+import stat
+import time
+import zipfile
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from tito import CourseError
+from tito.course import Course, Module
+from tito.grading.ingest import LARGEST, STUDENT, Rejected, read_below
+
+MOST_MEMBERS = 100_000
+LARGEST_ARCHIVE = 2 << 30  # bytes, unpacked
+MOST_RATIO = 200  # unpacked to packed: a notebook with figures has about 5
+STAMP = "%Y-%m-%d %H:%M:%S.%f UTC"
+
+
+class Found(NamedTuple):
+    """A submission in the source: whose, which notebook, its bytes or the reason against it, when it was made."""
+
+    student: str
+    notebook: str
+    data: bytes | str
+    stamp: datetime
+
+
+class Taken(NamedTuple):
+    """What became of one file: new, changed, same or refused, with the reason."""
+
+    student: str
+    notebook: str
+    what: str
+    reason: str = ""
+
+
+def collect(course: Course, module: Module, source: Path, submitted: Path) -> list[Taken]:
+    """Take the submissions of a module from a folder or a zip archive."""
+    names = {path.name for path in module.notebooks}
+    if source.is_dir():
+        found = _from_folder(source, module.folder, names)
+    elif source.is_file() and zipfile.is_zipfile(source):
+        found = _from_archive(source, module.folder, names)
+    else:
+        raise CourseError(f"{source} is neither a folder nor a zip archive")
+    return [_put(submitted, module.folder, item) for item in found]
+
+
+def _owner(parts: tuple[str, ...], assignment: str, names: set[str]) -> tuple[str, str] | None:
+    """(student, notebook) of a path within the source: STUDENT/ASSIGNMENT/NAME, STUDENT/NAME, or STUDENT.ipynb."""
+    *folders, file = parts
+    if file in names and folders:
+        if folders[-1] == assignment:
+            folders = folders[:-1]
+        return (folders[-1], file) if folders else None
+    if file.endswith(".ipynb") and len(names) == 1 and len(folders) <= 1:
+        name = next(iter(names))
+        student = file.removesuffix(".ipynb").removesuffix(f"_{name.removesuffix('.ipynb')}")
+        return (student, name) if student and file not in names else None
+    return None
+
+
+def _from_folder(source: Path, assignment: str, names: set[str]) -> list[Found]:
+    found = []
+    for folder, folders, files in os.walk(source, followlinks=False):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        inner = Path(folder).relative_to(source).parts
+        if len(inner) >= 4:
+            folders.clear()
+        for file in sorted(files):
+            if owner := _owner((*inner, file), assignment, names):
+                try:
+                    data = read_below(source, *inner, file)
+                except Rejected as reason:
+                    data = str(reason)
+                changed = os.lstat(os.path.join(folder, file)).st_mtime
+                found.append(Found(*owner, data, datetime.fromtimestamp(changed, UTC).replace(tzinfo=None)))
+    return found
+
+
+def _from_archive(source: Path, assignment: str, names: set[str]) -> list[Found]:
+    found, total = [], 0
+    with zipfile.ZipFile(source) as archive:
+        members = archive.infolist()
+        if len(members) > MOST_MEMBERS:
+            raise CourseError(
+                f"{source} holds {len(members)} files, more than {MOST_MEMBERS}: that is no set of submissions"
+            )
+        for member in members:
+            parts = PurePosixPath(member.filename).parts
+            if member.is_dir() or ".." in parts or member.filename.startswith("/") or "__MACOSX" in parts:
+                continue
+            if owner := _owner(parts, assignment, names):
+                data = _unpacked(archive, member)
+                total += len(data)
+                if total > LARGEST_ARCHIVE:
+                    raise CourseError(f"{source} unpacks to more than {LARGEST_ARCHIVE >> 30} GiB: take it in parts")
+                moment = (
+                    datetime(*member.date_time)
+                    if member.date_time[0] > 1980
+                    else datetime.now(UTC).replace(tzinfo=None)
+                )
+                found.append(Found(*owner, data, moment))
+    return found
+
+
+def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes | str:
+    """A member's bytes, never more than a notebook may have, or the reason against it."""
+    if stat.S_ISLNK(member.external_attr >> 16):
+        return "it is a link"
+    if member.file_size > LARGEST or member.file_size > MOST_RATIO * max(member.compress_size, 1):
+        return f"it unpacks to {member.file_size} bytes"
+    if member.flag_bits & 1:
+        return "it is encrypted"
+    try:
+        with archive.open(member) as file:
+            data = file.read(LARGEST + 1)
+    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, EOFError) as error:
+        return f"it cannot be unpacked ({error})"
+    return data if len(data) <= LARGEST else "it unpacks to more than it says"
+
+
+def _put(submitted: Path, assignment: str, item: Found) -> Taken:
+    """Write one submission in its place, with the time it was made."""
+    if not STUDENT.fullmatch(item.student):
+        return Taken(item.student, item.notebook, "refused", "that is no student's id (letters, digits and . _ @ + -)")
+    if isinstance(item.data, str):
+        return Taken(item.student, item.notebook, "refused", item.data)
+    folder = submitted / item.student / assignment
+    if any(path.is_symlink() for path in (submitted / item.student, folder)):
+        return Taken(item.student, item.notebook, "refused", f"{folder} is reached by a link")
+    target = folder / item.notebook
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        before = target.read_bytes() if target.is_file() and not target.is_symlink() else None
+        if before == item.data:
+            return Taken(item.student, item.notebook, "same")
+        draft = folder / f".{item.notebook}.{time.time_ns()}.tmp"
+        try:
+            with open(draft, "xb") as file:
+                file.write(item.data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(draft, target)
+        finally:
+            draft.unlink(missing_ok=True)
+        (folder / "timestamp.txt").write_text(item.stamp.strftime(STAMP))
+    except OSError as error:
+        raise CourseError(f"cannot write {folder}: {error.strerror or error}") from None
+    return Taken(item.student, item.notebook, "new" if before is None else "changed")
+
+
+def stamp_of(submitted: Path, student: str, assignment: str) -> datetime | None:
+    """When a submission was handed in, from nbgrader's timestamp.txt; None if that says nothing."""
+    try:
+        text = read_below(submitted, student, assignment, "timestamp.txt").decode("ascii").strip()
+    except (Rejected, UnicodeDecodeError, OSError):
+        return None
+    for form in (STAMP, "%Y-%m-%d %H:%M:%S UTC", "%Y-%m-%d %H:%M:%S.%f %Z", "%Y-%m-%d %H:%M:%S %Z"):
+        try:
+            return datetime.strptime(text, form)
+        except ValueError:
+            continue
+    return None

@@ -1,0 +1,295 @@
+"""nbgrader's gradebook, read and written by one process, a commit at a time.
+
+The tables are nbgrader's own (0.9, one schema since 2018); they are used through SQLAlchemy directly, because importing
+nbgrader takes seconds, and because its own methods commit after every cell. Only what the autograder knows is written:
+auto_score, needs_manual_grade, the collection time. Scores and comments of people stay as they are.
+"""
+
+import contextlib
+import shutil
+import sqlite3
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from tito import CourseError
+from tito.course import Course
+
+PATIENCE = 20  # seconds to wait for a locked database
+BACKUPS = 10  # how many are kept
+
+
+def settings(course: Course) -> dict:
+    """What nbgrader's configuration in the course's folder says: the database, and where things lie."""
+    from traitlets.config.loader import PyFileConfigLoader
+
+    file = course.root / "nbgrader_config.py"
+    if not file.is_file():
+        raise CourseError(f"no {file.name} in {course.root}: nbgrader's settings belong there")
+    try:
+        config = PyFileConfigLoader(file.name, path=str(course.root)).load_config()
+    except Exception as error:
+        raise CourseError(f"{file} cannot be read: {type(error).__name__}: {error}") from None
+    folder = config.CourseDirectory
+    url = folder.get("db_url") or f"sqlite:///{course.root / 'gradebook.db'}"
+    places = {
+        name: folder.get(f"{name}_directory") or name for name in ("release", "submitted", "autograded", "feedback")
+    }
+    return {"url": str(url), **{name: course.root / str(place) for name, place in places.items()}}
+
+
+def file_of(url: str) -> Path | None:
+    """The file of an SQLite database, None for another kind."""
+    path = url.partition("?")[0]
+    return Path(path.removeprefix("sqlite:///")) if path.startswith("sqlite:///") else None
+
+
+def backup(url: str, folder: Path) -> Path | None:
+    """A copy of an SQLite database as it is now, the ten last ones kept; None where there is no file."""
+    file = file_of(url)
+    if file is None or not file.exists():
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{file.stem}-{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**9:09d}.db"
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=PATIENCE)) as source:
+            with contextlib.closing(sqlite3.connect(target)) as copy:
+                source.backup(copy)
+                sound = copy.execute("pragma quick_check").fetchone()[0] == "ok"
+    except (sqlite3.Error, OSError) as error:
+        target.unlink(missing_ok=True)
+        raise CourseError(f"{file} cannot be copied ({error}): nothing was written to it") from None
+    if not sound:
+        target.unlink()
+        raise CourseError(f"{file} is damaged: put back the last copy from {folder}")
+    for old in sorted(folder.glob(f"{file.stem}-*.db"))[:-BACKUPS]:
+        old.unlink()
+    return target
+
+
+def space_left(folder: Path) -> int:
+    """Bytes left on the disk that holds `folder`, or its nearest existing parent."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def _tables():
+    from sqlalchemy import Boolean, DateTime, Float, String, column, table
+
+    def make(name, /, **columns):
+        return table(name, *(column(key, kind) for key, kind in columns.items()))
+
+    names = {
+        "student": make("student", id=String, first_name=String, last_name=String, email=String, lms_user_id=String),
+        "assignment": make("assignment", id=String, name=String, duedate=DateTime, course_id=String),
+        "notebook": make("notebook", id=String, name=String, assignment_id=String),
+        "base_cell": make("base_cell", id=String, name=String, notebook_id=String, type=String),
+        "grade_cells": make("grade_cells", id=String, max_score=Float, cell_type=String),
+        "submitted": make("submitted_assignment", id=String, assignment_id=String, student_id=String,
+                          timestamp=DateTime),
+        "copy": make("submitted_notebook", id=String, assignment_id=String, notebook_id=String, flagged=Boolean,
+                     late_submission_penalty=Float),
+        "grade": make("grade", id=String, notebook_id=String, cell_id=String, auto_score=Float, manual_score=Float,
+                      extra_credit=Float, needs_manual_grade=Boolean),
+        "comment": make("comment", id=String, notebook_id=String, cell_id=String, auto_comment=String,
+                        manual_comment=String),
+    }  # fmt: skip
+    return type("Tables", (), names)
+
+
+class Gradebook:
+    """An open gradebook. Use it as a context: what was done in the block is committed at its end, or nothing is."""
+
+    def __init__(self, url: str):
+        try:
+            import sqlalchemy
+        except ImportError:
+            raise CourseError("the gradebook is nbgrader's: pip install 'tinytorch[grade]'") from None
+        self.sql, self.t, self.url = sqlalchemy, _tables(), url
+        file = file_of(url)
+        if file is not None and not file.exists():
+            raise CourseError(f"no gradebook at {file}: run tito grade assign first")
+        waits = {"timeout": PATIENCE} if file is not None else {}
+        self.engine = sqlalchemy.create_engine(url.partition("?")[0] if file else url, connect_args=waits)
+
+    def __enter__(self):
+        try:
+            self.connection = self.engine.connect()
+            if self.engine.dialect.name == "sqlite":
+                self.connection.exec_driver_sql("begin immediate")  # one writer: the lock is taken now, not half-way
+        except self.sql.exc.DBAPIError as error:
+            raise CourseError(_told(error, self.url)) from None
+        return self
+
+    def __exit__(self, kind, error, trace):
+        try:
+            if kind is None:
+                self.connection.commit()
+            else:
+                self.connection.rollback()
+            self.connection.close()
+        except self.sql.exc.DBAPIError as fault:
+            raise CourseError(_told(fault, self.url)) from None
+        finally:
+            self.engine.dispose()
+        if isinstance(error, self.sql.exc.DBAPIError):
+            raise CourseError(_told(error, self.url)) from None
+
+    def rows(self, statement) -> list:
+        """All rows of a query."""
+        return list(self.connection.execute(statement))
+
+    def assignment(self, name: str):
+        """The assignment's row."""
+        a = self.t.assignment
+        found = self.rows(self.sql.select(a.c.id, a.c.duedate).where(a.c.name == name))
+        if not found:
+            raise CourseError(f"the gradebook does not know {name}: run tito grade assign {name[:2]} first")
+        return found[0]
+
+    def cells(self, assignment_id: str) -> dict[str, dict[str, tuple]]:
+        """Notebook -> cell's name -> (cell id, type, points or None, notebook id)."""
+        c, n, g = self.t.base_cell, self.t.notebook, self.t.grade_cells
+        query = (
+            self.sql.select(n.c.name, c.c.name, c.c.id, c.c.type, g.c.max_score, n.c.id)
+            .select_from(c.join(n, c.c.notebook_id == n.c.id).outerjoin(g, g.c.id == c.c.id))
+            .where(n.c.assignment_id == assignment_id)
+        )
+        found: dict = {}
+        for notebook, name, id, kind, points, notebook_id in self.rows(query):
+            found.setdefault(notebook, {})[name, kind] = (id, kind, points, notebook_id)
+        return found
+
+    def scores(self, assignment_id: str) -> dict[str, dict]:
+        """Student -> {"copies": {notebook id: copy id}, "grades": {cell id: row}, "submitted": id}."""
+        s, k, g = self.t.submitted, self.t.copy, self.t.grade
+        found: dict = {}
+        query = (
+            self.sql.select(s.c.student_id, s.c.id, s.c.timestamp, k.c.id, k.c.notebook_id)
+            .select_from(s.outerjoin(k, k.c.assignment_id == s.c.id))
+            .where(s.c.assignment_id == assignment_id)
+        )
+        for student, id, stamp, copy, notebook in self.rows(query):
+            entry = found.setdefault(student, {"submitted": id, "timestamp": stamp, "copies": {}, "grades": {}})
+            entry["copies"][notebook] = copy
+        query = (
+            self.sql.select(s.c.student_id, g.c.cell_id, g.c.id, g.c.auto_score, g.c.manual_score, g.c.extra_credit,
+                            g.c.needs_manual_grade)
+            .select_from(g.join(k, g.c.notebook_id == k.c.id).join(s, k.c.assignment_id == s.c.id))
+            .where(s.c.assignment_id == assignment_id)
+        )  # fmt: skip
+        for row in self.rows(query):
+            found[row[0]]["grades"][row[1]] = row
+        return found
+
+    def students(self) -> set[str]:
+        """Every student's id."""
+        return {row[0] for row in self.rows(self.sql.select(self.t.student.c.id))}
+
+    def add_student(self, student: str) -> None:
+        """A student known by id only."""
+        self.connection.execute(self.sql.insert(self.t.student).values(id=student))
+
+    def add_submission(self, assignment_id: str, student: str, cells: dict) -> dict:
+        """An empty submission: a copy of every notebook, a grade for every graded cell, a comment for every answer."""
+        insert, made = self.sql.insert, {"submitted": _new(), "timestamp": None, "copies": {}, "grades": {}}
+        values = {"id": made["submitted"], "assignment_id": assignment_id, "student_id": student}
+        self.connection.execute(insert(self.t.submitted).values(**values))
+        for known in cells.values():
+            for id, kind, _, notebook in known.values():
+                if notebook not in made["copies"]:
+                    made["copies"][notebook] = _new()
+                    values = {
+                        "id": made["copies"][notebook],
+                        "assignment_id": made["submitted"],
+                        "notebook_id": notebook,
+                    }
+                    self.connection.execute(insert(self.t.copy).values(**values, flagged=False))
+                values = {"id": _new(), "notebook_id": made["copies"][notebook], "cell_id": id}
+                if kind in ("GradeCell", "TaskCell"):
+                    self.connection.execute(insert(self.t.grade).values(**values, needs_manual_grade=True))
+                    made["grades"][id] = (student, id, values["id"], None, None, None, True)
+                if kind in ("SolutionCell", "TaskCell"):
+                    self.connection.execute(insert(self.t.comment).values(**values | {"id": _new()}))
+        return made
+
+    def set_score(self, grade_id: str, score: float | None, manual: bool) -> None:
+        """The autograder's score of a cell, and whether a person has to look."""
+        g = self.t.grade
+        statement = self.sql.update(g).where(g.c.id == grade_id)
+        self.connection.execute(statement.values(auto_score=score, needs_manual_grade=manual))
+
+    def set_timestamp(self, submission_id: str, stamp: datetime) -> None:
+        """When the submission was handed in."""
+        s = self.t.submitted
+        self.connection.execute(self.sql.update(s).where(s.c.id == submission_id).values(timestamp=stamp))
+
+    def set_due(self, assignment_id: str, due: datetime | None) -> None:
+        """When the assignment is due."""
+        a = self.t.assignment
+        self.connection.execute(self.sql.update(a).where(a.c.id == assignment_id).values(duedate=due))
+
+
+def _new() -> str:
+    return uuid.uuid4().hex
+
+
+def _told(error, url: str) -> str:
+    """A database's complaint in a sentence."""
+    text, place = str(getattr(error, "orig", error)), file_of(url) or url.partition("://")[0]
+    if "locked" in text or "busy" in text:
+        return f"{place} is locked by another program for over {PATIENCE} s: close it; nothing was written"
+    if "malformed" in text or "not a database" in text or "corrupt" in text:
+        return f"{place} is damaged ({text}): put back the last copy from the folder backups; nothing was written"
+    if "full" in text:
+        return f"the disk is full: {place} could not be written; nothing was changed in it"
+    return f"{place}: {text}; nothing was written"
+
+
+def commit(
+    book: Gradebook, name: str, results: list[dict], stamps: dict[str, datetime]
+) -> Iterator[tuple[str, float | None, float]]:
+    """Write results into an open gradebook; yields (student, score before, score now) for those that changed.
+
+    A result that is an infra_error is not a score: nothing is written for it, and an old score is taken back if the
+    submission it stood for has changed (the caller passes such results with `stale` set).
+    """
+    id, _ = book.assignment(name)
+    cells, known, students = book.cells(id), book.scores(id), book.students()
+    for result in results:
+        student = result["student"]
+        failed = result["status"] == "infra_error"
+        if failed and not (result.get("stale") and student in known):
+            continue
+        if student not in students:
+            book.add_student(student)
+            students.add(student)
+        entry = known.get(student) or book.add_submission(id, student, cells)
+        new = student not in known
+        before, after, changed = 0.0, 0.0, new
+        for notebook, names in cells.items():
+            found = result["notebooks"].get(notebook, {}).get("cells", {})
+            for (cell, kind), (cell_id, _, _, _) in names.items():
+                row = entry["grades"].get(cell_id)
+                if kind != "GradeCell" or row is None:
+                    continue
+                _, _, grade_id, auto, manual, _, needs = row
+                told = found.get(cell)
+                if told is None and not failed:
+                    if new:
+                        book.set_score(grade_id, None, True)
+                    continue
+                score = None if failed else told["points"]
+                look = manual is not None and (needs or score != auto) or score is None
+                before, after = before + (auto or 0.0), after + (score or 0.0)
+                if score != auto or look != bool(needs):
+                    book.set_score(grade_id, score, look)
+                    changed = True
+        stamp = stamps.get(student)
+        if stamp and entry["timestamp"] != stamp:
+            book.set_timestamp(entry["submitted"], stamp)
+        if changed:
+            yield student, None if new else before, after

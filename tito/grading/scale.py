@@ -1,0 +1,90 @@
+"""Beyond one machine: the same grading as tasks of Dask distributed, on a course folder that all machines share.
+
+A task is a pure function of plain data: the course's folder, the assignment's name, the rung, the limits, and the bytes
+that were handed in. So a task whose machine is lost runs again elsewhere, and gives the same result.
+"""
+
+import atexit
+from collections.abc import Iterator
+
+from tito import CourseError
+from tito.grading.assignment import Assignment
+
+_ready: dict = {}
+
+
+def run(scheduler: str, assignment: Assignment, waiting: list) -> Iterator[dict]:
+    """The results of all submissions, as they come in."""
+    try:
+        from distributed import Client, as_completed
+    except ImportError:
+        raise CourseError("--scheduler needs Dask: pip install 'tinytorch[scale]'") from None
+    try:
+        client = Client(scheduler, timeout=20, set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise CourseError(f"no Dask scheduler answers at {scheduler}: {error}") from None
+    reference = {part.name: part.reference for part in assignment.parts}
+    shared = (
+        str(assignment.course.root),
+        assignment.module.number,
+        tuple(vars(assignment.rung).values()),
+        assignment.limits,
+        reference,
+        assignment.digest,
+    )
+    with client:
+        futures = {
+            client.submit(task, *shared, student, files, pure=False, retries=2): (student, files)
+            for student, files in waiting
+        }
+        for future in as_completed(list(futures), loop=client.loop):
+            student, files = futures[future]
+            try:
+                yield future.result()
+            except Exception as error:
+                yield _failed(assignment, student, files, f"{type(error).__name__}: {error}"[:300])
+
+
+def task(
+    root: str, module: str, rung: tuple, limits: dict, reference: dict, digest: str, student: str, files: dict
+) -> dict:
+    """Grade one submission in a worker of the cluster, on the desk's rung; where that fails it is an infra_error."""
+    import threading
+
+    from tito.grading import grading, pool
+
+    name = (root, module, rung, repr(sorted(limits.items())), digest)
+    with _lock():
+        assignment = _ready.get(name) or _prepare(name, root, module, rung, limits, reference)
+    if assignment.digest != digest:
+        raise CourseError("this machine's course, Python, NumPy or grader differ from those of the desk")
+    here = threading.get_ident()
+    if here not in _ready:
+        _ready[here] = pool.Worker(len(_ready))
+        atexit.register(_ready[here].stop)
+    return grading.grade(assignment, _ready[here], student, files)
+
+
+def _prepare(name: tuple, root: str, module: str, rung: tuple, limits: dict, reference: dict) -> Assignment:
+    from tito.course import Course
+    from tito.grading import sandbox
+    from tito.grading.assignment import prepare
+
+    course = Course.load(root)
+    assignment = prepare(course, course.module(module), sandbox.Rung(*rung), limits)
+    for part in assignment.parts:
+        part.reference.update(reference[part.name])
+    _ready[name] = assignment
+    return assignment
+
+
+def _lock():
+    import threading
+
+    return _ready.setdefault("lock", threading.Lock())
+
+
+def _failed(assignment: Assignment, student: str, files: dict, reason: str) -> dict:
+    from tito.grading import grading
+
+    return grading.failed(assignment, student, files, reason)
