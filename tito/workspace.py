@@ -43,6 +43,7 @@ def init(target: Path, plan: Plan, archive: Path | None = None) -> None:
     made = _with_index(files(plan))
     if target.exists():
         with locked(target):
+            _check_empty(target)  # another tito may have been quicker
             commit(target, made, {})
             finish(target)
     else:
@@ -55,13 +56,18 @@ def _check_free(target: Path) -> None:
     """Refuse a place where something is already; finish what an interrupted `tito init` left there."""
     if pending(target):
         recover(target)
+    _check_empty(target)
+    if not target.parent.is_dir():
+        raise CourseError(f"there is no folder {target.parent}: make it first, or name another place")
+
+
+def _check_empty(target: Path) -> None:
+    """Refuse to make a course over what is there."""
     if (target / SETTINGS).is_file():
         command = f"tito init {shlex.quote(str(target))} --update"
         raise CourseError(f"{target} is a course already, and nothing was changed. Newer course text: {command}")
     if target.exists() and (not target.is_dir() or any(path.name != ".tito" for path in target.iterdir())):
         raise CourseError(f"{target} is not empty: name a new folder")
-    if not target.parent.is_dir():
-        raise CourseError(f"there is no folder {target.parent}: make it first, or name another place")
 
 
 def _with_index(made: dict[str, bytes]) -> dict[str, bytes]:
