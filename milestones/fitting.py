@@ -1,5 +1,6 @@
 """What milestones 03 and 04 share: train a network the same way for every seed, and look at what training did to it."""
 
+import sys
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -174,7 +175,7 @@ def run_name(task, label, seed):
 def run(stage, task, data, label, seed):
     """Train one network with one seed; keep history, checks and predictions as JSON, the weights as safetensors."""
     name, settings = run_name(task, label, seed), settings_of(task, label, seed, stage.epochs)
-    if kept := stage.finished(name, **settings, finished=True):
+    if kept := stage.crew.told(stage.finished(name, **settings, finished=True)):
         return kept
     manual_seed(seed)
     model = task.networks[label]()
@@ -182,6 +183,8 @@ def run(stage, task, data, label, seed):
     images, labels = first_batch(data.train)
     gradients = gradient_sizes(model, images, labels)
     history, timing = train(stage, task, data, model, name, settings)
+    if stage.crew.rank:
+        return stage.crew.told()
     after = model.state_dict()
     record = {
         **settings,
@@ -208,7 +211,7 @@ def run(stage, task, data, label, seed):
         "note": data.note,
     }
     stage.save(name, record)
-    return stage.load(name)
+    return stage.crew.told(stage.load(name))
 
 
 def train(stage, task, data, model, name, settings):
@@ -216,11 +219,12 @@ def train(stage, task, data, model, name, settings):
     kept = stage.load(name) or {}
     checkpoint = stage.last_checkpoint = stage.path(f"{name}.safetensors")
     resume = stage.options.resume and checkpoint.exists() and kept == {**kept, **settings, "finished": False}
+    resume = stage.crew.told(resume)
     stage.save(name, {**settings, "finished": False})
-    if not resume:
+    if not resume and not stage.crew.rank:
         checkpoint.unlink(missing_ok=True)
     optimizer, scheduler = task.recipe(settings["network"], model, stage.epochs, stage.epochs * len(data.train))
-    trainer, clock = trainer_class()(model, optimizer, scheduler=scheduler), Clock()
+    trainer, clock = trainer_class(stage.crew)(model, optimizer, scheduler=scheduler), Clock()
     trainer.stage, trainer.epochs, trainer.about = (
         stage,
         stage.epochs,
@@ -244,10 +248,10 @@ def train(stage, task, data, model, name, settings):
     return rows, {**clock.read(), "seconds": round(sum(row["seconds"] for row in rows), 3)}
 
 
-def trainer_class():
+def trainer_class(crew):
     from tinytorch import Trainer
 
-    class Shown(Trainer):
+    class Shown(crew.trainer(Trainer)):
         """A Trainer that writes its last epoch over the one before, on the stage's live line, if epochs are short."""
 
         def run_epoch(self, *inputs):
@@ -310,6 +314,8 @@ def experiment(stage, task):
         runs = [run(stage, task, data, label, seed) for label in task.networks]
         told = ", ".join(f"{r['network']} {percent(r['test_accuracy'])} in {span(r['seconds'])}" for r in runs)
         stage.say(f"seed {seed}: {told}")
+    if stage.crew.rank:
+        sys.exit(0)  # the first worker goes on alone
     return kept_runs(stage, task)
 
 

@@ -15,6 +15,7 @@ import statistics
 import sys
 import textwrap
 import time
+import traceback
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -159,9 +160,10 @@ class Stage:
         self.folder = self.script.parent.name
         self.default = epochs, seeds
         self.screen, self.acts, self.requirements, self.last_checkpoint = Screen(), 0, [], None
+        self.crew = Alone()
         self.parser = argparse.ArgumentParser(prog=self.command(), description=title)
         add = self.parser.add_argument
-        add("--epochs", type=_positive, metavar="N", help="passes over the data (other than the default: not judged)")
+        add("--epochs", type=positive, metavar="N", help="passes over the data (other than the default: not judged)")
         add("--seed", type=int, action="append", dest="seeds", metavar="S", help="run this seed only; repeat for more")
         add("--resume", action="store_true", help="go on where the last run stopped")
         add("--no-page", action="store_false", dest="page", help="leave out the page of figures")
@@ -189,11 +191,13 @@ class Stage:
     def command(self):
         """How this milestone was called, for messages that say what to type next."""
         called = os.environ.get("TITO_COMMAND")
-        return called or f"python {shlex.quote(_near(self.script))}"
+        return called or f"python {shlex.quote(near(self.script))}"
 
     # The acts
 
     def act(self, name):
+        if not self.acts:
+            self.screen.say(self.title, "bold")
         self.acts += 1
         self.screen.heading(f"{self.acts} {name}")
 
@@ -209,7 +213,9 @@ class Stage:
         return self.runs / name
 
     def save(self, name, record):
-        """Keep a run as JSON, whole or not at all."""
+        """Keep a run as JSON, whole or not at all; of several workers only the first does."""
+        if self.crew.rank:
+            return
         self.runs.mkdir(parents=True, exist_ok=True)
         part = self.path(f"{name}.json.part")
         part.write_text(json.dumps({"milestone": self.folder, **record}, indent=1, default=_plain) + "\n")
@@ -221,6 +227,13 @@ class Stage:
             return json.loads(self.path(f"{name}.json").read_text())
         except (FileNotFoundError, ValueError):
             return None
+
+    def kept(self):
+        """The run of each seed, as the files hold them."""
+        runs = [run for seed in self.seeds if (run := self.load(f"seed-{seed}"))]
+        if not runs:
+            raise Unusable(f"no run was kept in {self.runs}")
+        return runs
 
     def finished(self, name, **same):
         """The kept run, if --resume asks for it and it was made with the same settings."""
@@ -243,16 +256,22 @@ class Stage:
     def require(self, text, reached):
         self.requirements.append((text, bool(reached)))
 
-    def verdict(self, judged=True, why_not="", files=(), note=""):
-        """Say what was required and what was reached; return the exit code."""
+    def why_not(self, one="epoch", more=None, how=""):
+        """Why runs with other epochs than the default are not judged; empty if they are."""
+        same = self.epochs == self.default_epochs
+        return "" if same else f"{count(self.epochs, one, more)}{how} in place of {self.default_epochs}"
+
+    def verdict(self, why_not="", page=None, note=""):
+        """Say what was required and what was reached; return the exit code. why_not: why it is not judged, if so."""
+        judged = not why_not
         self.screen.heading("Verdict")
         for text, reached in self.requirements:
             missed = ("missed   ", "bold red") if judged else ("not yet  ", "yellow")
             label, style = ("reached  ", "") if reached else missed
             self.say(text, style, label)
-        for label, file in files:
-            if file is not None:
-                self.screen.write(f"{label}: {_near(file)}", "dim")
+        for label, file in (("Runs", self.runs), ("Page", page)):
+            if _there(file):
+                self.screen.write(f"{label}: {near(file)}", "dim")
         if note:
             self.say(note, "dim")
         good = all(reached for _, reached in self.requirements)
@@ -271,7 +290,6 @@ class Stage:
         """Play the milestone and exit with its code."""
         try:
             self.parse(argv)
-            self.screen.say(self.title, "bold")
             code = play(self)
         except KeyboardInterrupt:
             code = self._stopped()
@@ -284,12 +302,13 @@ class Stage:
             self.screen.clear()
             print(f"{self.folder}: {error}", file=sys.stderr)
             code = UNUSABLE
+        self.crew.leave(code)
         sys.exit(code)
 
     def _stopped(self):
         rest = [part for part in sys.argv[1:] if part != "--resume"]
         self.screen.write()
-        kept = f"The last checkpoint is kept: {_near(self.last_checkpoint)}." if _there(self.last_checkpoint) else ""
+        kept = f"The last checkpoint is kept: {near(self.last_checkpoint)}." if _there(self.last_checkpoint) else ""
         self.say(f"Stopped. Finished runs are kept. {kept} To go on:", "bold yellow")
         self.screen.write(f"  {self.command()} {shlex.join([*rest, '--resume'])}")
         return STOPPED
@@ -304,9 +323,7 @@ class Stage:
             (m.name for m in sorted(ROOT.glob("modules/[0-9]*")) if name and m.name.endswith(name.rsplit(".")[-1])), ""
         )
         if isinstance(error, NotImplementedError):
-            if not getattr(error, "__notes__", None) and not str(error):
-                raise error
-            said = " ".join([str(error), *getattr(error, "__notes__", [])])
+            said = " ".join(filter(None, [str(error), *getattr(error, "__notes__", [])])) or _where(error)
             text = f"something this milestone needs is still to be written: {said}"
         elif module:
             text = f"needs module {module}, which is not exported yet: tito export {module[:2]}"
@@ -316,6 +333,23 @@ class Stage:
         return UNUSABLE
 
 
+class Alone:
+    """One process by itself; workers.Crew is several that train together."""
+
+    rank, size = 0, 1
+
+    def told(self, value=None):
+        """What rank 0 knows."""
+        return value
+
+    def leave(self, code):
+        """Before the process ends."""
+
+    def trainer(self, kind):
+        """The class of Trainer to train with."""
+        return kind
+
+
 class Unusable(Exception):
     """The milestone cannot run as asked: missing data, an option that does not fit."""
 
@@ -323,7 +357,8 @@ class Unusable(Exception):
 # Small change -----------------------------------------------------------------------------------------------------
 
 
-def _positive(text):
+def positive(text):
+    """A whole number from 1 on, for an option."""
     try:
         number = int(text)
     except ValueError:
@@ -347,10 +382,16 @@ def given(number, file):
     return number not in yours or file.read_text(encoding="utf-8").startswith("# The course's reference")
 
 
-def _near(path):
+def near(path):
     """A path as one would type it here."""
     path = Path(path).resolve()
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _where(error):
+    """The function that raised an error, and its file."""
+    code = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{code.name} in {near(code.filename)}"
 
 
 def _there(path):

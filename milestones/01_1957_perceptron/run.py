@@ -6,7 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-from stage import Clock, Stage, Unusable, count, median, percent
+from stage import Clock, Stage, median, percent
 
 from tinytorch import Tensor, nn
 
@@ -170,9 +170,7 @@ def play(stage):
     )
     stage.act("Experiment")
     experiment(stage)
-    runs = [run for seed in stage.seeds if (run := stage.load(f"seed-{seed}"))]
-    if not runs:
-        raise Unusable(f"no run was kept in {stage.runs}")
+    runs = stage.kept()
     stage.act("Diagnosis")
     diagnosis(stage, runs)
     page = stage.draw("page.png", lambda: draw(runs))
@@ -186,11 +184,7 @@ def play(stage):
     stage.require("never more mistakes than the theorem allows", all(sum(r["mistakes"]) <= r["bound"] for r in runs))
     score = median([run["test_accuracy"] for run in runs])
     stage.require(f"test accuracy, median of {len(runs)}: {percent(score)} (needed {percent(NEEDED)})", score >= NEEDED)
-    return stage.verdict(
-        stage.epochs == stage.default_epochs,
-        f"{count(stage.epochs, 'pass', 'passes')} at most in place of {stage.default_epochs}",
-        [("Runs", stage.runs), ("Page", page)],
-    )
+    return stage.verdict(stage.why_not("pass", "passes", " at most"), page)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-from stage import Clock, Stage, Unusable, count, median, percent
+from stage import Clock, Stage, median, percent
 
 from tinytorch import Tensor, manual_seed, nn, no_grad, optim
 
@@ -175,9 +175,7 @@ def play(stage):
     )
     stage.act("Experiment")
     experiment(stage)
-    runs = [run for seed in stage.seeds if (run := stage.load(f"seed-{seed}"))]
-    if not runs:
-        raise Unusable(f"no run was kept in {stage.runs}")
+    runs = stage.kept()
     stage.act("Diagnosis")
     diagnosis(stage, runs)
     page = stage.draw("page.png", lambda: draw(runs))
@@ -193,11 +191,7 @@ def play(stage):
     stage.require(f"two layers, median of {len(runs)} runs: {percent(two)} (needed 100.0 %)", two == 1.0)
     moved = all(value > 0 for run in runs for value in run["two layers"]["moved"].values())
     stage.require("every parameter tensor of the two layers has moved", moved)
-    return stage.verdict(
-        stage.epochs == stage.default_epochs,
-        f"{count(stage.epochs, 'epoch')} in place of {stage.default_epochs}",
-        [("Runs", stage.runs), ("Page", page)],
-    )
+    return stage.verdict(stage.why_not(), page)
 
 
 if __name__ == "__main__":

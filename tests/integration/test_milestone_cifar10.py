@@ -56,11 +56,14 @@ def slice_of_pictures(tmp_path_factory):
     return root
 
 
-def play(runs, data, *options, how="whole"):
-    """The milestone in a process of its own, a fifth of the slice; how="cut": Ctrl-C after the first epoch."""
+def play(runs, data, *options, how="whole", before=()):
+    """The milestone in a process of its own, a fifth of the slice; how="cut": Ctrl-C after the first epoch.
+
+    before: words in front of the command.
+    """
     script = str(ROOT / "milestones" / FOLDER / "run.py")
     words = [script, "--data", "cifar10", "--data-dir", data, "--runs", runs, "--quick", "--epochs", 2, *options]
-    command = [sys.executable, "-c", START, how, *map(str, words)]
+    command = [*before, sys.executable, "-c", START, how, *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment(), cwd=ROOT)
 
 
@@ -114,6 +117,19 @@ def test_the_deep_network_trains_and_its_statistics_stay_those_of_training(slice
     arrays, _ = read_arrays(tmp_path / FOLDER / "trial" / "cifar10-deep-cnn-seed-0.safetensors")
     assert arrays["model.3.num_batches_tracked"] == 2 * (RECORDS // 64)  # looking at gradients has not counted
     assert (tmp_path / FOLDER / "trial" / "cifar10-deep.png").exists()
+
+
+@pytest.mark.slow
+def test_two_workers_test_the_deep_network_with_the_statistics_that_are_kept(slice_of_pictures, tmp_path):
+    pytest.importorskip("mpi4py", reason="mpi4py is not installed")
+    beside = Path(sys.executable).with_name("mpiexec")
+    before = [str(beside) if beside.exists() else "mpiexec", "-n", "2"]
+    options = "--model", "deep", "--no-mlp", "--no-page"
+    done = play(tmp_path, slice_of_pictures, *options, before=before)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    run = kept(tmp_path, "cifar10-deep-cnn-seed-0")
+    assert run["workers"] == 2 and "with 2 workers" in done.stdout
+    assert run["history"][-1]["test_accuracy"] == pytest.approx(run["test_accuracy"], abs=1e-6)
 
 
 def test_deep_is_for_photographs(tmp_path):

@@ -242,6 +242,16 @@ def test_an_unwritten_module_is_named(tmp_path):
     assert "09_spatial" in done.stderr and "tito export 09" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(("how", "said"), [("()", "loss_of in <string>"), ("('write mean')", "write mean")])
+def test_a_stub_is_named_and_not_traced(tmp_path, how, said):
+    stub = f"def loss_of(*_):\n    raise NotImplementedError{how}\n"
+    start = f"import sys\nsys.path.insert(0, {str(MILESTONES)!r})\nfrom stage import Stage\n{stub}"
+    words = f"{start}Stage({str(MILESTONES / FOLDERS[1] / 'run.py')!r}, 'XOR', 1).run(loss_of, [])"
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, env=environment())
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.stderr == f"{FOLDERS[1]}: something this milestone needs is still to be written: {said}\n"
+
+
 def terminal(number, runs, *options, **more):
     """What the milestone writes to a terminal."""
     pty = pytest.importorskip("pty", reason="no terminals of its own on this system")
