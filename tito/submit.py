@@ -63,7 +63,7 @@ def submit(course: Course, module: Module, folder: Path, student: str | None) ->
     files = [target / name for name in texts]
     for file in files:
         write_atomic(file, texts[file.name])
-    write_atomic(target / "timestamp.txt", time.strftime("%Y-%m-%d %H:%M:%S %Z\n"))
+    write_atomic(target / "timestamp.txt", time.strftime("%Y-%m-%d %H:%M:%S UTC\n", time.gmtime()))
     return Submission(tuple(files), (), tuple(remarks))
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tito.course import Course
 from tito.grading.desk import Desk
@@ -58,12 +59,17 @@ def secret():
 
 @pytest.fixture(scope="session")
 def released(tmp_path_factory):
-    """A course whose 02 is in the gradebook; made once, to be copied."""
+    """A course whose 02 is in the gradebook; made once for all processes of pytest, to be copied."""
     pytest.importorskip("nbgrader", reason="nbgrader is not installed")
-    folder = copy_course(tmp_path_factory.mktemp("released"))
-    (folder / "grading").mkdir()
-    course = Course.load(folder)
-    Desk(course).assign(course.module("02"))
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    folder = shared / "released"
+    with FileLock(shared / "released.lock"):
+        if not (folder / "done").exists():
+            course = Course.load(copy_course(folder))
+            (folder / "grading").mkdir()
+            Desk(course).assign(course.module("02"))
+            (folder / "done").touch()
     return folder
 
 

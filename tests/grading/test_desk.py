@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from datetime import datetime
 
 import pytest
 
@@ -158,6 +159,49 @@ def test_status_marks_and_the_log(desk):
     assert broken_link(desk.log) is not None
 
 
+POLICY = """
+from nbgrader.plugins import BasePlugin
+
+class Tenth(BasePlugin):
+    def late_submission_penalty(self, student, score, seconds):
+        return score * 0.1 * -(-seconds // 86400)
+"""
+
+
+def test_late_submissions_are_told_and_lose_what_nbgraders_plugin_says(desk, capfd):
+    module, folder = desk.course.module("02"), desk.settings["submitted"]
+    with gradebook.Gradebook(desk.settings["url"]) as book:
+        book.set_due(book.assignment(module.folder)[0], datetime(2026, 11, 10))
+    for student, day in (("ada", "12 06:00:00.0"), ("ben", "12 06:00:00.0"), ("cleo", "09 12:00:00.0")):
+        (folder / student / module.folder / "timestamp.txt").write_text(f"2026-11-{day} UTC")
+
+    def told():
+        with gradebook.Gradebook(desk.settings["url"]) as book:
+            found = marks.read(book, [module.folder])
+        return {mark.student["id"]: tuple(mark.fields()[name] for name in ("score", "late_hours")) for mark in found}
+
+    run(desk)
+    assert told() == {"ada": ("100", "54"), "ben": ("0", "54"), "cleo": ("30", "0")}
+    assert [row["late_hours"] for row in desk.status(module)] == [54.0, 54.0, 0.0]
+    (desk.course.root / "late_policy.py").write_text(POLICY)
+    config = desk.course.root / "nbgrader_config.py"
+    plain = config.read_text()
+    config.write_text(plain + "c.AssignLatePenalties.plugin_class = 'late_policy.Tenth'\n")
+    desk = Desk(desk.course)
+    assert [row.student for row in run(desk).rows if row.changed] == ["ada"]
+    assert told()["ada"] == ("70", "54") and sql(desk, "select max(late_submission_penalty) from submitted_notebook")
+    assert not run(desk).backup, "the second time nothing changes"
+    sql(desk, "update submitted_assignment set extension = '1970-01-03 00:00:00' where student_id = 'ada'")
+    run(desk)
+    assert told()["ada"] == ("90", "6"), "the extension of two days counts"
+    config.write_text(plain + "c.LateSubmissionPlugin.penalty_method = 'zero'\n")
+    run(Desk(desk.course))
+    assert told()["ada"] == ("0", "6") and "penalty" not in "".join(capfd.readouterr())
+    config.write_text(plain + "c.AssignLatePenalties.plugin_class = 'nowhere.Tenth'\n")
+    with pytest.raises(CourseError, match="plugin for late submissions cannot be used"):
+        run(Desk(desk.course))
+
+
 @pytest.mark.parametrize("text", ["=1", "+1", "-1", "@x", " =1", "\t=1", "\r=1", "|x", "%x"])
 def test_no_cell_is_a_formula(text):
     assert marks.safe(text).startswith("'")
@@ -192,24 +236,32 @@ def test_the_commands(grade, course, submission, tmp_path):
 
 @pytest.mark.slow
 def test_killed_twenty_times_and_run_again(desk, submission):
-    for number in range(30):
-        submission(
-            desk.settings["submitted"] / f"s{number:02d}/02_activations" / NAME, solved=("relu", "gelu")[: number % 3]
-        )
-    rng, killed = random.Random(5), 0
+    """Every round brings new submissions and a kill at a random moment; then one run that nobody disturbs."""
+    rng, killed, count, solved = random.Random(5), 0, 0, ((), ("relu",), ("relu", "gelu"))
     command = [sys.executable, "-m", "tito.grading.cli", "run", "02", "--jobs", "2"]
-    root = str(sandbox.BOX.parents[2])
-    for _ in range(20):
-        process = subprocess.Popen(
-            command, cwd=desk.course.root, env={**os.environ, "PYTHONPATH": root}, stdout=-3, stderr=-3
-        )
-        time.sleep(rng.uniform(0.3, 4))
+    environment = {**os.environ, "PYTHONPATH": str(sandbox.BOX.parents[2])}
+    print(f"\n{'round':>5} {'killed after':>12} {'handed in':>9} {'results kept':>12} {'in the gradebook':>16}")
+    while killed < 20 and count < 400:
+        for number in range(count, count + 6):
+            path = desk.settings["submitted"] / f"s{number:03d}/02_activations" / NAME
+            submission(path, solved=solved[number % 3])
+        count, moment = count + 6, rng.uniform(0.2, 3.5)
+        process = subprocess.Popen(command, cwd=desk.course.root, env=environment, stdout=-3, stderr=-3)
+        time.sleep(moment)
         killed += process.poll() is None
         process.send_signal(signal.SIGKILL)
         process.wait()
-    report = run(desk)
-    expected = {f"s{n:02d}": (0, 10, 30)[n % 3] for n in range(30)} | {"ada": 100, "ben": 0, "cleo": 30}
-    assert scores(report) == expected and killed >= 5
-    rows = sql(desk, "select student_id, count(*) from submitted_assignment group by student_id")
-    assert dict(rows) == dict.fromkeys(expected, 1) and not run(desk).rows[0].fresh
+        kept = len({one["student"] for one in desk.store(desk.course.module("02")).all()} - {"*reference*"})
+        known = sql(desk, "select count(distinct student_id) from submitted_assignment")[0][0]
+        print(f"{killed:5} {moment:10.2f} s {count + 3:9} {kept:12} {known:16}")
+    report, again = run(desk), run(desk)
+    expected = {f"s{n:03d}": (0, 10, 30)[n % 3] for n in range(count)} | {"ada": 100, "ben": 0, "cleo": 30}
+    assert killed == 20 and scores(report) == expected == scores(again) and not any(row.fresh for row in again.rows)
+    query = "select student_id, count(*) from submitted_assignment group by student_id"
+    assert dict(sql(desk, query)) == dict.fromkeys(expected, 1)
+    marks = "select student_id, sum(auto_score) from grade join submitted_notebook n on n.id = grade.notebook_id"
+    marks += " join submitted_assignment s on s.id = n.assignment_id group by student_id"
+    assert dict(sql(desk, marks)) == expected
+    kept = [one["student"] for one in desk.store(desk.course.module("02")).all()]
+    assert sorted(kept) == sorted([*expected, "*reference*"]), "every submission has one result"
     print(f"killed {killed} times; {sum(row.fresh for row in report.rows)} of {len(report.rows)} were left to grade")

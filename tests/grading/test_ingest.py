@@ -2,12 +2,16 @@
 
 import json
 import os
+import pwd
 import zipfile
+from datetime import datetime
 
 import pytest
 
+from tito import CourseError
 from tito.grading import ingest, skeleton
-from tito.grading.collect import collect
+from tito.grading.collect import collect, stamp_of
+from tito.grading.gradebook import settings
 from tito.grading.ingest import Cell, Rejected, Submission
 
 NAME = "activations_dev.ipynb"
@@ -150,10 +154,7 @@ def test_the_release_is_what_nbgrader_makes(released):
 
 
 def taken(course, source):
-    return [
-        (one.student, one.what)
-        for one in collect(course, course.module("02"), source, course.root / "grading/submitted")
-    ]
+    return [(one.student, one.what) for one in collect(course, course.module("02"), str(source), settings(course))]
 
 
 def test_collect_takes_folders_of_several_shapes_once(course, tmp_path, submission):
@@ -190,3 +191,27 @@ def test_collect_takes_archives_without_believing_them(course, tmp_path, submiss
     assert {student for student, what in found.items() if what == "new"} == {"ann"}
     assert found.keys() >= {"b b", "bomb", "link"}
     assert sorted(path.name for path in (course.root / "grading/submitted").iterdir()) == ["ann"]
+
+
+def test_collect_takes_the_last_of_each_from_the_exchange(course, tmp_path, submission):
+    """nbgrader's own layout; a folder that belongs to somebody else than it says is refused."""
+    me, inbound = pwd.getpwuid(os.geteuid()).pw_name, tmp_path / "exchange/tinytorch/inbound"
+    with pytest.raises(CourseError, match="no exchange at"):
+        taken(course, "exchange")
+    config = course.root / "nbgrader_config.py"
+    config.write_text(config.read_text() + f"c.Exchange.root = {str(tmp_path / 'exchange')!r}\n")
+    first, second, third = (f"2026-11-0{day} 12:00:00.{day:06} UTC" for day in (1, 2, 3))
+    submission(inbound / f"{me}+02_activations+{first}+x1y/activations_dev.ipynb")
+    submission(inbound / f"{me}+02_activations+{second}+a2b/activations_dev.ipynb", solved="all")
+    submission(inbound / f"{me}+01_tensor+{third}+a2b/activations_dev.ipynb")
+    submission(inbound / f"eve+02_activations+{first}+zzz/activations_dev.ipynb")
+    (inbound / "rubbish+02_activations").mkdir()
+    assert taken(course, "exchange") == [("eve", "refused"), (me, "new")]
+    assert taken(course, "exchange") == [("eve", "refused"), (me, "same")]
+    folder = course.root / "grading/submitted" / me / "02_activations"
+    assert "np.maximum(x, 0)" in (folder / "activations_dev.ipynb").read_text()
+    assert stamp_of(folder.parents[1], me, "02_activations") == datetime(2026, 11, 2, 12, 0, 0, 2)
+    submission(inbound / f"{me}+02_activations+{third}+q/activations_dev.ipynb")
+    (folder / "activations_dev.ipynb").unlink()
+    os.symlink(config, folder / "activations_dev.ipynb")
+    assert taken(course, "exchange") == [("eve", "refused"), (me, "new")] and "Exchange" in config.read_text()

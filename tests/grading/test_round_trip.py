@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 pytest.importorskip("nbgrader", reason="nbgrader is not installed")
 
 ROOT = Path(__file__).resolve().parents[2]
-ASSIGNMENT = "09_spatial"
+ASSIGNMENTS = ["02_activations", pytest.param("09_spatial", marks=pytest.mark.slow)]
 
 GENERATE_ALL = """
 import sys
@@ -55,11 +56,11 @@ def nbgrader_kind(cell):
     return cell["metadata"].get("nbgrader", {})
 
 
-def submit(course, student, solved):
+def submit(course, assignment, student, solved):
     """Hand in the release with the given solution cells filled in, without the exploration cells."""
-    for source in sorted((course / "grading/release" / ASSIGNMENT).glob("*.ipynb")):
+    for source in sorted((course / "grading/release" / assignment).glob("*.ipynb")):
         release = load(source)
-        reference = {cell["id"]: cell for cell in load(ROOT / "modules" / ASSIGNMENT / source.name)["cells"]}
+        reference = {cell["id"]: cell for cell in load(ROOT / "modules" / assignment / source.name)["cells"]}
         cells = []
         for cell in release["cells"]:
             given = nbgrader_kind(cell) or "".join(cell["source"]).startswith("#| ")
@@ -67,7 +68,7 @@ def submit(course, student, solved):
                 continue
             mine = cell["id"] in solved and nbgrader_kind(cell)["solution"]
             cells.append(reference[cell["id"]] if mine else cell)
-        path = course / "grading/submitted" / student / ASSIGNMENT / source.name
+        path = course / "grading/submitted" / student / assignment / source.name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({**release, "cells": cells}), encoding="utf-8")
 
@@ -79,16 +80,8 @@ def course(tmp_path_factory):
     shutil.copy(ROOT / "nbgrader_config.py", folder)
     (folder / "grading").mkdir()
     modules = sorted(path.parent.name for path in folder.glob("modules/*/module.toml"))
-    assert ASSIGNMENT in modules
     run(folder, sys.executable, "-c", GENERATE_ALL, *modules)
     return folder
-
-
-@pytest.fixture(scope="module")
-def exercises():
-    import tomllib
-
-    return tomllib.loads((ROOT / "modules" / ASSIGNMENT / "module.toml").read_text(encoding="utf-8"))["exercise"]
 
 
 def test_every_release_holds_scaffolds_and_no_answers(course):
@@ -103,16 +96,18 @@ def test_every_release_holds_scaffolds_and_no_answers(course):
                 assert stub in "".join(cell["source"]), f"{path.name}: {cell['id']} holds no stub"
 
 
-def test_scores_of_three_submissions(course, exercises):
+@pytest.mark.parametrize("assignment", ASSIGNMENTS)
+def test_scores_of_three_submissions(course, assignment):
+    exercises = tomllib.loads((ROOT / "modules" / assignment / "module.toml").read_text(encoding="utf-8"))["exercise"]
     every = {cell for exercise in exercises for cell in exercise["solution"]}
     half = exercises[: len(exercises) // 2]
-    submit(course, "reference", every)
-    submit(course, "scaffold", set())
-    submit(course, "half", {cell for exercise in half for cell in exercise["solution"]})
-    run(course, "nbgrader", "autograde", ASSIGNMENT)
-    run(course, "nbgrader", "generate_feedback", ASSIGNMENT)
+    submit(course, assignment, "reference", every)
+    submit(course, assignment, "scaffold", set())
+    submit(course, assignment, "half", {cell for exercise in half for cell in exercise["solution"]})
+    run(course, "nbgrader", "autograde", assignment)
+    run(course, "nbgrader", "generate_feedback", assignment)
     url = f"sqlite:///{course / 'grading/gradebook.db'}"
-    rows, top = json.loads(run(course, sys.executable, "-c", f"c_url, name = {url!r}, {ASSIGNMENT!r}\n{SCORES}"))
+    rows, top = json.loads(run(course, sys.executable, "-c", f"c_url, name = {url!r}, {assignment!r}\n{SCORES}"))
     automatic = {cell: points for cell, points in top.items() if cell.startswith("test_")}
     assert sum(top.values()) >= 100 and {cell for e in exercises for cell in e["tests"]} == set(automatic)
     assert rows["reference"] == automatic, "the reference earns full marks"
@@ -120,4 +115,6 @@ def test_scores_of_three_submissions(course, exercises):
     solved = {cell for exercise in half for cell in exercise["tests"]}
     assert rows["half"] == {cell: points if cell in solved else 0.0 for cell, points in automatic.items()}
     for student in rows:
-        assert "test_unit" in (course / "grading/feedback" / student / ASSIGNMENT / "spatial_dev.html").read_text()
+        for page in (course / "grading/release" / assignment).glob("*.ipynb"):
+            shown = course / "grading/feedback" / student / assignment / f"{page.stem}.html"
+            assert "test_unit" in shown.read_text(encoding="utf-8")

@@ -30,6 +30,11 @@ class Box:
     def mean(self): return 0.0
     def __lt__(self, other): return True
 
+class Kept:
+    def __init__(self, value): self.value = value
+    def spoil(self): self.value *= 2; return Box(0)
+    def shape(self): return self.value.shape
+
 class Odd(KeyError): pass
 def fails(kind): raise {"odd": Odd, "value": ValueError, "exit": SystemExit}[kind]("the message")
 def apply(function, *inputs): return function(*inputs)
@@ -57,10 +62,15 @@ GOOD = {
     "errstate": "import numpy as np\nwith np.errstate(divide='raise'):\n    try:\n        divide(np.ones(1), np.zeros(1))\n    except FloatingPointError:\n        pass\n    else:\n        raise AssertionError",
     "files": "import tempfile, pathlib\nwith tempfile.TemporaryDirectory() as folder:\n    path = pathlib.Path(folder) / 'x'\n    path.write_text('hello')\n    assert read(path) == 'hello' == read(str(path))",
     "copies": "import numpy as np\nassert spoils(np.ones(2).copy())[0] == 9",
+    "changed in place and let go": "import numpy as np\nx = np.ones(2)\nassert spoils(x)[0] == 9\nKept(x).spoil()",
     "part of the points": "print('half')\n2.5",
 }  # fmt: skip
 BAD = {
-    "changed in place": ("import numpy as np\nx = np.ones(2)\nspoils(x)", "changed an array"),
+    "changed in place": ("import numpy as np\nx = np.ones(2)\nspoils(x)\nassert x[1] == 1, 'x'", "x\n(your code changed an array"),
+    "changed to what is wanted": ("import numpy as np\nx = np.ones(2)\nspoils(x)\nassert x[0] == 9", "changed an array"),
+    "changed in place later": ("import numpy as np\nx = np.ones(2)\nk = Kept(x)\nk.shape()\nk.spoil()\nassert np.array_equal(x, [1, 1])", "changed an array"),
+    "changed whole numbers": ("import numpy as np\nx = np.arange(40)\nKept(x).spoil()\nassert x.sum() == 780", "changed an array"),
+    "changed what is large": ("import numpy as np\nx = np.ones(1 << 17)\nspoils(x)\nassert x[1] == 1", "changed an array"),
     "truth": ("assert Box(1)", "no truth value"),
     "comparison": ("assert Box(1) == 1", "cannot be compared"),
     "order": ("assert Box(1) < 2", "cannot be compared"),
@@ -82,7 +92,9 @@ def outcomes():
     cells = {**GOOD, **{name: source for name, (source, _) in BAD.items()}}
     names = [name for name in skeleton._defined(STUDENT)["names"]]
     steps = [{"kind": "solution", "id": "student", "source": STUDENT, "names": names, "imports": ""}]
-    steps += [{"kind": "graded", "id": name, "source": text, "points": 4.0, "hidden": []} for name, text in cells.items()]
+    steps += [
+        {"kind": "graded", "id": name, "source": text, "points": 4.0, "hidden": []} for name, text in cells.items()
+    ]
     limits = {"wall": 30.0, "cell": 5.0, "cpu": 20, "memory": 1 << 30}
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)

@@ -14,6 +14,7 @@ from tito.grading.ingest import Rejected, Submission, parse
 from tito.grading.skeleton import merge, without_hidden, without_solution
 
 SCHEMES = re.compile(r"(javascript|vbscript|data)\s*:", re.I)
+LONGEST_WORDS = 90  # characters of a message in the table on top
 STATUS = {
     "passed": "passed",
     "partly": "partly right",
@@ -118,15 +119,25 @@ def explain(outcome: dict) -> list[str]:
 
 def _summary(told: dict) -> dict:
     """A first cell that says how it went, cell by cell."""
-    rows = ["### Your result, cell by cell", "", "| cell | points | |", "|---|---|---|"]
+    rows = ["### Your result, cell by cell", "", "| cell | &emsp;points | &emsp;what happened |", "|---|---|---|"]
     for name, cell in told["cells"].items():
         if cell["kind"] == "graded":
-            rows.append(
-                f"| {name} | {cell['points']:g} of {cell['max']:g} | {STATUS.get(cell['status'], cell['status'])} |"
-            )
+            words = STATUS.get(cell["status"], cell["status"])
+            if cell["status"] == "failed":
+                message = explain(cell)[0]
+                words = "not written yet" if message.startswith("Not written yet") else f"{words}: {_short(message)}"
+            rows.append(f"| {name} | &emsp;{cell['points']:g} of {cell['max']:g} | &emsp;{words} |")
     rows += ["", *([f"**{harmless(told['reason'])}**", ""] if told.get("reason") else [])]
     rows += [f"- {harmless(note)}" for note in told.get("notes", [])]
+    rows += ["", "Below is your notebook as it was graded, without the cells that are not."]
     return {"cell_type": "markdown", "id": "result-summary", "metadata": {}, "source": "\n".join(rows)}
+
+
+def _short(text: str) -> str:
+    """The first line of a message for a table: no markup, nothing that ends the row."""
+    line = (text.strip().splitlines() or [""])[0]
+    line = line if len(line) <= LONGEST_WORDS else line[:LONGEST_WORDS].rstrip() + " ..."
+    return re.sub(r"([\\`*_\[\]$~|!#])", r"\\\1", harmless(line))
 
 
 def harmless(text: str) -> str:

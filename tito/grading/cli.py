@@ -133,9 +133,10 @@ def feedback(module: ModuleName, student: Students = None, as_json: Json = False
     pages = desk.feedback(found, student)
     if as_json:
         return _print({"assignment": found.folder, "pages": [str(page) for page in pages]})
-    for page in pages:
+    for page in pages[:5]:
         print(page)
-    print(f"\n{len(pages)} pages.\nNext: tito grade export {found.number}")
+    more = f"... and {len(pages) - 5} more in {desk.settings['feedback']}\n" if len(pages) > 5 else ""
+    print(f"{more}\n{len(pages)} {'page' if len(pages) == 1 else 'pages'}.\nNext: tito grade export {found.number}")
 
 
 @app.command()

@@ -5,6 +5,8 @@ that the archive chose, and no link is followed.
 """
 
 import os
+import pwd
+import re
 import stat
 import time
 import zipfile
@@ -40,16 +42,21 @@ class Taken(NamedTuple):
     reason: str = ""
 
 
-def collect(course: Course, module: Module, source: Path, submitted: Path) -> list[Taken]:
-    """Take the submissions of a module from a folder or a zip archive."""
-    names = {path.name for path in module.notebooks}
-    if source.is_dir():
-        found = _from_folder(source, module.folder, names)
-    elif source.is_file() and zipfile.is_zipfile(source):
-        found = _from_archive(source, module.folder, names)
-    else:
-        raise CourseError(f"{source} is neither a folder nor a zip archive")
-    return [_put(submitted, module.folder, item) for item in found]
+def collect(course: Course, module: Module, source: str, settings: dict) -> list[Taken]:
+    """Take the submissions of a module from a folder, a zip archive or the exchange."""
+    names, path = {path.name for path in module.notebooks}, Path(source)
+    try:
+        if source == "exchange":
+            found = _from_exchange(settings, module.folder, names)
+        elif path.is_dir():
+            found = _from_folder(path, module.folder, names)
+        elif path.is_file() and zipfile.is_zipfile(path):
+            found = _from_archive(path, module.folder, names)
+        else:
+            raise CourseError(f"{source} is neither a folder nor a zip archive")
+    except OSError as error:
+        raise CourseError(f"cannot read {error.filename or source}: {error.strerror or error}") from None
+    return [_put(settings["submitted"], module.folder, item) for item in found]
 
 
 def _owner(parts: tuple[str, ...], assignment: str, names: set[str]) -> tuple[str, str] | None:
@@ -84,6 +91,43 @@ def _from_folder(source: Path, assignment: str, names: set[str]) -> list[Found]:
     return found
 
 
+def _from_exchange(settings: dict, assignment: str, names: set[str]) -> list[Found]:
+    """Each student's last submission in nbgrader's exchange, EXCHANGE/COURSE/inbound/STUDENT+ASSIGNMENT+TIME+RANDOM.
+
+    Everybody may put a folder there under any name, so it has to belong to the student whom it names.
+    """
+    inbound = settings["exchange"] / settings["course_id"] / "inbound"
+    if not inbound.is_dir():
+        raise CourseError(
+            f"no exchange at {inbound}: set c.Exchange.root in nbgrader_config.py to a folder that everybody may write "
+            f"in, then nbgrader release_assignment {assignment}"
+        )
+    last: dict[str, tuple] = {}
+    for entry in sorted(os.scandir(inbound), key=lambda entry: entry.name):
+        match = re.fullmatch(rf"(.+)\+{re.escape(assignment)}\+([^+]+)(\+[^+]*)?", entry.name)
+        stamp = match and moment(match[2])
+        owner = entry.stat(follow_symlinks=False).st_uid
+        ours = stamp and (not settings["check_owner"] or _user(owner) == match[1])
+        if stamp and (match[1] not in last or (ours, stamp) > last[match[1]][:2]):
+            last[match[1]] = (ours, stamp, entry.name, owner)
+    found = []
+    for student, (ours, stamp, folder, owner) in last.items():
+        for name in sorted(names):
+            try:
+                data = read_below(inbound, folder, name) if ours else f"{folder} belongs to the user {_user(owner)}"
+            except Rejected as reason:
+                data = str(reason)
+            found.append(Found(student, name, data, stamp))
+    return found
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
 def _from_archive(source: Path, assignment: str, names: set[str]) -> list[Found]:
     found, total = [], 0
     with zipfile.ZipFile(source) as archive:
@@ -101,13 +145,17 @@ def _from_archive(source: Path, assignment: str, names: set[str]) -> list[Found]
                 total += len(data)
                 if total > LARGEST_ARCHIVE:
                     raise CourseError(f"{source} unpacks to more than {LARGEST_ARCHIVE >> 30} GiB: take it in parts")
-                moment = (
-                    datetime(*member.date_time)
-                    if member.date_time[0] > 1980
-                    else datetime.now(UTC).replace(tzinfo=None)
-                )
-                found.append(Found(*owner, data, moment))
+                found.append(Found(*owner, data, _packed(member)))
     return found
+
+
+def _packed(member: zipfile.ZipInfo) -> datetime:
+    """When a member was made; now, if the archive does not say."""
+    try:
+        made = datetime(*member.date_time)
+    except ValueError:
+        made = datetime.min
+    return made if made.year > 1980 else datetime.now(UTC).replace(tzinfo=None)
 
 
 def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes | str:
@@ -162,6 +210,11 @@ def stamp_of(submitted: Path, student: str, assignment: str) -> datetime | None:
         text = read_below(submitted, student, assignment, "timestamp.txt").decode("ascii").strip()
     except (Rejected, UnicodeDecodeError, OSError):
         return None
+    return moment(text)
+
+
+def moment(text: str) -> datetime | None:
+    """A time as nbgrader writes it, None for anything else."""
     for form in (STAMP, "%Y-%m-%d %H:%M:%S UTC", "%Y-%m-%d %H:%M:%S.%f %Z", "%Y-%m-%d %H:%M:%S %Z"):
         try:
             return datetime.strptime(text, form)

@@ -10,7 +10,7 @@ from pathlib import Path
 from tito import CourseError
 from tito.course import Course, Module
 from tito.files import only_one, write_atomic
-from tito.grading import answers, collect, feedback, gradebook, grading, pool, sandbox
+from tito.grading import answers, collect, feedback, gradebook, grading, late, marks, pool, sandbox
 from tito.grading.assignment import Assignment, prepare
 from tito.grading.results import Store, audit
 
@@ -91,11 +91,7 @@ class Desk:
     def collect(self, module: Module, source: str) -> list[collect.Taken]:
         """Submissions from a folder, a zip archive, or "exchange"."""
         with self.locked():
-            if source == "exchange":
-                feedback.nbgrader(self.course, "collect", module.folder)
-                taken = []
-            else:
-                taken = collect.collect(self.course, module, Path(source), self.settings["submitted"])
+            taken = collect.collect(self.course, module, source, self.settings)
             counts = {what: sum(one.what == what for one in taken) for what in ("new", "changed", "same", "refused")}
             audit(self.log, "collect", assignment=module.folder, source=source, **counts)
         return taken
@@ -233,15 +229,16 @@ class Desk:
     def _commit(self, assignment: Assignment, results: dict, report: Report) -> dict[str, tuple]:
         """One transaction, after a copy of the database; nothing is copied or written if nothing changes."""
         submitted, name = self.settings["submitted"], assignment.name
-        marks = self.store(assignment.module).folder / "shown"
+        shown_of = self.store(assignment.module).folder / "shown"
         stamps = {student: stamp for student in results if (stamp := collect.stamp_of(submitted, student, name))}
         for student, result in results.items():
-            shown = (marks / student).read_text() if (marks / student).exists() else None
+            shown = (shown_of / student).read_text() if (shown_of / student).exists() else None
             result["stale"] = result["status"] == "infra_error" and shown != result["key"]
         ordered = [results[student] for student in sorted(results)]
+        policy = late.plugin(self.settings["config"], self.course.root)
         try:
             with gradebook.Gradebook(self.settings["url"]) as book:
-                if not list(gradebook.commit(book, name, ordered, stamps)):
+                if not self._write(book, name, ordered, stamps, policy):
                     return {}
                 raise _Changes
         except _Changes:
@@ -249,9 +246,14 @@ class Desk:
         copy = gradebook.backup(self.settings["url"], self.folder / "backups")
         report.backup = str(copy) if copy else None
         with gradebook.Gradebook(self.settings["url"]) as book:
-            return {
-                student: (before, after) for student, before, after in gradebook.commit(book, name, ordered, stamps)
-            }
+            return self._write(book, name, ordered, stamps, policy)
+
+    @staticmethod
+    def _write(book: gradebook.Gradebook, name: str, results: list, stamps: dict, policy) -> dict[str, tuple]:
+        """Scores, times and penalties; student -> (score before, score now) of those that changed."""
+        changed = {student: (before, after) for student, before, after in gradebook.commit(book, name, results, stamps)}
+        penalised = late.apply(book, name, policy) if policy else set()
+        return {student: (None, None) for student in penalised} | changed
 
     # looking back
 
@@ -263,8 +265,8 @@ class Desk:
             known = latest.get(result["student"])
             if known is None or result["at"] > known["at"]:
                 latest[result["student"]] = result
-        marks = store.folder / "shown"
-        waiting = self._waiting(module)
+        shown_of = store.folder / "shown"
+        marked = self._marks(module)
         for student in grading.submissions(self.settings["submitted"], module.folder):
             result = latest.get(student)
             row = {
@@ -277,19 +279,19 @@ class Desk:
             }
             if result:
                 row |= {name: result[name] for name in ("status", "score", "max", "isolation", "reason")}
-                row["committed"] = (marks / student).exists()
-            row["manual"] = waiting.get(student, 0)
+                row["committed"] = (shown_of / student).exists()
+            mark = marked.get(student)
+            row |= {"manual": mark.waiting, "late_hours": mark.late_hours} if mark else {"manual": 0, "late_hours": 0.0}
             rows.append(row)
         return rows
 
-    def _waiting(self, module: Module) -> dict[str, int]:
-        """Student -> cells that wait for a person."""
+    def _marks(self, module: Module) -> dict[str, marks.Mark]:
+        """Student -> what the gradebook says."""
         try:
             with gradebook.Gradebook(self.settings["url"]) as book:
-                known = book.scores(book.assignment(module.folder)[0])
+                return {mark.student["id"]: mark for mark in marks.read(book, [module.folder])}
         except CourseError:
             return {}
-        return {student: sum(bool(row[6]) for row in entry["grades"].values()) for student, entry in known.items()}
 
     def feedback(self, module: Module, students: list[str] | None = None) -> list[Path]:
         """nbgrader's feedback pages, cleaned."""

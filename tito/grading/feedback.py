@@ -14,6 +14,7 @@ FORBIDDEN = ("script", "iframe", "object", "embed", "form", "base", "link", "app
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:"
 STYLE = "td, th { padding: 2px 24px 2px 0; text-align: left } .anchor-link { display: none }"
 SAFE_LINK = re.compile(r"(#|https?://|mailto:|data:image/(png|jpeg|gif);)", re.I)
+REASON = re.compile(r"([\w.]+\.)?\w*(Error|Exception)\b")  # the last line of a traceback
 API = """
 import sys
 from nbgrader.apps import NbGraderAPI
@@ -40,9 +41,8 @@ def nbgrader(course: Course, what: str, *names: str, patience: float = 3600) -> 
         raise CourseError(f"nbgrader's {what} took over {patience:.0f} s and was ended") from None
     if ended.returncode:
         said = [line for line in (ended.stdout + ended.stderr).strip().splitlines() if line.strip()]
-        reason = next(
-            (line for line in reversed(said) if "Error" in line or "error" in line), (said or ["no reason given"])[-1]
-        )
+        reasons = [line for line in said if REASON.match(line)] or [line for line in said if "rror" in line] or said
+        reason = (reasons or ["no reason given"])[-1]
         hint = " (pip install 'tinytorch[grade]')" if "No module named 'nbgrader'" in reason else ""
         raise CourseError(
             f"nbgrader could not {what.replace('_', ' ')} {' '.join(names)}: {reason.strip()[:300]}{hint}"

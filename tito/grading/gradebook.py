@@ -37,7 +37,11 @@ def settings(course: Course) -> dict:
     places = {
         name: folder.get(f"{name}_directory") or name for name in ("release", "submitted", "autograded", "feedback")
     }
-    return {"url": str(url), **{name: course.root / str(place) for name, place in places.items()}}
+    found = {"url": str(url), **{name: course.root / str(place) for name, place in places.items()}, "config": config}
+    found["exchange"] = course.root / str(config.Exchange.get("root") or "/usr/local/share/nbgrader/exchange")
+    found["course_id"] = str(folder.get("course_id") or "")
+    found["check_owner"] = bool(config.ExchangeCollect.get("check_owner", True))
+    return found
 
 
 def file_of(url: str) -> Path | None:
@@ -77,7 +81,7 @@ def space_left(folder: Path) -> int:
 
 
 def _tables():
-    from sqlalchemy import Boolean, DateTime, Float, String, column, table
+    from sqlalchemy import Boolean, DateTime, Float, Interval, String, column, table
 
     def make(name, /, **columns):
         return table(name, *(column(key, kind) for key, kind in columns.items()))
@@ -89,7 +93,7 @@ def _tables():
         "base_cell": make("base_cell", id=String, name=String, notebook_id=String, type=String),
         "grade_cells": make("grade_cells", id=String, max_score=Float, cell_type=String),
         "submitted": make("submitted_assignment", id=String, assignment_id=String, student_id=String,
-                          timestamp=DateTime),
+                          timestamp=DateTime, extension=Interval),
         "copy": make("submitted_notebook", id=String, assignment_id=String, notebook_id=String, flagged=Boolean,
                      late_submission_penalty=Float),
         "grade": make("grade", id=String, notebook_id=String, cell_id=String, auto_score=Float, manual_score=Float,
@@ -164,17 +168,21 @@ class Gradebook:
         return found
 
     def scores(self, assignment_id: str) -> dict[str, dict]:
-        """Student -> {"copies": {notebook id: copy id}, "grades": {cell id: row}, "submitted": id}."""
+        """Student -> {"submitted": id, "timestamp", "extension", "copies": {notebook id: copy id},
+        "penalties": {notebook id: points}, "grades": {cell id: row}}.
+        """
         s, k, g = self.t.submitted, self.t.copy, self.t.grade
         found: dict = {}
         query = (
-            self.sql.select(s.c.student_id, s.c.id, s.c.timestamp, k.c.id, k.c.notebook_id)
+            self.sql.select(s.c.student_id, s.c.id, s.c.timestamp, s.c.extension, k.c.id, k.c.notebook_id,
+                            k.c.late_submission_penalty)
             .select_from(s.outerjoin(k, k.c.assignment_id == s.c.id))
             .where(s.c.assignment_id == assignment_id)
-        )
-        for student, id, stamp, copy, notebook in self.rows(query):
-            entry = found.setdefault(student, {"submitted": id, "timestamp": stamp, "copies": {}, "grades": {}})
-            entry["copies"][notebook] = copy
+        )  # fmt: skip
+        for student, id, stamp, extension, copy, notebook, penalty in self.rows(query):
+            empty = {"submitted": id, "timestamp": stamp, "extension": extension}
+            entry = found.setdefault(student, {**empty, "copies": {}, "penalties": {}, "grades": {}})
+            entry["copies"][notebook], entry["penalties"][notebook] = copy, penalty
         query = (
             self.sql.select(s.c.student_id, g.c.cell_id, g.c.id, g.c.auto_score, g.c.manual_score, g.c.extra_credit,
                             g.c.needs_manual_grade)
@@ -226,6 +234,11 @@ class Gradebook:
         """When the submission was handed in."""
         s = self.t.submitted
         self.connection.execute(self.sql.update(s).where(s.c.id == submission_id).values(timestamp=stamp))
+
+    def set_penalty(self, copy_id: str, penalty: float | None) -> None:
+        """What a notebook handed in late loses."""
+        k = self.t.copy
+        self.connection.execute(self.sql.update(k).where(k.c.id == copy_id).values(late_submission_penalty=penalty))
 
     def set_due(self, assignment_id: str, due: datetime | None) -> None:
         """When the assignment is due."""

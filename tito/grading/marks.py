@@ -8,12 +8,13 @@ from pathlib import Path
 
 from tito import CourseError
 from tito.grading.gradebook import Gradebook
+from tito.grading.late import seconds_late
 
 # Column -> what stands in it. {question:ID} stands for a question's points; with --per-question all are added.
 MAPS = {
     "plain": {"student": "{student}", "last_name": "{last_name}", "first_name": "{first_name}", "email": "{email}",
               "assignment": "{assignment}", "score": "{score}", "max": "{max}", "waiting": "{waiting}",
-              "late_hours": "{late_hours}"},
+              "late_hours": "{late_hours}", "penalty": "{penalty}"},
     "canvas": {"Student": "{last_name}, {first_name}", "ID": "{lms_user_id}", "SIS User ID": "{student}",
                "SIS Login ID": "{student}", "Section": "", "{assignment}": "{score}"},
     "moodle": {"ID number": "{student}", "Email address": "{email}", "Grade": "{score}", "Maximum Grade": "{max}",
@@ -23,17 +24,18 @@ MAPS = {
 
 @dataclass
 class Mark:
-    """A student's marks in an assignment; `waiting` cells still want a person."""
+    """A student's marks in an assignment; `waiting` cells still want a person, `penalty` is taken off for lateness."""
 
     student: dict
     assignment: str
     questions: dict[str, tuple[float, float]]
     waiting: int
     late_hours: float
+    penalty: float = 0.0
 
     def fields(self) -> dict:
         """What a column may name."""
-        total = sum(score for score, _ in self.questions.values())
+        total = max(sum(score for score, _ in self.questions.values()) - self.penalty, 0.0)
         top = sum(most for _, most in self.questions.values())
         names = {name: value or "" for name, value in self.student.items() if name != "id"}
         score = {
@@ -41,6 +43,7 @@ class Mark:
             "max": f"{top:g}",
             "waiting": self.waiting,
             "late_hours": f"{self.late_hours:g}",
+            "penalty": f"{self.penalty:g}",
         }
         return {**names, "student": self.student["id"], "assignment": self.assignment, **score}
 
@@ -68,9 +71,9 @@ def read(book: Gradebook, names: list[str]) -> list[Mark]:
                 _, _, _, auto, manual, extra, needs = row or (None, None, None, None, None, None, False)
                 score = (manual if manual is not None else auto or 0.0) + (extra or 0.0)
                 questions[cell], waiting = (score, most), waiting + bool(needs)
-            stamp = entry["timestamp"]
-            late = max((stamp - due).total_seconds() / 3600, 0.0) if stamp and due else 0.0
-            marks.append(Mark(people[student], name, questions, waiting, round(late, 2)))
+            hours = round(seconds_late(entry, due) / 3600, 2)
+            penalty = sum(points or 0.0 for points in entry["penalties"].values())
+            marks.append(Mark(people[student], name, questions, waiting, hours, penalty))
     return marks
 
 

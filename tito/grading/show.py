@@ -13,7 +13,7 @@ from tito.grading.lint import Finding
 
 WORDS = {
     "graded": "graded",
-    "partial": "partly graded: a notebook is missing",
+    "partial": "a notebook is missing",
     "timeout": "stopped for its time",
     "oom": "stopped for its memory",
     "died": "its process ended",
@@ -101,13 +101,19 @@ def plain(found: Report) -> dict:
 def status(name: str, rows: list[dict]) -> None:
     """The table of `tito grade status`."""
     table = Table(title=name, title_justify="left", box=None, pad_edge=False)
-    for column in ("student", "score", "of", "status", "wait for a person"):
-        table.add_column(column, justify="right" if column in ("score", "of", "wait for a person") else "left")
+    tail = ["hours late"] if any(row["late_hours"] for row in rows) else []
+    tail += ["answers to read"] if any(row["manual"] for row in rows) else []
+    for column in ("student", "score", "of", "status", *tail):
+        table.add_column(column, justify="left" if column in ("student", "status") else "right")
     for row in rows:
         score = "-" if row["score"] is None else f"{row['score']:g}"
         top = "" if row["max"] is None else f"{row['max']:g}"
         words = WORDS.get(row["status"], row["status"])
-        table.add_row(clean(row["student"]), score, top, words, str(row["manual"] or ""))
+        more = {
+            "hours late": f"{row['late_hours']:.1f}" if row["late_hours"] else "",
+            "answers to read": str(row["manual"] or ""),
+        }
+        table.add_row(clean(row["student"]), score, top, words, *(more[column] for column in tail))
     Console(highlight=False).print(table, markup=False)
     levels = sorted({row["isolation"] for row in rows if row["isolation"]})
     print(f"\n{len(rows)} submissions. Isolation: {'; '.join(levels) or 'none graded yet'}")

@@ -24,6 +24,7 @@ MOST_RESTARTS = 8
 STARTING = 30.0  # seconds for a sandbox to come up
 KEPT_OUTPUT = 1 << 20
 MOST_OUTPUT = 64 << 20
+IN_PLACE = "your code changed an array that it was given, which the test goes on with: work on a copy"
 LONGEST_MESSAGE = 4000
 
 
@@ -289,14 +290,13 @@ class Run:
 
     def _graded(self, step: dict) -> dict:
         """A graded cell, here; its points, or why there are none."""
-        shown, name = io.StringIO(), f"<{step['id']}>"
+        shown, name, self.student.talk.changed = io.StringIO(), f"<{step['id']}>", False
         tree = compile(step["source"], name, "exec", ast.PyCF_ONLY_AST)
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
         try:
             with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(io.StringIO()):
                 exec(compile(tree, name, "exec"), self.namespace)
                 value = eval(compile(ast.Expression(last.value), name, "eval"), self.namespace) if last else None
-                self.student.talk.refuse_changed()
             points = step["points"]
             if type(value) in (int, float):
                 points = min(max(float(value), 0.0), points) if value == value else 0.0
@@ -323,6 +323,8 @@ class Run:
             message = str(error) if not isinstance(error, KeyError) else str(error.args[0])
         except Exception:
             message = "(a message that cannot be shown)"
+        if step and self.student.talk is not None and self.student.talk.changed:
+            message = f"{message}\n({IN_PLACE})".strip()
         out = {"error": type(error).__name__, "message": message[:LONGEST_MESSAGE], "hidden": hidden}
         if lines and not hidden:
             out["line"] = step["source"].split("\n")[lines[-1] - 1].strip()

@@ -15,12 +15,13 @@ import re
 import sys
 import types
 import warnings
+from collections import deque
 
 sys.path[:0] = json.loads(sys.argv[3])["path"]
 
 import numpy as np  # noqa: E402
 from lockdown import lock  # noqa: E402  (a neighbour in the box)
-from wire import CannotCross, Closed, Decoder, Pipe, WireError, frame  # noqa: E402
+from wire import REMEMBERED, WATCHED, CannotCross, Closed, Decoder, Pipe, WireError, frame  # noqa: E402
 
 LONGEST_MESSAGE = 4000
 LONGEST_LOOK = 60  # lines of a place in the student's code
@@ -35,7 +36,7 @@ class Agent:
         self.notebook = types.ModuleType("__main__")
         self.notebook.display = print
         sys.modules["__main__"] = self.notebook
-        self.iterators = {}
+        self.given, self.count = deque(maxlen=REMEMBERED), 0  # arrays from the tester, and what they held
 
     # what the tester may know
 
@@ -77,6 +78,9 @@ class Agent:
         """Do what one request asks."""
         arrays = []
         what, inputs, named, errors, dropped = Decoder(data, self.resolve, arrays).decode(document)
+        for given in arrays:
+            self.given.append([self.count, *given])
+            self.count += 1
         reply = {}
         try:
             if errors:
@@ -84,7 +88,7 @@ class Agent:
                     reply["value"] = OPERATIONS[what](self, *inputs, **named)
             else:
                 reply["value"] = OPERATIONS[what](self, *inputs, **named)
-            changed = [n for n, (array, axes, before) in enumerate(arrays) if _bytes(array, axes) != before]
+            changed = self.changed()
             if changed:
                 reply["changed"] = changed
             packet = frame(reply, self.refer)
@@ -99,6 +103,18 @@ class Agent:
             except Exception:
                 pass
         self.pipe.send(packet)
+
+    def changed(self):
+        """The numbers of the given arrays that the student's code has changed in place since the last look."""
+        found = []
+        for entry in self.given:
+            number, array, axes, before = entry
+            if array is not None:
+                now = _bytes(array, axes)
+                if now != before:
+                    found.append(number)
+                entry[1:] = (array, axes, now) if array.nbytes <= WATCHED else (None, None, None)
+        return found
 
     def call_back(self, number, inputs, named):
         """Call a function of the tester's; its requests in between are served."""

@@ -16,6 +16,8 @@ import numpy as np
 LONGEST_TEXT = 4 << 20  # bytes of JSON in a frame
 LONGEST_DATA = 64 << 20  # bytes of arrays in a frame
 DEEPEST = 40  # containers within containers
+REMEMBERED = 32  # arrays, the last ones sent: a change in place is reported, also when a later request makes it,
+WATCHED = 1 << 18  # unless they have more bytes than this
 HEADER = struct.Struct("<II")
 WRITE = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 READ = json.JSONDecoder().decode
