@@ -164,4 +164,5 @@ def _data(course: Course) -> Finding:
     for folder in (data / CIFAR10_FOLDER, data):
         if all((folder / name).is_file() for name in CIFAR10):
             return Finding("ok", "CIFAR-10", f"found in {folder}")
-    return Finding("note", "CIFAR-10", f"not in {data}; only `tito milestone run 04 --data cifar10` needs it")
+    needs = "only `tito milestone run 04 --data cifar10` needs it; to load it: `tito data fetch cifar10`"
+    return Finding("note", "CIFAR-10", f"not in {data}; {needs}")

@@ -136,7 +136,7 @@ def test_missing_files_are_all_named(folder):
     text = str(error.value)
     assert "data_batch_2.bin is missing" in text and "data_batch_4.bin is missing" in text
     assert "data_batch_1" not in text.split("download=True")[0]
-    assert str(folder.parent / ARCHIVE) in text and "download=True" in text
+    assert str(folder.parent / ARCHIVE) in text and "download=True" in text and "tito data fetch cifar10" in text
     assert len(Small(folder, train=False)) == 20  # the test part needs only its own file
 
 

@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['RULES', 'RELEASED', 'numeric_gradient', 'gradient', 'show', 'unbroadcast', 'add_ab', 'subtract_b', 'multiply_a',
-           'divide_a', 'divide_b', 'subtract_a', 'multiply_b', 'negate_a', 'exp_a', 'log_a', 'sqrt_a', 'power_a',
-           'power_exponent', 'as_matrices', 'matmul_a', 'matmul_b', 'spread', 'total_a', 'mean_a', 'largest_a',
-           'reshape_a', 'transpose_a', 'index_a', 'apply_rule', 'fitted', 'first_upstream', 'backward', 'relu_x',
-           'sigmoid_x', 'tanh_x', 'softmax_x', 'leaky_relu_x', 'gelu_x', 'log_softmax_x', 'linear_x', 'linear_weight',
-           'linear_bias', 'cross_entropy_logits', 'mse_loss_prediction', 'mse_loss_target', 'bce_logits', 'bce_target',
-           'no_grad', 'gradcheck']
+           'divide_a', 'divide_b', 'subtract_a', 'multiply_b', 'negate_a', 'power_exponent', 'exp_a', 'log_a', 'sqrt_a',
+           'power_a', 'as_matrices', 'matmul_a', 'matmul_b', 'spread', 'total_a', 'mean_a', 'largest_a', 'reshape_a',
+           'transpose_a', 'index_a', 'apply_rule', 'fitted', 'first_upstream', 'backward', 'relu_x', 'sigmoid_x',
+           'tanh_x', 'softmax_x', 'leaky_relu_x', 'gelu_x', 'log_softmax_x', 'linear_x', 'linear_weight', 'linear_bias',
+           'cross_entropy_logits', 'mse_loss_prediction', 'mse_loss_target', 'bce_logits', 'bce_target', 'no_grad',
+           'gradcheck']
 
 # %% ../../modules/05_autograd/autograd_dev.ipynb #imports
 import contextlib
@@ -139,6 +139,13 @@ def multiply_b(upstream, out, a, b):
 def negate_a(upstream, out, a):
     return -upstream
 
+
+@gradient(power, wrt="exponent")
+def power_exponent(upstream, out, a, exponent):
+    if np.any(a <= 0):
+        raise ValueError("the gradient of an exponent needs a positive base: detach() the exponent, or use exp and log")
+    return upstream * out * np.log(a)
+
 # %% ../../modules/05_autograd/autograd_dev.ipynb #function_rules
 @gradient(exp, wrt="a")
 def exp_a(upstream, out, a):
@@ -158,13 +165,6 @@ def sqrt_a(upstream, out, a):
 @gradient(power, wrt="a")
 def power_a(upstream, out, a, exponent):
     return upstream * exponent * a ** (exponent - 1)
-
-# %% ../../modules/05_autograd/autograd_dev.ipynb #power-exponent
-@gradient(power, wrt="exponent")
-def power_exponent(upstream, out, a, exponent):
-    if np.any(a <= 0):
-        raise ValueError("the gradient of an exponent needs a positive base: detach() the exponent, or use exp and log")
-    return upstream * out * np.log(a)
 
 # %% ../../modules/05_autograd/autograd_dev.ipynb #as-matrices
 def as_matrices(upstream, a, b):
@@ -271,6 +271,8 @@ def fitted(result, upstream, shape):
     return unbroadcast(result, shape)
 
 
+
+# %% ../../modules/05_autograd/autograd_dev.ipynb #first-upstream
 def first_upstream(tensor, upstream):
     """The gradient that backward starts from: ones for a scalar, or the given array, checked."""
     if not tensor.requires_grad:
@@ -353,7 +355,7 @@ def gelu_x(upstream, out, x):
 def log_softmax_x(upstream, out, x, axis):
     return upstream - np.exp(out) * upstream.sum(axis=axis, keepdims=True)
 
-# %% ../../modules/05_autograd/autograd_dev.ipynb #loss_rules
+# %% ../../modules/05_autograd/autograd_dev.ipynb #linear_rules
 @gradient(linear, wrt="x")
 def linear_x(upstream, out, x, weight, bias):
     return upstream @ weight
@@ -368,7 +370,7 @@ def linear_weight(upstream, out, x, weight, bias):
 def linear_bias(upstream, out, x, weight, bias):
     return upstream.reshape(-1, weight.shape[0]).sum(axis=0)
 
-
+# %% ../../modules/05_autograd/autograd_dev.ipynb #loss_rules
 @gradient(cross_entropy, wrt="logits")
 def cross_entropy_logits(upstream, probabilities, logits, labels, label_smoothing):
     batch, classes = probabilities.shape
@@ -407,7 +409,7 @@ def no_grad():
     finally:
         Recording.on = before
 
-
+# %% ../../modules/05_autograd/autograd_dev.ipynb #gradcheck
 def gradcheck(function, *inputs, seed=0, rtol=1e-5, atol=1e-7):
     """Hold the gradients of a function of tensors against central differences, in float64, every entry.
 

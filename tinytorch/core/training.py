@@ -220,7 +220,7 @@ def read_checkpoint(path):
     content = json.loads(metadata["content"])
     return {**arrays, **content["state"]}, content["extra"]
 
-
+# %% ../../modules/07_training/training_dev.ipynb #history
 class History(list):
     """One dictionary per epoch: epoch, train_loss, test_loss, test_accuracy, lr, seconds, images_per_second."""
 
@@ -242,9 +242,9 @@ class Silent:
     """Counts steps and samples, shows nothing. `with` it around the run."""
 
     def __init__(self, epochs, batches, done=0):
-        self.epochs, self.batches, self.done, self.first = epochs, batches, done, done
+        self.epochs, self.batches, self.done = epochs, batches, done
         self.step = self.seen = 0
-        self.summed, self.began = 0.0, time.perf_counter()
+        self.summed = 0.0
 
     def __enter__(self):
         return self
@@ -267,7 +267,7 @@ class Silent:
     def say(self, text):
         """A remark."""
 
-
+# %% ../../modules/07_training/training_dev.ipynb #lines
 class Lines(Silent):
     """One line per epoch."""
 
@@ -284,20 +284,20 @@ class Lines(Silent):
 
 # %% ../../modules/07_training/training_dev.ipynb #bars
 class Bars(Lines):
-    """A live bar: epoch, batches, loss, images per second, time left. ImportError without Rich."""
+    """A live bar over the run: epoch, batches, loss, images per second, time left. ImportError without Rich."""
 
     def __init__(self, epochs, batches, done=0):
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         super().__init__(epochs, batches, done)
-        console = Console(highlight=False)
-        speed = ["{task.fields[speed]} images/s"] if console.width >= 70 else []
-        texts = ["{task.completed}/{task.total}", "loss {task.fields[loss]}", *speed, "{task.fields[left]} left"]
-        columns = [TextColumn("epoch {task.fields[epoch]}"), BarColumn(None), *map(TextColumn, texts)]
+        console, left = Console(highlight=False), TimeRemainingColumn(compact=True)
+        texts = ["epoch {task.fields[epoch]}", "{task.fields[step]}", "loss {task.fields[loss]}"]
+        texts += ["{task.fields[speed]} images/s"] if console.width >= 70 else []
+        columns = TextColumn(texts[0]), BarColumn(None), *map(TextColumn, texts[1:]), left, TextColumn("left")
         self.bar = Progress(*columns, console=console, refresh_per_second=5, transient=True, expand=True)
-        self.task = self.bar.add_task("", total=batches, epoch=f"{done + 1}/{epochs}", loss="-", speed="-", left="-")
-        self.shown, self.started = 0.0, self.began
+        self.task = self.bar.add_task("", total=epochs * batches, epoch="", step="", loss="-", speed="-")
+        self.shown, self.began = 0.0, time.perf_counter()
 
     def __enter__(self):
         self.bar.start()
@@ -310,19 +310,16 @@ class Bars(Lines):
         """Ten times a second at most: drawing must not cost what it measures."""
         super().batch(loss, size)
         now = time.perf_counter()
-        if now - self.shown < 0.1 and self.step < self.batches:
-            return
-        behind = (self.done - self.first) * self.batches + self.step
-        left = int((now - self.began) / behind * ((self.epochs - self.done) * self.batches - self.step))
-        self.bar.update(self.task, completed=self.step, epoch=f"{self.done + 1}/{self.epochs}",
-                        loss=f"{self.summed / self.seen:.4f}", left=f"{left // 60}:{left % 60:02}",
-                        speed=f"{self.seen / (now - self.started):,.0f}")
-        self.shown = now
+        if now - self.shown > 0.1 or self.step == self.batches:
+            self.bar.update(self.task, completed=self.done * self.batches + self.step, loss=f"{self.summed / self.seen:.4f}",
+                            epoch=f"{self.done + 1}/{self.epochs}", step=f"{self.step}/{self.batches}",
+                            speed=f"{self.seen / (now - self.began):,.0f}")
+            self.shown = now
 
     def epoch(self, row):
         """The next epoch's clock starts after the test."""
         super().epoch(row)
-        self.started = time.perf_counter()
+        self.began = time.perf_counter()
 
     def say(self, text):
         """Above the bar."""

@@ -3,10 +3,10 @@
 # %% auto #0
 __all__ = ['CIFAR_FOLDER', 'CIFAR_ARCHIVE', 'CIFAR_TRAIN', 'CIFAR_TEST', 'CIFAR_RECORD', 'need', 'digits', 'Dataset', 'collate',
            'fetch', 'plain_array', 'TensorDataset', 'stream', 'epoch_batches', 'RandomBrightness', 'Compose',
-           'check_channels', 'channel_statistics', 'Normalize', 'RandomHorizontalFlip', 'pad_images', 'crop_batch',
-           'RandomCrop', 'prepare', 'prefetched', 'as_tensors', 'at_least', 'DataLoader', 'cifar_fault',
-           'read_cifar_file', 'DownloadProgress', 'fetch_archive', 'unpack_cifar', 'install_cifar', 'cifar_advice',
-           'read_cifar_files', 'CIFAR10']
+           'at_least', 'check_channels', 'channel_statistics', 'Normalize', 'RandomHorizontalFlip', 'pad_images',
+           'crop_batch', 'RandomCrop', 'prepare', 'as_tensors', 'prefetched', 'DataLoader', 'cifar_fault',
+           'read_cifar_files', 'read_cifar_file', 'DownloadProgress', 'fetch_archive', 'unpack_cifar', 'install_cifar',
+           'cifar_advice', 'CIFAR10']
 
 # %% ../../modules/08_dataloader/dataloader_dev.ipynb #imports
 import contextlib
@@ -165,6 +165,13 @@ class Compose:
         return f"Compose([{', '.join(map(repr, self.transforms))}])"
 
 # %% ../../modules/08_dataloader/dataloader_dev.ipynb #check_channels
+def at_least(name, value, smallest):
+    """Return `value`, or raise ValueError unless it is a whole number from `smallest` on."""
+    if not isinstance(value, (int, np.integer)) or value < smallest:
+        raise ValueError(f"{name} must be a whole number, at least {smallest}, got {value!r}")
+    return int(value)
+
+
 def check_channels(name, images, channels):
     """Raise ValueError unless the images are (B, C, H, W) with the given number of channels; 1 fits any."""
     if images.ndim != 4:
@@ -324,6 +331,15 @@ def prepare(arrays, transform, generator):
         images *= np.float32(1 / 255)
     return images, *others
 
+
+def as_tensors(batches, prefetch=0):
+    """Yield tuples of Tensors from tuples of arrays, made ahead of time by a thread if `prefetch` is above 0."""
+    with contextlib.ExitStack() as stack:
+        if prefetch:  # close it at once when the consumer stops, rather than whenever it is collected
+            batches = stack.enter_context(contextlib.closing(prefetched(batches, prefetch)))
+        for arrays in batches:  # Tensors are made here, not in the thread: creation numbers belong to the consumer
+            yield tuple(Tensor(array) for array in arrays)
+
 # %% ../../modules/08_dataloader/dataloader_dev.ipynb #prefetched
 def prefetched(batches, depth):
     """Yield what `batches` yields, prepared up to `depth` items ahead by a background thread.
@@ -359,22 +375,6 @@ def prefetched(batches, depth):
                 ready.get_nowait()
         if threading.current_thread() is not thread:
             thread.join()
-
-# %% ../../modules/08_dataloader/dataloader_dev.ipynb #as_tensors
-def as_tensors(batches, prefetch=0):
-    """Yield tuples of Tensors from tuples of arrays, made ahead of time by a thread if `prefetch` is above 0."""
-    with contextlib.ExitStack() as stack:
-        if prefetch:  # close it at once when the consumer stops, rather than whenever it is collected
-            batches = stack.enter_context(contextlib.closing(prefetched(batches, prefetch)))
-        for arrays in batches:  # Tensors are made here, not in the thread: creation numbers belong to the consumer
-            yield tuple(Tensor(array) for array in arrays)
-
-
-def at_least(name, value, smallest):
-    """Return `value`, or raise ValueError unless it is a whole number from `smallest` on."""
-    if not isinstance(value, (int, np.integer)) or value < smallest:
-        raise ValueError(f"{name} must be a whole number, at least {smallest}, got {value!r}")
-    return int(value)
 
 # %% ../../modules/08_dataloader/dataloader_dev.ipynb #data_loader
 class DataLoader:
@@ -434,6 +434,16 @@ def cifar_fault(path, records=None):
     if size == 0 or size % CIFAR_RECORD:
         return f"{path.name}: expected whole records of {CIFAR_RECORD:,} bytes, got {size:,} bytes"
     return None
+
+
+def read_cifar_files(paths, records):
+    """Return the images and labels of several files, each of `records` records, one after the other."""
+    images = np.empty((len(paths) * records, 3, 32, 32), np.uint8)
+    labels = np.empty(len(images), np.int64)
+    for number, path in enumerate(paths):  # one file at a time: no second copy of everything in memory
+        rows = slice(number * records, (number + 1) * records)
+        images[rows], labels[rows] = read_cifar_file(path, records)
+    return images, labels
 
 # %% ../../modules/08_dataloader/dataloader_dev.ipynb #read_cifar_file
 def read_cifar_file(path, records=None):
@@ -501,7 +511,7 @@ def fetch_archive(url, md5, target, local):
         raise ValueError(f"{where} not the published archive: expected md5 {md5}, got {given}")
     return path
 
-# %% ../../modules/08_dataloader/dataloader_dev.ipynb #unpack
+
 def unpack_cifar(archive, folder, records):
     """Unpack the six files of CIFAR-10 from a .tar.gz into `folder`, nothing else, each checked for its size."""
     wanted = {f"{CIFAR_FOLDER}/{name}": name for name in CIFAR_TRAIN + CIFAR_TEST}
@@ -540,19 +550,9 @@ def install_cifar(folder, url, md5, records):
 def cifar_advice(folder, url):
     """Say how CIFAR-10 gets to where it is expected."""
     return (
-        f"Without a network: fetch {url} on another machine, put it at\n    {folder.parent / CIFAR_ARCHIVE}\n"
+        f"In a course, `tito data fetch cifar10` loads it. Without a network: fetch {url} on another machine, put it at\n    {folder.parent / CIFAR_ARCHIVE}\n"
         f"and call CIFAR10(root, download=True), or unpack it so that this file exists:\n    {folder / CIFAR_TRAIN[0]}"
     )
-
-# %% ../../modules/08_dataloader/dataloader_dev.ipynb #read_cifar_files
-def read_cifar_files(paths, records):
-    """Return the images and labels of several files, each of `records` records, one after the other."""
-    images = np.empty((len(paths) * records, 3, 32, 32), np.uint8)
-    labels = np.empty(len(images), np.int64)
-    for number, path in enumerate(paths):  # one file at a time: no second copy of everything in memory
-        rows = slice(number * records, (number + 1) * records)
-        images[rows], labels[rows] = read_cifar_file(path, records)
-    return images, labels
 
 # %% ../../modules/08_dataloader/dataloader_dev.ipynb #cifar10
 class CIFAR10(TensorDataset):
