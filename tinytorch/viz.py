@@ -12,7 +12,10 @@ import numpy as np
 
 BLUE, ORANGE, GREEN, RED, PINK, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 PALETTE = (BLUE, RED, GREEN, ORANGE, PINK, SKY)
+MARKS = ("o", "s", "D", "^", "v", "X")
 INK, FAINT, GROUND = "#24292f", "#8b949e", "#fcfcfa"
+EDGE = {"color": FAINT, "linewidth": 0.8, "clip_on": False}
+USUAL_SETTINGS = {"stride": 1, "padding": 0, "dilation": 1}
 STYLE = {
     "font.size": 9,
     "axes.titlesize": 10,
@@ -62,6 +65,7 @@ def _canvas(figure, width, height):
     """The figure (or part of a page) to draw on; a new one has its own ground and lays itself out."""
     if figure is None:
         figure = _figure_class()(figsize=(width, height), layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
     figure.set_facecolor(GROUND)
     return figure
 
@@ -160,6 +164,7 @@ def _accuracy_axis(axes, threshold):
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     low = min([np.nanmin(line.get_ydata()) for line in axes.get_lines()] + [threshold or 1.0])
     axes.set_ylim(max(0.0, low - 0.05 * (1.02 - low)), 1.02)
+    axes.set_yticks([tick for tick in axes.get_yticks() if axes.get_ylim()[0] <= tick <= 1.0])
     if threshold is not None:
         axes.axhline(threshold, color=INK, linewidth=0.8, linestyle=":")
         axes.annotate(
@@ -310,6 +315,121 @@ def confusion(matrix, names=None, title="Confusion matrix", figure=None):
     return figure
 
 
+# Lines, planes and repeated runs ----------------------------------------------------------------------------------
+
+
+@_styled
+def lines(series, title="", xlabel="", ylabel="", log="", figure=None):
+    """Lines with marks: {label: y} with x counted from 0, or {label: (x, y)}. log: "x", "y" or "xy".
+
+    Every line has a mark of its own besides its colour.
+    """
+    figure = _canvas(figure, 6.0, 3.2)
+    axes = figure.subplots()
+    for (label, values), color, mark in zip(series.items(), PALETTE, MARKS, strict=False):
+        x, y = values if isinstance(values, tuple) else (range(len(values)), values)
+        axes.plot(x, y, color=color, marker=mark, markersize=4.5, label=label)
+    axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    axes.set(xscale="log" if "x" in log else "linear", yscale="log" if "y" in log else "linear")
+    if len(series) > 1:
+        axes.legend()
+    return figure
+
+
+@_styled
+def panels(rows, numbers=False, limit=None, size=1.6, title="", figure=None):
+    """Planes of numbers side by side: {title: (H, W)}, or a list of such rows; (N, H, W) is shown as N tiles.
+
+    A plane with negative numbers goes from orange (negative) over white to purple, any other from white (0) to black.
+    limit: the number with the full colour, by default the largest of the plane. numbers: write them into the cells.
+    """
+    rows = [
+        {name: _wall_of(plane) for name, plane in row.items()} for row in ([rows] if isinstance(rows, dict) else rows)
+    ]
+    columns = max(map(len, rows))
+    widths = [max(wall.shape[1] / wall.shape[0] for wall in column) for column in _by_column(rows)]
+    figure = _canvas(figure, size * sum(widths), (size + 0.3) * len(rows) + 0.3 * bool(title))
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
+    places = figure.subplots(len(rows), columns, squeeze=False, width_ratios=widths)
+    for axes in places.flat:
+        axes.set_axis_off()
+    for line, row in zip(places, rows, strict=True):
+        for axes, (name, wall) in zip(line, row.items(), strict=False):
+            _plane(axes, wall, limit, numbers)
+            axes.set_title(name, fontsize=9, loc="center", fontweight="normal")
+    return figure
+
+
+def _wall_of(plane):
+    """A plane as it is; (N, H, W) as a block of tiles in at most two rows."""
+    plane = np.asarray(plane, dtype=float)
+    return plane if plane.ndim == 2 else _mosaic(plane, -(-len(plane) // 2))
+
+
+def _by_column(rows):
+    return [[list(row.values())[at] for row in rows if at < len(row)] for at in range(max(map(len, rows)))]
+
+
+def _plane(axes, wall, limit, numbers):
+    """One plane, or a block of tiles, as grey or as orange to purple."""
+    signed, limit = np.nanmin(wall) < 0, limit or np.nanmax(np.abs(wall)) or 1.0
+    axes.imshow(wall, cmap="PuOr" if signed else "gray_r", vmin=-limit * signed, vmax=limit, interpolation="nearest")
+    height, width = wall.shape
+    axes.plot([-0.5, width - 0.5, width - 0.5, -0.5, -0.5], [-0.5, -0.5, height - 0.5, height - 0.5, -0.5], **EDGE)
+    for (row, column), value in np.ndenumerate(wall if numbers else np.empty((0, 0))):
+        dark = abs(value) > 0.6 * limit
+        text = f"{round(value, 2) + 0.0:g}"
+        axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else INK)
+
+
+@_styled
+def repeated(results, title="", ylabel="accuracy", figure=None):
+    """Runs with several seeds: {name: {condition: values}}; mean and standard deviation, and every run as a dot.
+
+    One part with its own scale for each condition; every name has a mark of its own, told by the legend below.
+    """
+    conditions = list(next(iter(results.values())))
+    figure = _canvas(figure, 2.9 * len(conditions), 3.6)
+    for axes, condition in zip(figure.subplots(1, len(conditions), squeeze=False)[0], conditions, strict=True):
+        for place, (runs, color, mark) in enumerate(zip(results.values(), PALETTE, MARKS, strict=False)):
+            values = np.asarray(runs[condition], dtype=float)
+            spread = values.std(ddof=1) if len(values) > 1 else 0.0
+            axes.plot(np.full(len(values), place - 0.15), values, ".", color=color, alpha=0.4, markersize=4)
+            axes.errorbar(place, values.mean(), spread, fmt=mark, color=color, capsize=4, markersize=6)
+            label = (place, values.mean()), (8, 0), f"{100 * values.mean():.1f}"
+            axes.annotate(label[2], label[0], label[1], textcoords="offset points", va="center", fontsize=8)
+        axes.set(title=condition, xlim=(-0.5, len(results) - 0.3), xticks=[])
+        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
+    figure.axes[0].set_ylabel(ylabel)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
+    figure.legend(figure.axes[0].containers, list(results), loc="outside lower center", ncols=len(results))
+    return figure
+
+
+@_styled
+def windows_on_a_line(size, kernel, settings, figure=None):
+    """The windows that fit on a line of pixels, one under the other: one part for each of the settings.
+
+    settings: dictionaries with any of stride, padding, dilation. Pixels of the padding are hollow.
+    """
+    figure = _canvas(figure, 9.0, 2.0 * -(-len(settings) // 3))
+    for axes, setting in zip(figure.subplots(-(-len(settings) // 3), 3).flat, settings, strict=False):
+        stride, padding, dilation = (setting.get(name, usual) for name, usual in USUAL_SETTINGS.items())
+        total, reach = size + 2 * padding, dilation * (kernel - 1) + 1
+        line = np.arange(total)
+        inside = (line >= padding) & (line < size + padding)
+        axes.scatter(line[inside], 0 * line[inside], marker="s", s=95, color=SKY)
+        axes.scatter(line[~inside], 0 * line[~inside], marker="s", s=85, facecolor="none", edgecolor=FAINT)
+        for row, start in enumerate(range(0, total - reach + 1, stride), 1):
+            axes.scatter(start + dilation * np.arange(kernel), np.full(kernel, -row), marker="s", s=70, color=BLUE)
+        named = ", ".join(f"{name} {value}" for name, value in setting.items()) or "nothing else"
+        axes.set_title(f"size {size}, kernel {kernel}: {named}", fontsize=8)
+        axes.set(xlim=(-1, size + 3), ylim=(-size - 0.6, 1))
+        axes.set_axis_off()
+    return figure
+
+
 # Points in the plane -----------------------------------------------------------------------------------------------
 
 
@@ -429,6 +549,37 @@ def sliding_window(image, kernel, position=(0, 0), stride=1, padding=0, so_far=F
     _cells(places[2], out, "output", (row, column, 1, 1), known=known)
     figure.supxlabel(_sum_in_words(window, kernel, out[row, column]), fontsize=9)
     return figure
+
+
+def slide(image, kernel, stride=1, padding=0):
+    """sliding_window with two sliders, for the row and the column of the output; needs ipywidgets, and a notebook.
+
+    Without them it says so in a sentence, and returns the figure of the step in the middle.
+    """
+
+    def step(row, column):
+        return sliding_window(image, kernel, (row, column), stride, padding)
+
+    edges = [(p, p) for p in _pair(padding)]
+    height, width = _slide(np.pad(np.asarray(image), edges), np.asarray(kernel), _pair(stride)).shape
+    still = step(height // 2, width // 2)
+    try:
+        from ipywidgets import HBox, IntSlider
+        from IPython import get_ipython
+        from IPython.display import display
+    except ImportError:
+        print("One step out of many. With ipywidgets installed, this cell has sliders that move the window.")
+        return still
+    if getattr(get_ipython(), "kernel", None) is None:
+        print("One step out of many. In JupyterLab, this cell has sliders that move the window.")
+        return still
+    picture = display(still, display_id=True)  # an output of its own: a printed page shows it, without the sliders
+    row, column = (
+        IntSlider(size // 2, 0, size - 1, description=name) for name, size in (("row", height), ("column", width))
+    )
+    for slider in (row, column):
+        slider.observe(lambda _: picture.update(step(row.value, column.value)), "value")
+    return HBox([row, column])
 
 
 # A page of figures ------------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """Convolution: sizes, messages, values and gradients; windows held equal to the seven loops."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -150,26 +152,27 @@ def test_output_size_counts_the_windows(size, kernel, stride, padding, dilation)
     if starts:
         assert output_size(size, kernel, stride, padding, dilation) == len(starts)
     else:
-        with pytest.raises(ValueError, match="larger than the padded input"):
+        formula = f"({size} + 2*{padding} - {dilation}*({kernel} - 1) - 1) // {stride} + 1 = "
+        with pytest.raises(ValueError, match=re.escape(formula) + r"(0|-\d+)\b"):
             output_size(size, kernel, stride, padding, dilation)
 
 
 def test_pair():
     assert pair(3) == pair((3, 3)) == pair(np.array([3, 3])) == pair(np.int64(3)) == (3, 3)
     for wrong in ((1, 2, 3), (), "3", 1.5, True, None, -1, [1, -1]):
-        with pytest.raises(ValueError, match="stride must be a whole number of at least 0, or a pair of them, got"):
+        with pytest.raises(ValueError, match=f"stride.*{re.escape(str(wrong))}"):
             pair(wrong, "stride")
 
 
 LAYER_MESSAGES = {
-    r"kernel_size must be a whole number of at least 1, or a pair of them, got 0": dict(kernel_size=0),
-    r"stride must be a whole number of at least 1, or a pair of them, got \(1, 0\)": dict(kernel_size=3, stride=(1, 0)),
-    r"dilation must be a whole number of at least 1, .* got -1": dict(kernel_size=3, dilation=-1),
-    r'padding \(in numbers, or "same" or "valid"\) must be .* got -1': dict(kernel_size=3, padding=-1),
-    r'padding \(in numbers, or "same" or "valid"\) must be .* got \'full\'': dict(kernel_size=3, padding="full"),
+    r"kernel_size.*0": dict(kernel_size=0),
+    r"stride.*\(1, 0\)": dict(kernel_size=3, stride=(1, 0)),
+    r"dilation.*-1": dict(kernel_size=3, dilation=-1),
+    r'padding \(in numbers, or "same" or "valid"\).*-1': dict(kernel_size=3, padding=-1),
+    r'padding \(in numbers, or "same" or "valid"\).*full': dict(kernel_size=3, padding="full"),
     r"groups must divide both channel counts, 4 and 6, got 3": dict(kernel_size=3, groups=3),
     r"groups must divide both channel counts, 4 and 6, got 4": dict(kernel_size=3, groups=4),
-    r"groups must be a whole number of at least 1, .* got 0": dict(kernel_size=3, groups=0),
+    r"groups.*0": dict(kernel_size=3, groups=0),
     r"padding='same' keeps the size, so it needs stride 1, got \(2, 2\)": dict(kernel_size=3, padding="same", stride=2),
 }
 
@@ -182,17 +185,17 @@ def test_impossible_settings_fail_at_once(message):
 
 @pytest.mark.parametrize("channels", [0, -2, 1.5, (3, 4)])
 def test_impossible_channels_fail_at_once(channels):
-    with pytest.raises(ValueError, match="in_channels must be"):
+    with pytest.raises(ValueError, match="in_channels"):
         Conv2d(channels, 6, 3)
 
 
 INPUT_MESSAGES = {
-    r"expected 3 channels, got 4 in \(2, 4, 8, 8\)": (2, 4, 8, 8),
-    r"looks like NHWC, channels last: x\.transpose\(0, 3, 1, 2\)": (2, 8, 8, 3),
-    r"looks like NHWC, channels last: x\.transpose\(2, 0, 1\)": (8, 8, 3),
-    r"or a single one \(C, H, W\), got 2 axes in \(8, 8\)": (8, 8),
-    r"got 5 axes in \(1, 1, 3, 8, 8\)": (1, 1, 3, 8, 8),
-    r"\(2 \+ 2\*0 - 2\*\(3 - 1\) - 1\) // 1 \+ 1 = -2, expected at least 1": (2, 3, 2, 8),
+    r"expected 3 channels, got 4.*\(2, 4, 8, 8\)": (2, 4, 8, 8),
+    r"NHWC.*x\.transpose\(0, 3, 1, 2\)": (2, 8, 8, 3),
+    r"NHWC.*x\.transpose\(2, 0, 1\)": (8, 8, 3),
+    r"(?=.*\(B, C, H, W\)).*\(8, 8\)": (8, 8),
+    r"(?=.*\(B, C, H, W\)).*\(1, 1, 3, 8, 8\)": (1, 1, 3, 8, 8),
+    r"\(2 \+ 2\*0 - 2\*\(3 - 1\) - 1\) // 1 \+ 1 = -2": (2, 3, 2, 8),
 }
 
 
@@ -205,7 +208,7 @@ def test_wrong_input_says_what_and_how_to_mend_it(message):
 def test_the_function_checks_too():
     with pytest.raises(ValueError, match="expected 6 channels, got 5"):
         conv2d(Tensor(np.zeros((1, 5, 4, 4))), Tensor(np.zeros((2, 3, 2, 2))), groups=2)
-    with pytest.raises(ValueError, match="got 2 axes"):
+    with pytest.raises(ValueError, match=r"\(3, 3\)"):
         check_images((3, 3))
 
 

@@ -127,7 +127,7 @@ def test_half_precision_and_mixed_inputs_have_the_dtype_of_windows():
 @pytest.fixture
 def narrow(monkeypatch):
     """Blocks, chunks and tiles so small that a little image needs many of each."""
-    caches = fast.chunks, fast.sizes, fast.checked
+    caches = fast.chunks, fast.tiles, fast.sizes, fast.checked
     for name, size in (("BLOCK", 1 << 13), ("CHUNK", 1 << 11), ("COLUMNS", 32), ("SMALL", 1 << 8)):
         monkeypatch.setattr(fast, name, size)
     for cache in caches:
@@ -145,6 +145,37 @@ def test_large_images_are_done_block_by_block_and_tile_by_tile(narrow, dilation)
     assert len(fast.cut(22 * 7, fast.COLUMNS)) > 2 and 9 * x.nbytes > 8 * fast.BLOCK
     same(*(outcome(rung, convolution(settings), (x, weight, bias), 0) for rung in ("fast", "windows")))
     same(*(outcome(rung, net, [x], 0) for rung in ("fast", "windows")))
+
+
+def test_tiles_are_small_products_unless_only_slivers_would_be_left():
+    for columns, lines, depth, least, width in (
+        (1024, 32, 144, 64, 128),
+        (1024, 32, 400, 64, 64),
+        (4096, 64, 288, 64, 1024),
+        (1024, 16, 27, 64, 1024),
+        (1024, 72, 16, 512, 512),
+        (1024, 144, 32, 512, 1024),
+    ):
+        found = fast.tiles(columns, lines, depth, least)
+        assert found == [slice(a, a + width) for a in range(0, columns, width)], (lines, depth)
+    assert fast.tiles(0, 0, 0) == [] and fast.tiles(100, 0, 5) == [slice(0, 100)]
+
+
+@pytest.mark.parametrize(("stride", "dilation", "groups", "phases"), [(1, 1, 1, 2), (3, 1, 2, 1), (2, 2, 1, 2)])
+def test_unfolding_without_padding_is_one_copy_of_the_same_numbers(stride, dilation, groups, phases):
+    (x,) = draw(np.random.default_rng(3), np.float32, (5, 4, 13, 14))
+    s = fast.sizes(x.shape, (2, 4 // groups, 3, 2), (stride,) * 2, (0, 0), (dilation,) * 2, groups, phases)
+    for first, last in ((0, s.ho), (1, s.ho - 1)):
+        args = fast.in_order(x), s, first, last
+        np.testing.assert_array_equal(fast.unfold_inside(*args), fast.unfold(*args))
+
+
+@pytest.mark.parametrize("images", [1, 15, 16, 37])
+def test_rows_are_reordered_whole_whatever_the_number_of_images(images):
+    (x,) = draw(np.random.default_rng(4), np.float32, (images, 3, 9, 160))
+    rows = fast.in_order(x)
+    assert rows.flags.c_contiguous and x.nbytes * 4 > fast.SMALL
+    np.testing.assert_array_equal(rows, x.transpose(2, 1, 3, 0))
 
 
 # The fused block

@@ -88,11 +88,9 @@ def test_simple_cnn_features_and_sizes():
     assert net.features(Tensor(x)).shape == (4, 2048)
     assert net.features(Tensor(x[:, :, :16, :16])).shape == (4, 512)
     assert np.allclose(net(Tensor(x[2])).numpy(), net(Tensor(x)).numpy()[2], atol=1e-5)
-    with pytest.raises(
-        ValueError, match=r"SimpleCNN is for 32×32 pixels, got 16×16: resize them, or call features\(x\)"
-    ):
+    with pytest.raises(ValueError, match="(?=.*32).*16"):
         net(Tensor(x[:, :, :16, :16]))
-    with pytest.raises(ValueError, match="looks like NHWC"):
+    with pytest.raises(ValueError, match="NHWC"):
         net(Tensor(x.transpose(0, 2, 3, 1)))
 
 
@@ -143,7 +141,7 @@ def test_batch_norm_messages_and_repr():
         BatchNorm2d(3)(Tensor(np.zeros((4, 2, 3, 3))))
     with pytest.raises(ValueError, match=r"one value per channel has no variance, got \(1, 3, 1, 1\)"):
         BatchNorm2d(3)(Tensor(np.zeros((1, 3, 1, 1))))
-    with pytest.raises(ValueError, match="num_features must be a whole number of at least 1"):
+    with pytest.raises(ValueError, match="num_features.*0"):
         BatchNorm2d(0)
     assert BatchNorm2d(3)(Tensor(np.zeros((0, 3, 2, 2)))).shape == (0, 3, 2, 2)
     assert [name for name, _ in BatchNorm2d(3).named_buffers()] == [

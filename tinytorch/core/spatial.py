@@ -7,9 +7,9 @@ __all__ = ['ENGINES', 'Conv2D', 'MaxPool2D', 'AvgPool2D', 'pair', 'output_size',
            'known', 'highest', 'rung', 'engine', 'use', 'one_or_many', 'frame_for', 'ConvolutionSettings', 'Conv2d',
            'window_pixels', 'check_pool_padding', 'pool_settings', 'counts', 'max_pool2d_loops', 'avg_pool2d_loops',
            'max_pool2d', 'max_pool2d_x', 'avg_pool2d', 'avg_pool2d_x', 'loops_max_pool2d', 'loops_max_pool2d_x',
-           'loops_avg_pool2d', 'loops_avg_pool2d_x', 'PoolSettings', 'MaxPool2d', 'AvgPool2d', 'calm', 'SimpleCNN',
-           'wide_cnn', 'digits_cnn', 'per_channel', 'batch_norm2d', 'batch_norm2d_weight', 'batch_norm2d_bias',
-           'batch_norm2d_x', 'BatchNorm2d', 'global_avg_pool2d', 'GlobalAvgPool2d']
+           'loops_avg_pool2d', 'loops_avg_pool2d_x', 'PoolSettings', 'MaxPool2d', 'AvgPool2d', 'evidence', 'calm',
+           'SimpleCNN', 'wide_cnn', 'digits_cnn', 'per_channel', 'batch_norm2d', 'batch_norm2d_weight',
+           'batch_norm2d_bias', 'batch_norm2d_x', 'BatchNorm2d', 'global_avg_pool2d', 'GlobalAvgPool2d']
 
 # %% ../../modules/09_spatial/spatial_dev.ipynb #imports
 import importlib
@@ -30,7 +30,7 @@ def pair(value, name="value", minimum=0):
     """One whole number, or two, as a tuple (vertical, horizontal) of ints.
 
     value: an int, or a tuple, list or array of two ints; name: how messages call it; minimum: the least that is allowed
-    Raises ValueError for anything else.
+    Raises ValueError for anything else; the message holds the name and the value that was given.
     """
     values = tuple(value) if isinstance(value, tuple | list | np.ndarray) and np.ndim(value) == 1 else (value, value)
     try:
@@ -47,7 +47,7 @@ def output_size(size, kernel, stride=1, padding=0, dilation=1):
 
     size: pixels of the input; kernel, stride, dilation: at least 1; padding: pixels added at both ends. All ints.
     Returns floor((size + 2 * padding - dilation * (kernel - 1) - 1) / stride) + 1.
-    Raises ValueError if that is below 1: the kernel is larger than the padded input.
+    Raises ValueError if that is below 1, with the formula filled in: (3 + 2*0 - 1*(5 - 1) - 1) // 1 + 1 = -1.
     Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016.
     """
     count = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
@@ -152,7 +152,7 @@ def windows(x, kernel, stride=(1, 1), dilation=(1, 1)):
     view = sliding_window_view(x, reach, axis=(2, 3))
     return view[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
 
-# %% ../../modules/09_spatial/spatial_dev.ipynb #sides
+# %% ../../modules/09_spatial/spatial_dev.ipynb #conv2d
 def sides(weight, groups):
     """The kernels as rows of one matrix per group: (groups, O // groups, C // groups * kh * kw)."""
     return weight.reshape(groups, len(weight) // groups, math.prod(weight.shape[1:]))
@@ -163,7 +163,7 @@ def rows(upstream, groups):
     images, channels, height, width = upstream.shape
     return upstream.transpose(1, 0, 2, 3).reshape(groups, channels // groups, images * height * width)
 
-# %% ../../modules/09_spatial/spatial_dev.ipynb #conv2d
+
 @operation
 def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """Convolution as one matrix product over all windows.
@@ -243,14 +243,14 @@ def loops_conv2d_weight(upstream, out, x, weight, bias, *settings):
 def loops_conv2d_bias(upstream, out, x, weight, bias, *settings):
     return conv2d_loops_backward(upstream, x, weight, *settings)[2]
 
-# %% ../../modules/09_spatial/spatial_dev.ipynb #rungs
+
 ENGINES = {"loops": {"conv2d": loops_conv2d}, "windows": {"conv2d": conv2d}}  # rung -> what the layers call
 
 
 class _Choice:
     rung = None  # None: not chosen yet
 
-
+# %% ../../modules/09_spatial/spatial_dev.ipynb #rungs
 def known(name):
     """The name of a rung, if it is in ENGINES; "fast" is looked for in tinytorch.core.fast, which registers itself.
 
@@ -267,7 +267,7 @@ def known(name):
         raise ValueError(f"there is no rung {name!r}{why}: use {' or '.join(map(repr, ENGINES))} (or TINYTORCH_CONV)")
     return name
 
-# %% ../../modules/09_spatial/spatial_dev.ipynb #rung
+
 def highest():
     """The rung to begin with: TINYTORCH_CONV, else "fast" where it can be had, else "windows"; here, "windows"."""
     if __name__ != "tinytorch.core.spatial":
@@ -541,7 +541,7 @@ def loops_avg_pool2d_x(upstream, out, x, kernel_size, stride, padding, count_inc
 ENGINES["loops"].update(max_pool2d=loops_max_pool2d, avg_pool2d=loops_avg_pool2d)
 ENGINES["windows"].update(max_pool2d=max_pool2d, avg_pool2d=avg_pool2d)
 
-# %% ../../modules/09_spatial/spatial_dev.ipynb #pool-settings
+# %% ../../modules/09_spatial/spatial_dev.ipynb #MaxPool2d
 class PoolSettings(Module):
     """The settings of a pooling layer: pairs, checked; repr shows one number where both directions agree.
 
@@ -559,7 +559,7 @@ class PoolSettings(Module):
         settings = {name: getattr(self, name) for name in ("kernel_size", "stride", "padding")}
         return ", ".join(f"{name}={a if a == b else (a, b)}" for name, (a, b) in settings.items())
 
-# %% ../../modules/09_spatial/spatial_dev.ipynb #MaxPool2d
+
 class MaxPool2d(PoolSettings):
     """A layer that keeps the largest pixel of every window: (B, C, H, W) to (B, C, H_out, W_out).
 
@@ -597,13 +597,30 @@ class AvgPool2d(PoolSettings):
 
 MaxPool2D, AvgPool2D = MaxPool2d, AvgPool2d  # older spellings
 
-# %% ../../modules/09_spatial/spatial_dev.ipynb #calm
+# %% ../../modules/09_spatial/spatial_dev.ipynb #spot
+def evidence():
+    """Small inputs on which broken functions show (the exercise `spot`): letter of the suspect -> its arguments.
+
+    a, b, c, d: (x, weight, bias, stride), with x (B, C, H, W), weight (O, C, kh, kw), bias (O,), stride a pair
+    e: (x, kernel, stride, padding), three pairs; f: (x, upstream), with x (B, C, 2 h, 2 w), upstream (B, C, h, w)
+    """
+    ones_2, slope = np.ones((1, 1, 2, 2)), np.arange(4.0).reshape(1, 1, 2, 2)
+    return {
+        "a": (ones_2, ones_2, np.ones(1), (1, 1)),
+        "b": (slope, slope, np.zeros(1), (1, 1)),
+        "c": (np.arange(9.0).reshape(1, 1, 3, 3), np.ones((1, 1, 1, 1)), np.zeros(1), (2, 2)),
+        "d": (np.arange(2.0).reshape(2, 1, 1, 1), np.ones((1, 1, 1, 1)), np.zeros(1), (1, 1)),
+        "e": (-ones_2, (2, 2), (2, 2), (1, 1)),
+        "f": (np.zeros((1, 1, 2, 2)), np.ones((1, 1, 1, 1))),
+    }
+
+# %% ../../modules/09_spatial/spatial_dev.ipynb #SimpleCNN
 def calm(layer):
     """The same Linear with a tenth of its initial weights: a last layer whose first guesses are near to even."""
     layer.weight.data = layer.weight.data * np.float32(0.1)
     return layer
 
-# %% ../../modules/09_spatial/spatial_dev.ipynb #SimpleCNN
+
 class SimpleCNN(Module):
     """A small network for colour images of 32×32 pixels: two convolutions, two poolings, one dense layer.
 

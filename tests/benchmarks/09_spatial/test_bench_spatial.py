@@ -97,13 +97,19 @@ def figures() -> dict:
 # name: how much of the required figure is allowed here. Above 1: it was short of it when this was measured, so the
 # test holds what there is.
 REQUIRED = {
-    **{"step A SimpleCNN": 1.05, "step A Sequential": 1.05, "step A by hand": 1.15},
-    **{"step B Sequential": 1.05, "step B by hand": 1.05, "step C Sequential": 1.25},
+    **{"step A SimpleCNN": 1.0, "step A Sequential": 1.0, "step A by hand": 1.0},
+    **{"step B Sequential": 1.0, "step B by hand": 1.0, "step C Sequential": 1.2, "step C by hand": 1.7},
     **{f"{shape} weight gradient": 1.0 for shape in ("A1 3-16 32x32", "A2 16-32 16x16", "B1 3-32 32x32")},
-    **{f"{shape} input gradient": 1.1 for shape in ("A1 3-16 32x32", "A2 16-32 16x16", "B2 32-64 16x16")},
-    **{f"{shape} forward": 1.3 for shape in ("A1 3-16 32x32", "A2 16-32 16x16", "B1 3-32 32x32", "B2 32-64 16x16")},
-    **{"max pool A1 16x32x32 forward": 1.2, "max pool B1 32x32x32 forward": 1.2, "max pool B1 32x32x32 backward": 1.0},
-    **{"inference A, batch 1": 1.0, "step A, batch 1": 1.0, "inference B, batch 1": 1.0, "step B, batch 1": 1.25},
+    **{f"{shape} input gradient": 1.0 for shape in ("A1 3-16 32x32", "A2 16-32 16x16", "B2 32-64 16x16")},
+    **{f"{shape} input gradient": 1.0 for shape in ("5x5 16-32 16x16", "4 groups 32-64 16x16")},
+    "dilation 2 32-32 16x16 input gradient": 1.1,
+    **{f"{shape} forward": 1.2 for shape in ("A1 3-16 32x32", "B1 3-32 32x32")},
+    **{f"{shape} forward": 1.0 for shape in ("A2 16-32 16x16", "B2 32-64 16x16", "5x5 16-32 16x16")},
+    **{"4 groups 32-64 16x16 forward": 1.0, "dilation 2 32-32 16x16 forward": 1.1},
+    **{"max pool A1 16x32x32 forward": 1.0, "max pool B1 32x32x32 forward": 1.0},
+    **{"max pool A1 16x32x32 backward": 1.4, "max pool A2 32x16x16 backward": 1.25},
+    **{"max pool B1 32x32x32 backward": 1.4, "max pool B2 64x16x16 backward": 1.25},
+    **{"inference A, batch 1": 1.0, "step A, batch 1": 1.0, "inference B, batch 1": 1.0, "step B, batch 1": 1.1},
     **{"small operation": 1.0, "peak memory of step B": 1.0},
     **{"batch 16-256, an image": 1.0, "side 16-128, a pixel": 1.1},
 }
