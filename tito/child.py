@@ -165,9 +165,13 @@ def is_stub(error: BaseException) -> bool:
 
 
 def lines_concerned(error: BaseException, package: Path) -> list[dict]:
-    """The last line in each cell, package file or test file on the way, outermost first. Libraries are left out."""
+    """The last line in each cell, package file or test file on the way, outermost first.
+
+    Left out are libraries, and functions that say `__tracebackhide__`, as pytest has it: a test's own tools.
+    """
     last: dict[str, int] = {}
-    steps = [(frame.f_code.co_filename, number) for frame, number in traceback.walk_tb(error.__traceback__)]
+    walked = [step for step in traceback.walk_tb(error.__traceback__) if "__tracebackhide__" not in step[0].f_locals]
+    steps = [(frame.f_code.co_filename, number) for frame, number in walked]
     if isinstance(error, SyntaxError) and error.filename:
         steps.append((error.filename, error.lineno or 0))
     for file, number in steps:

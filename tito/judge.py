@@ -104,7 +104,8 @@ def _misplaced(solution, exercise: ExerciseResult, notebooks: dict[Path, dict], 
         if id not in ids:
             text = f"The notebook has no code cell {id}: it was deleted, renamed or turned into text."
             return Trouble(id, f"{text} To get it back: tito reset {module.number} {id}")
-        if below := [test for test in exercise.tests if test in ids and ids.index(test) < ids.index(id)]:
+        own = [test for test in exercise.tests if test.startswith(f"test_{id}")] or exercise.tests
+        if below := [test for test in own if test in ids and ids.index(test) < ids.index(id)]:
             return Trouble(below[0], f"The cell {below[0]} stands above {id}, which it tests: move it below.")
     return None
 

@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from tito import CourseError, notebook
@@ -189,13 +189,23 @@ def _run_both(course, module, notebooks, folder: Path, result: ModuleResult, opt
 
 
 def _run_some(course, module, notebooks, folder: Path, result: ModuleResult, options: Options) -> None:
-    """The graded cells of some exercises, after the exported and solution cells that stand before them."""
+    """The graded cells of some exercises, after the exported and solution cells that stand before them.
+
+    Of the other graded cells before them only the functions are kept: tests share them.
+    """
+    from tito.grading.tester import definitions
+
     wanted = {test for exercise in result.exercises for test in exercise.tests}
     outcomes: dict[str, dict] = {}
     for path, nb in notebooks.items():
-        cells = [cell for cell in _cells(nb, options) if cell.kind != "graded" or cell.id in wanted]
-        last = max((n for n, cell in enumerate(cells) if cell.kind == "graded"), default=-1)
-        cells = cells[: last + 1]
+        cells = _cells(nb, options)
+        last = max((n for n, cell in enumerate(cells) if cell.kind == "graded" and cell.id in wanted), default=-1)
+        cells = [
+            replace(cell, source=definitions(cell.source), kind="shared")
+            if cell.id not in wanted and cell.kind == "graded"
+            else cell
+            for cell in cells[: last + 1]
+        ]
         found = run_cells(cells, folder, path.parent, options.interrupted.is_set) if cells else {}
         result.troubles += _outside(course, path, cells, found, folder)
         outcomes |= found

@@ -201,6 +201,14 @@ def test_an_exercise_names_the_one_it_waits_for(toy, tito):
     assert "Task six: It needs Task triple, which is not written yet." in tito("test", "01").out
 
 
+def test_an_exercise_alone_has_the_functions_of_the_tests_before_it(toy, tito):
+    shared = "def hold(got, expected):\n    assert got == expected, got\nhold(double(4), 8)"
+    triple = toy.STUB.replace("raise NotImplementedError()", "return 3 * x")
+    toy.module("01", "alpha", [("double", toy.WRONG, shared, 5), ("triple", triple, "hold(triple(2), 6)", 5)])
+    end = tito("test", "01", "triple")
+    assert end.code == 0 and "passed  Task triple  5/5" in end.out and "double" not in end.out
+
+
 def test_a_module_that_is_not_exported_is_named(toy, tito):
     toy.module("01", "alpha", [("double", toy.DOUBLE, toy.TEST_DOUBLE, 10)])
     needs = toy.cell("code", "imports", "#| export\nfrom tinytorch.core.alpha import double")
@@ -274,6 +282,14 @@ def test_a_deleted_graded_cell_is_missed(toy, tito):
     toy.notebook("01", "alpha", exercises[:1], extra=[toy.cell("solution", "triple", toy.STUB)])
     end = tito("test", "01")
     assert end.code == 1 and "no graded cell test_triple" in end.out and "tito reset 01 test_triple" in end.out
+
+
+def test_a_test_between_the_solutions_of_an_exercise_is_in_its_place(toy, tito):
+    toy.module("01", "alpha", [("double", toy.WRONG, toy.TEST_DOUBLE, 5), ("double_x", toy.DOUBLE, "assert 1", 5)])
+    path = toy.root / "modules/01_alpha/module.toml"
+    text = path.read_text().replace('solution = ["double"]', 'solution = ["double", "double_x"]')
+    path.write_text(text[: text.rindex("[[")].replace('["test_double"]', '["test_double", "test_double_x"]'))
+    assert "double(4): expected 8, got 12" in tito("test", "01").out
 
 
 @pytest.mark.parametrize("how, reason", [("delete", "no code cell double"), ("retype", "tito reset 01 double"),

@@ -1,5 +1,7 @@
 """Figures hold the numbers that they were given; prediction cells judge guesses."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -36,6 +38,7 @@ def test_curves_draw_the_median_of_several_runs_and_the_threshold():
     np.testing.assert_allclose(lines(axes)["CNN test"], [0.3, 0.55, 0.8])
     np.testing.assert_allclose(lines(axes)["MLP test"], [0.25, 0.5, 0.75])
     assert "needed: 90 %" in texts(axes)
+    assert max(axes.get_yticks()) <= 1
 
 
 def test_curves_leave_out_what_the_history_does_not_hold():
@@ -157,6 +160,92 @@ def test_a_figure_shows_itself_and_leaves_the_readers_settings_alone():
     size = matplotlib.rcParams["axes.titlesize"]
     assert viz.curves(ROWS)._repr_png_().startswith(b"\x89PNG")
     assert matplotlib.rcParams["axes.titlesize"] == size
+
+
+def shown(axes):
+    """The numbers of the picture; gaps between tiles are NaN."""
+    return np.ma.filled(axes.images[0].get_array().astype(float), np.nan)
+
+
+def test_lines_hold_their_numbers_and_differ_in_mark_and_colour():
+    axes = viz.lines({"a": [3, 2, 1], "b": ([10, 100], [1, 5])}, "Title", "x", "y", log="y").axes[0]
+    np.testing.assert_allclose(lines(axes)["a"], [3, 2, 1])
+    first, second = axes.get_lines()
+    assert list(first.get_xdata()) == [0, 1, 2] and list(second.get_xdata()) == [10, 100]
+    assert first.get_marker() != second.get_marker() and first.get_color() != second.get_color()
+    assert (axes.get_xscale(), axes.get_yscale()) == ("linear", "log")
+
+
+def test_panels_show_planes_signed_ones_round_zero():
+    signed, plain = np.array([[-1.0, 0.5], [0.0, 0.25]]), np.arange(6.0).reshape(2, 3)
+    figure = viz.panels([{"signed": signed, "plain": plain}, {"below": plain}])
+    first, second, below, empty = figure.axes
+    np.testing.assert_array_equal(shown(first), signed)
+    np.testing.assert_array_equal(shown(second), plain)
+    assert first.images[0].get_clim() == (-1, 1) and second.images[0].get_clim() == (0, 5)
+    assert first.images[0].get_cmap().name != second.images[0].get_cmap().name
+    assert [axes.get_title() for axes in figure.axes] == ["signed", "plain", "below", ""] and not empty.images
+
+
+def test_panels_write_numbers_and_lay_tiles_side_by_side():
+    axes = viz.panels({"one": np.array([[1.0, -2e-9], [0.333, 2.0]])}, numbers=True, limit=4).axes[0]
+    assert texts(axes) == ["1", "0", "0.33", "2"] and axes.images[0].get_clim() == (-4, 4)
+    tiles = np.arange(24.0).reshape(6, 2, 2)
+    wall = shown(viz.panels({"tiles": tiles}).axes[0])
+    assert wall.shape == (5, 8) and np.isnan(wall[2]).all()
+    np.testing.assert_array_equal(wall[3:, 3:5], tiles[4])
+
+
+def test_repeated_runs_show_mean_deviation_and_every_run():
+    figure = viz.repeated({"CNN": {"plain": [0.9, 1.0], "moved": [0.5, 0.7]}, "MLP": {"plain": [0.8], "moved": [0.4]}})
+    plain, moved = figure.axes
+    assert plain.get_title("left") == "plain" and texts(plain) == ["95.0", "80.0"] and texts(moved) == ["60.0", "40.0"]
+    bars = [container.lines[2][0].get_segments()[0] for container in moved.containers]
+    np.testing.assert_allclose(bars[0][:, 1], 0.6 + np.array([-1, 1]) * np.std([0.5, 0.7], ddof=1))
+    np.testing.assert_allclose(bars[1][:, 1], [0.4, 0.4])
+    np.testing.assert_allclose(moved.get_lines()[0].get_ydata(), [0.5, 0.7])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["CNN", "MLP"]
+
+
+def test_windows_on_a_line_start_where_the_stride_says():
+    axes = viz.windows_on_a_line(7, 3, [{"stride": 3}, {"padding": 1, "stride": 2, "dilation": 2}]).axes
+    line, frame, *windows = ([int(x) for x in row.get_offsets()[:, 0]] for row in axes[0].collections)
+    assert (line, frame, windows) == (list(range(7)), [], [[0, 1, 2], [3, 4, 5]])
+    line, frame, *windows = ([int(x) for x in row.get_offsets()[:, 0]] for row in axes[1].collections)
+    assert (frame, windows) == ([0, 8], [[0, 2, 4], [2, 4, 6], [4, 6, 8]])
+
+
+def test_slide_without_a_notebook_is_the_figure_in_the_middle(capsys):
+    figure = viz.slide(np.arange(16).reshape(4, 4), np.ones((2, 2)), stride=2)
+    assert "In JupyterLab" in capsys.readouterr().out
+    assert figure.get_supxlabel() == "10·1 + 11·1 + 14·1 + 15·1 = 50"
+
+
+def test_slide_without_ipywidgets_says_so(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    assert len(viz.slide(np.ones((3, 3)), np.ones((2, 2))).axes) == 3
+    assert "With ipywidgets installed" in capsys.readouterr().out
+
+
+def test_sliders_move_the_window_of_the_picture(monkeypatch):
+    pytest.importorskip("ipywidgets")
+    from types import SimpleNamespace
+
+    import IPython
+
+    drawn = []
+
+    def display(figure, display_id):
+        drawn.append(figure)
+        return SimpleNamespace(update=drawn.append)
+
+    monkeypatch.setattr(IPython, "get_ipython", lambda: SimpleNamespace(kernel=True))
+    monkeypatch.setattr(IPython.display, "display", display)
+    row, column = viz.slide(np.arange(20).reshape(4, 5), np.ones((2, 2))).children
+    assert (row.value, row.max, column.value, column.max) == (1, 2, 2, 3)
+    row.value, column.value = 2, 0
+    sums = [figure.get_supxlabel().split(" = ")[1] for figure in drawn]
+    assert sums == ["40", "60", "52"]
 
 
 # predict
