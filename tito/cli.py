@@ -28,6 +28,8 @@ app.add_typer(grade_app, name="grade", no_args_is_help=True, context_settings=PL
 data_app = typer.Typer(help="What the milestones learn from.", rich_markup_mode=None)
 app.add_typer(data_app, name="data", no_args_is_help=True, context_settings=PLAIN)
 app.add_typer(dev_app, name="dev", no_args_is_help=True, context_settings=PLAIN)
+site_app = typer.Typer(help="The course as pages.", rich_markup_mode=None)
+app.add_typer(site_app, name="site", no_args_is_help=True, context_settings=PLAIN)
 
 MODULE = {"metavar": "MODULE", "help": "9, 09, spatial or 09_spatial.", "autocompletion": completion.modules}
 EXERCISE = {"metavar": "EXERCISE", "autocompletion": completion.exercises}
@@ -592,6 +594,18 @@ def wheel(
         made = students_wheel(workspace.plan(parcel.source(), start, chosen, False), to)
     screen.line(f"Built {made}")
     screen.next(f"pip install {shlex.quote(str(made))}")
+
+
+@site_app.command()
+def build(to: Annotated[Path, typer.Option(metavar="DIR", help="Where to put them.")] = Path("site")) -> None:
+    """Build static pages of the whole course, with outputs and without solutions."""
+    from tito import pages
+    from tito.screen import Screen
+
+    course, screen = _course(), Screen()
+    with screen.working("Building"):
+        count = pages.build(course, to, screen.line)
+    screen.line(f"Built {count} pages: open {to / 'index.html'}")
 
 
 # What several commands share

@@ -77,4 +77,9 @@ def _made_from(module: Module) -> set[str]:
 def _lines_in(path: Path) -> set[str]:
     if path.suffix == ".ipynb":
         return {line.strip() for cell in notebook.read(path)["cells"] for line in cell["source"].splitlines()}
+    if path.suffix == ".html":
+        from bs4 import BeautifulSoup
+
+        text = BeautifulSoup(path.read_bytes(), "html.parser").get_text()
+        return {line.strip() for line in text.splitlines()}
     return {line.strip() for line in path.read_bytes().decode(errors="replace").splitlines()}

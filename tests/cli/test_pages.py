@@ -1,0 +1,149 @@
+"""`tito site build`: pages with outputs and without answers, whose links lead somewhere and that ask no network."""
+
+import inspect
+import re
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urlsplit
+
+import pytest
+
+pytest.importorskip("myst_nb", reason="needs the extra `site`")
+from bs4 import BeautifulSoup  # noqa: E402
+
+from tito import pages  # noqa: E402
+from tito.course import Course  # noqa: E402
+
+SOLUTION = """\
+#| export
+def double(x):
+    # TODO: multiply
+    ### BEGIN SOLUTION
+    secret_answer = 2 * x
+    return secret_answer
+    ### END SOLUTION"""
+TEST = """\
+def test_unit_double():
+    assert double(4) == 8
+    ### BEGIN HIDDEN TESTS
+    hidden_number = -21
+    assert double(hidden_number) == -42
+    ### END HIDDEN TESTS
+test_unit_double()
+print("double: passed")"""
+DRAWS = """\
+import sys
+from pathlib import Path
+import tinytorch
+folder = Path(sys.argv[sys.argv.index("--runs") + 1])
+(folder / "page.png").write_bytes(b"a picture from " + tinytorch.__file__.encode())
+"""
+
+
+@pytest.fixture
+def course(toy):
+    formula = {**toy.cell("code", "lesson", ""), "cell_type": "markdown", "source": "# Twice\n\nIt is $2x$."}
+    for key in ("execution_count", "outputs"):
+        del formula[key]
+    toy.use = lambda *more: toy.module("01", "alpha", [("double", SOLUTION, TEST, 10)], extra=(formula, *more))
+    toy.use()
+    toy.package("alpha", "")
+    (toy.root / "modules/01_alpha/README.md").write_text(
+        "# 01 Alpha\n\nA beginning.\n\nMore, [at home](../../README.md)."
+    )
+    (toy.root / "README.md").write_text("# The course\n\n[Alpha](modules/01_alpha/README.md)\n")
+    (toy.root / "milestones/01_draw").mkdir(parents=True)
+    (toy.root / "milestones/01_draw/run.py").write_text(DRAWS)
+    (toy.root / "milestones/01_draw/README.md").write_text("# It draws\n\nA picture.\n")
+    entry = '[[milestone]]\nid = "01"\nfolder = "01_draw"\nscript = "run.py"\ntitle = "Draw"\nyear = 2000\n'
+    (toy.root / "milestones/milestones.toml").write_text(entry + 'summary = "It."\nrequires = ["01"]\nminutes = 0.1\n')
+    return toy
+
+
+def faults(folder: Path) -> list[str]:
+    """Links in the pages of `folder` that lead nowhere, and whatever a browser would fetch from another machine."""
+    trees = {path: BeautifulSoup(path.read_bytes(), "html.parser") for path in folder.rglob("*.html")}
+    ids = {path: {tag["id"] for tag in tree.find_all(id=True)} for path, tree in trees.items()}
+    found = []
+    for path, tree in trees.items():
+        for tag in tree.find_all(lambda tag: tag.has_attr("href") or tag.has_attr("src")):
+            link = tag.get("href", tag.get("src"))
+            if urlsplit(link).scheme or link.startswith("//"):
+                if tag.name != "a" and not link.startswith("data:"):
+                    found.append(f"{path.name}: <{tag.name}> fetches {link[:80]}")
+                continue
+            file, place = urldefrag(link)
+            to = (path.parent / unquote(urlsplit(file).path)).resolve() if file else path
+            if not to.is_file():
+                found.append(f"{path.name}: no {link}")
+            elif place and to in ids and unquote(place) not in ids[to]:
+                found.append(f"{path.name}: no place {link}")
+    for path in [*folder.rglob("*.css"), *folder.rglob("*.html")]:
+        remote = re.findall(r"@import[^;]*|url\(\s*['\"]?(?:https?:)?//[^)]*\)", path.read_text(encoding="utf-8"))
+        found += [f"{path.name}: {text[:80]}" for text in remote]
+    return found
+
+
+def test_the_pages_show_outputs_and_no_answers(course, tito):
+    end = tito("site", "build")
+    assert end.code == 0 and "Built" in end.out and "site/index.html" in end.out
+    assert "ran modules/01_alpha/alpha_dev.ipynb" in end.out
+    site = course.root / "site"
+    lesson = (site / "modules/01_alpha/alpha_dev.html").read_text()
+    assert "double: passed" in lesson and "NotImplementedError" in lesson and "#| export" not in lesson
+    assert "<math" in lesson and "<details" in lesson
+    everything = b"".join(path.read_bytes() for path in site.rglob("*") if path.is_file())
+    assert b"secret_answer" not in everything and b"hidden_number" not in everything
+    picture = next(site.glob("_images/run*.png")).read_bytes()
+    assert picture == b"a picture from " + str(course.root / "tinytorch/__init__.py").encode()
+    assert faults(site) == []
+
+    again = tito("site", "build", "--to", "elsewhere")
+    assert again.code == 0 and "alpha_dev" not in again.out, "nothing changed, so no notebook runs"
+    course.package("alpha", "# newer")
+    assert "ran modules/01_alpha/alpha_dev.ipynb" in tito("site", "build").out
+    assert not [path for path in course.root.iterdir() if path.name.startswith(".site")]
+
+
+def test_an_answer_in_an_output_is_refused_and_the_old_site_stays(course, tito):
+    (course.root / "site").mkdir()
+    (course.root / "site" / pages.MARK).write_text("older")
+    course.use(course.cell("code", "spoiler", "print('secret_answer = 2 * x', 'return secret_answer', sep='\\n')"))
+    end = tito("site", "build")
+    assert end.code == 1 and "would show the answer double" in end.err
+    assert (course.root / "site" / pages.MARK).read_text() == "older"
+
+
+def test_a_cell_that_fails_is_named(course, tito):
+    course.use(course.cell("code", "broken", "1 / 0"))
+    end = tito("site", "build")
+    assert end.code == 1 and "alpha_dev.ipynb, cell broken: ZeroDivisionError: division by zero" in end.err
+    assert not (course.root / "site").exists()
+
+
+def test_a_milestone_that_fails_is_named(course, tito):
+    (course.root / "milestones/01_draw/run.py").write_text("raise SystemExit('no ink')")
+    end = tito("site", "build")
+    assert end.code == 1 and "milestone 01_draw ended with 1: no ink" in end.err
+
+
+def test_a_link_that_leads_nowhere_is_named(course, tito):
+    (course.root / "README.md").write_text("# The course\n\n[Nothing](modules/no.md)\n")
+    end = tito("site", "build")
+    assert end.code == 1 and "no site was made" in end.err and "modules/no.md" in end.err
+
+
+def test_somebody_elses_folder_and_a_students_course_are_refused(course, tito):
+    end = tito("site", "build", "--to", "modules")
+    assert end.code == 1 and "holds something else" in end.err and (course.root / "modules/01_alpha").is_dir()
+    course.module("01", "alpha", [("double", course.STUB, "assert 1", 10)])
+    end = tito("site", "build")
+    assert end.code == 1 and "has no solutions to run" in end.err
+
+
+@pytest.mark.slow
+def test_the_whole_course_has_no_link_that_leads_nowhere(tmp_path):
+    course = Course.load(Path(inspect.getfile(pages)).parents[1])
+    assert pages.build(course, tmp_path / "site") >= len(course.modules) * 2
+    assert faults(tmp_path / "site") == []
+    words = [(len(path.read_bytes()), path) for path in (tmp_path / "site/_images").iterdir()]
+    assert len(words) >= 3 * len(course.modules), "every module has figures"
