@@ -120,7 +120,8 @@ def _outputs(course: Course, module: Module, path: Path, nb: dict, tell: Tell) -
         outputs = _execute(course, path, nb)
         for old in kept.parent.glob(f"{module.folder}-{path.stem}-*.json"):
             old.unlink(missing_ok=True)
-        files.write_atomic(kept, json.dumps(outputs))
+        here = json.dumps(f"{course.root}{os.sep}")[1:-1]
+        files.write_atomic(kept, json.dumps(outputs).replace(here, ""))  # where it was built is nobody's business
         tell(f"ran {path.relative_to(course.root)} ({time.monotonic() - began:.0f} s)")
     return json.loads(kept.read_text(encoding="utf-8"))
 

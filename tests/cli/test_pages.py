@@ -84,6 +84,7 @@ def faults(folder: Path) -> list[str]:
 
 
 def test_the_pages_show_outputs_and_no_answers(course, tito):
+    course.use(course.cell("code", "where", "import tinytorch\nprint('from', tinytorch.__path__[0])"))
     end = tito("site", "build")
     assert end.code == 0 and "Built" in end.out and "site/index.html" in end.out
     assert "ran modules/01_alpha/alpha_dev.ipynb" in end.out
@@ -91,6 +92,7 @@ def test_the_pages_show_outputs_and_no_answers(course, tito):
     lesson = (site / "modules/01_alpha/alpha_dev.html").read_text()
     assert "double: passed" in lesson and "NotImplementedError" in lesson and "#| export" not in lesson
     assert "<math" in lesson and "<details" in lesson
+    assert "from tinytorch</" in lesson.replace("\n", "") and str(course.root) not in lesson
     everything = b"".join(path.read_bytes() for path in site.rglob("*") if path.is_file())
     assert b"secret_answer" not in everything and b"hidden_number" not in everything
     picture = next(site.glob("_images/run*.png")).read_bytes()
