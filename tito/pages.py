@@ -13,7 +13,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tito import CourseError, files, leaks, milestone, notebook, scaffold
@@ -54,16 +53,11 @@ def build(course: Course, to: Path, tell: Tell = print) -> int:
     to.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{to.name}-", dir=to.parent) as name:
         work = Path(name)
-        with ThreadPoolExecutor(2) as pool:
-            runs = [pool.submit(_lesson, course, module, path, work / "pages", tell)
-                    for module in course.modules for path in module.notebooks]  # fmt: skip
-            runs += [pool.submit(_picture, course, one, work / "pages", tell) for one in milestone.load(course)]
-            try:
-                for run in runs:
-                    run.result()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        for module in course.modules:  # one after the other: they measure times
+            for path in module.notebooks:
+                _lesson(course, module, path, work / "pages", tell)
+        for one in milestone.load(course):
+            _picture(course, one, work / "pages", tell)
         _texts(course, work / "pages")
         _sphinx(work)
         for folder in (work / "pages", work / "html"):

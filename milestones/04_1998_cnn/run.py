@@ -51,7 +51,7 @@ def mlp_of(pixels, hidden, classes=10):
 
 
 def deep_cnn(classes=10, channels=(64, 128, 256)):
-    """Three blocks of convolution, ReLU, pooling and batch normalisation, then the mean of every channel.
+    """Three blocks of convolution, ReLU, pooling and batch normalisation, a fourth without pooling, and channel means.
 
     Normalising comes after the pooling: it then has a quarter of the numbers to go through.
     """
@@ -59,7 +59,8 @@ def deep_cnn(classes=10, channels=(64, 128, 256)):
     for width in channels:
         layers += [nn.Conv2d(before, width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.BatchNorm2d(width)]
         before = width
-    return nn.Sequential(*layers, nn.GlobalAvgPool2d(), spatial().calm(nn.Linear(before, classes)))
+    layers += [nn.Conv2d(before, before, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(before), nn.GlobalAvgPool2d()]
+    return nn.Sequential(*layers, spatial().calm(nn.Linear(before, classes)))
 
 
 NETWORKS = {
@@ -230,8 +231,8 @@ SETUP = {
         many parameters: 64 to 11 to 10.""",
     "cifar10": CIFAR_SETUP.format(network="Conv 3 to 32, pool, conv 32 to 64, pool, Linear 4096 to 128 to 10"),
     "cifar10-deep": CIFAR_SETUP.format(
-        network="""Three blocks of conv 3x3, ReLU, pool and batch normalisation, 3 to 64 to 128 to 256 channels, then
-        the mean of each channel and Linear 256 to 10"""
+        network="""Three blocks of conv 3x3, ReLU, pool and batch normalisation, 3 to 64 to 128 to 256 channels, a
+        fourth, 256 to 256, without pooling, then the mean of each channel and Linear 256 to 10"""
     ),
 }
 
