@@ -31,6 +31,7 @@ STYLE = {
     "grid.color": "#e6e6e2",
     "grid.linewidth": 0.6,
     "axes.axisbelow": True,
+    "axes.prop_cycle": f"cycler('color', {list(PALETTE)})",
     "text.color": INK,
     "xtick.color": INK,
     "ytick.color": INK,

@@ -5,9 +5,11 @@ can put files into the exchange folder. Nothing can be written. Everything else 
 opened (Landlock), and on both rungs the process locks itself in with resource limits and seccomp.
 """
 
+import compileall
 import json
 import os
 import platform
+import py_compile
 import shutil
 import sys
 import sysconfig
@@ -133,6 +135,8 @@ def make_kit(folder: Path, package: Path, modules: list[str]) -> Kit:
             target = kit / package.name / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(package / name, target)
+    # compiled once, not at every start; what is compiled is never looked at again, as nobody writes there
+    compileall.compile_dir(kit, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
     for place in kit.rglob("*"):
         if not place.is_symlink():
             place.chmod(0o755 if place.is_dir() else 0o644)
