@@ -13,7 +13,7 @@ from datetime import datetime
 import pytest
 
 from tito import CourseError
-from tito.grading import gradebook, marks, sandbox
+from tito.grading import cli, gradebook, marks, sandbox
 from tito.grading.desk import Desk
 from tito.grading.feedback import clean
 from tito.grading.results import audit, broken_link
@@ -265,3 +265,18 @@ def test_killed_twenty_times_and_run_again(desk, submission):
     kept = [one["student"] for one in desk.store(desk.course.module("02")).all()]
     assert sorted(kept) == sorted([*expected, "*reference*"]), "every submission has one result"
     print(f"killed {killed} times; {sum(row.fresh for row in report.rows)} of {len(report.rows)} were left to grade")
+
+
+def test_feedback_says_how_many_answers_wait_for_a_person(course, monkeypatch, capsys):
+    monkeypatch.chdir(course.root)
+    monkeypatch.setattr(Desk, "feedback", lambda self, module, students: [])
+    rows = [{"student": "ada", "manual": 2}, {"student": "ben", "manual": 1}]
+    monkeypatch.setattr(Desk, "status", lambda self, module: rows)
+    for students, waiting in ((None, 3), (["ben"], 1)):
+        cli.feedback("02", students)
+        out = capsys.readouterr().out
+        assert f"show 0 points until then: {waiting}." in out and "Next: tito grade formgrader" in out
+    rows.clear()
+    cli.feedback("02")
+    out = capsys.readouterr().out
+    assert "mark by hand" not in out and "Next: tito grade export 02" in out

@@ -131,12 +131,16 @@ def feedback(module: ModuleName, student: Students = None, as_json: Json = False
     """Make the pages that students read; without hidden tests and without scripts."""
     found, desk = _desk(module)
     pages = desk.feedback(found, student)
+    waiting = sum(row["manual"] for row in desk.status(found) if not student or row["student"] in student)
     if as_json:
-        return _print({"assignment": found.folder, "pages": [str(page) for page in pages]})
+        return _print({"assignment": found.folder, "pages": [str(page) for page in pages], "waiting": waiting})
     for page in pages[:5]:
         print(page)
     more = f"... and {len(pages) - 5} more in {desk.settings['feedback']}\n" if len(pages) > 5 else ""
-    print(f"{more}\n{len(pages)} {'page' if len(pages) == 1 else 'pages'}.\nNext: tito grade export {found.number}")
+    print(f"{more}\n{len(pages)} {'page' if len(pages) == 1 else 'pages'}.")
+    if waiting:
+        print(f"Answers that wait for a mark by hand, and show 0 points until then: {waiting}.")
+    print(f"Next: tito grade {'formgrader' if waiting else f'export {found.number}'}")
 
 
 @app.command()
