@@ -13,3 +13,16 @@ def messages():
     planted = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(planted)
     return planted.messages
+
+
+@pytest.fixture(scope="module")
+def said(request, messages):
+    """Mistake -> what the tests of the file's NOTEBOOK say to it, for the file's MISTAKES."""
+    mistakes = request.module.MISTAKES
+    return messages(request.module.NOTEBOOK, {name: mistake[1:] for name, mistake in mistakes.items()})
+
+
+def pytest_generate_tests(metafunc):
+    """A test that takes a `mistake` runs for each of the file's MISTAKES."""
+    if "mistake" in metafunc.fixturenames and hasattr(metafunc.module, "MISTAKES"):
+        metafunc.parametrize("mistake", metafunc.module.MISTAKES)

@@ -1,7 +1,6 @@
 """What the graded cells say to the usual mistakes, in solutions written differently from the reference."""
 
-import pytest
-
+NOTEBOOK = "05_autograd/autograd_dev.ipynb"
 MISTAKES = {  # name: (what the message must say, solution cell, code for its regions in order; None: the reference's)
     "upstream ignored": (
         "upstream left out",
@@ -152,11 +151,5 @@ MISTAKES = {  # name: (what the message must say, solution cell, code for its re
 }
 
 
-@pytest.fixture(scope="module")
-def said(messages):
-    return messages("05_autograd/autograd_dev.ipynb", {name: mistake[1:] for name, mistake in MISTAKES.items()})
-
-
-@pytest.mark.parametrize("name", MISTAKES)
-def test_message_names_the_mistake(said, name):
-    assert MISTAKES[name][0] in said[name], said[name] or "no visible test noticed it"
+def test_message_names_the_mistake(said, mistake):
+    assert MISTAKES[mistake][0] in said[mistake], said[mistake] or "no visible test noticed it"

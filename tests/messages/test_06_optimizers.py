@@ -1,7 +1,5 @@
 """What the graded cells say to the usual mistakes, in solutions written differently from the reference."""
 
-import pytest
-
 ADAM = """
 b1, b2, t = self.beta1, self.beta2, memory["step"]
 memory["exp_avg"][...] = b1 * memory["exp_avg"] + (1 - b1) * grad
@@ -20,6 +18,7 @@ def clip(length="np.sqrt(sum((g**2).sum() for g in grads))", scale="g[...] = g *
     return f"length = {length}\n{loop}"
 
 
+NOTEBOOK = "06_optimizers/optimizers_dev.ipynb"
 MISTAKES = {  # name: (what the message must say, solution cell, code for its regions in order; None: the reference's)
     "not in place": ("the weights did not move", "sgd", "w = w - self.lr * grad"),
     "uphill": ("a step uphill", "sgd", "np.add(w, self.lr * (grad + self.weight_decay * w), out=w)"),
@@ -96,11 +95,5 @@ MISTAKES = {  # name: (what the message must say, solution cell, code for its re
 }
 
 
-@pytest.fixture(scope="module")
-def said(messages):
-    return messages("06_optimizers/optimizers_dev.ipynb", {name: mistake[1:] for name, mistake in MISTAKES.items()})
-
-
-@pytest.mark.parametrize("name", MISTAKES)
-def test_message_names_the_mistake(said, name):
-    assert MISTAKES[name][0] in said[name], said[name] or "no visible test noticed it"
+def test_message_names_the_mistake(said, mistake):
+    assert MISTAKES[mistake][0] in said[mistake], said[mistake] or "no visible test noticed it"

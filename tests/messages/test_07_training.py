@@ -1,7 +1,5 @@
 """What the graded cells say to the usual mistakes, in solutions written differently from the reference."""
 
-import pytest
-
 STEP = """
 predicted = model(x)
 cost = loss(predicted, y)
@@ -67,6 +65,7 @@ generator().bit_generator.state = state["random"]
 
 CLIP = "if clip_norm:\n    clip_grad_norm(model.parameters(), clip_norm)\n"
 TELL = "    scheduler and scheduler.step()\n"
+NOTEBOOK = "07_training/training_dev.ipynb"
 MISTAKES = {  # name: (what the message must say, solution cell, code for its region)
     "zero_grad forgotten": ("zero_grad comes first", "training_step", swap(STEP, ("optimizer.zero_grad()\n", ""))),
     "zeroed too late": (
@@ -151,18 +150,12 @@ MISTAKES = {  # name: (what the message must say, solution cell, code for its re
 }
 
 
-@pytest.fixture(scope="module")
-def said(messages):
-    return messages("07_training/training_dev.ipynb", {name: mistake[1:] for name, mistake in MISTAKES.items()})
-
-
-@pytest.mark.parametrize("name", MISTAKES)
-def test_message_names_the_mistake(said, name):
-    assert MISTAKES[name][0] in said[name], said[name] or "no visible test noticed it"
+def test_message_names_the_mistake(said, mistake):
+    assert MISTAKES[mistake][0] in said[mistake], said[mistake] or "no visible test noticed it"
 
 
 def test_the_solutions_without_a_mistake_pass(messages):
     cells = ("training_step", "evaluate", "train_epoch", "snapshot", "restore")
     right = dict(zip(cells, (STEP, EVALUATE, EPOCH, SNAPSHOT, RESTORE), strict=True))
-    said = messages("07_training/training_dev.ipynb", {cell: (cell, code) for cell, code in right.items()})
+    said = messages(NOTEBOOK, {cell: (cell, code) for cell, code in right.items()})
     assert said == dict.fromkeys(right, "")

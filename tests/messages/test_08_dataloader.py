@@ -1,7 +1,5 @@
 """What the graded cells say to the usual mistakes, in solutions written differently from the reference."""
 
-import pytest
-
 
 def order(line, cut="range(0, count, batch_size)"):
     return f"{line}\nreturn [rows[at : at + batch_size] for at in {cut}]"
@@ -42,6 +40,7 @@ def batches(stream="stream(self.seed, epoch)", transform="self.transform"):
     return BATCHES.replace("STREAM", stream).replace("TRANSFORM", transform)
 
 
+NOTEBOOK = "08_dataloader/dataloader_dev.ipynb"
 MISTAKES = {  # name: (what the message must say, solution cell, code for its regions in order; None: the reference's)
     "number of arrays": ("the number of arrays", "tensor_dataset", None, "return len(self.arrays)"),
     "labels not indexed": (
@@ -190,14 +189,8 @@ MISTAKES = {  # name: (what the message must say, solution cell, code for its re
 }
 
 
-@pytest.fixture(scope="module")
-def said(messages):
-    return messages("08_dataloader/dataloader_dev.ipynb", {name: mistake[1:] for name, mistake in MISTAKES.items()})
-
-
-@pytest.mark.parametrize("name", MISTAKES)
-def test_message_names_the_mistake(said, name):
-    assert MISTAKES[name][0] in said[name], said[name] or "no visible test noticed it"
+def test_message_names_the_mistake(said, mistake):
+    assert MISTAKES[mistake][0] in said[mistake], said[mistake] or "no visible test noticed it"
 
 
 def test_the_solutions_without_a_mistake_pass(messages):
@@ -208,4 +201,4 @@ def test_the_solutions_without_a_mistake_pass(messages):
         "crop": ("crop_batch", CROP),
         "loader": ("data_loader", LENGTH, batches(), COUNTED),
     }
-    assert messages("08_dataloader/dataloader_dev.ipynb", right) == dict.fromkeys(right, "")
+    assert messages(NOTEBOOK, right) == dict.fromkeys(right, "")
