@@ -113,7 +113,7 @@ def test_the_deep_network_trains_and_its_statistics_stay_those_of_training(slice
     assert done.returncode == 0, done.stderr
     assert "gradients agree" in done.stdout and "missed" not in done.stdout
     run = kept(tmp_path, "cifar10-deep-cnn-seed-0")
-    assert run["parameters"] == 374_282
+    assert run["parameters"] == 964_874
     arrays, _ = read_arrays(tmp_path / FOLDER / "trial" / "cifar10-deep-cnn-seed-0.safetensors")
     assert arrays["model.3.num_batches_tracked"] == 2 * (RECORDS // 64)  # looking at gradients has not counted
     assert (tmp_path / FOLDER / "trial" / "cifar10-deep.png").exists()
