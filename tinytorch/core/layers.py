@@ -158,7 +158,8 @@ def linear(x, weight, bias=None):
 def wrong_features(shape, features):
     """The message for an input of `shape` whose last axis should have `features` entries.
 
-    Names the shape, the features given and those expected; with more than two axes it also says how to flatten.
+    Names the shape, the features given and those expected, in the words of the table above; () has no last axis.
+    With more than two axes it also says how to flatten, and only then.
     """
     given = shape[-1] if shape else "no axis"
     text = f"linear expects {features} features in the last axis, got {given} in an input of shape {shape}"
@@ -265,7 +266,7 @@ class Dropout(Module):
         self.p = p
 
     def forward(self, x):
-        """x: any shape, floating point; returns the same shape and dtype."""
+        """x: any shape, floating point; returns the same shape, dtype and order in memory."""
         if not self.training:
             return x
         keep = generator().random(x.shape, dtype=np.float32) >= self.p

@@ -46,7 +46,7 @@ def check_labels(logits, labels):
         raise TypeError(f'labels must be integers, the class numbers, got {labels.dtype}: use labels.astype("int64")')
     wrong = labels[(labels < 0) | (labels >= classes)]
     if wrong.size:
-        raise ValueError(f"labels must be 0 to {classes - 1} for {classes} classes, got {wrong[0]}: do they count from 0?")
+        raise ValueError(f"labels must be 0 to {classes - 1} for {classes} classes, got {wrong[0]}: count from 0")
     return labels
 
 # %% ../../modules/04_losses/losses_dev.ipynb #cross_entropy
