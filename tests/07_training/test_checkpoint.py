@@ -89,7 +89,7 @@ def test_a_damaged_file_is_named_and_nothing_is_loaded(tmp_path, damage):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"hidden": 13}, r"0\.weight: expected shape \(13, 6\), the state has \(12, 6\)"),
+        ({"hidden": 13}, r"(?=.*0\.weight)(?=.*\(13, 6\)).*\(12, 6\)"),
         ({"momentum": 0.8}, r"optimizer\.momentum was 0\.9 and is 0\.8 now"),
         ({"epochs": 7}, r"scheduler\.total_steps was 36 and is 42 now"),
         ({"schedule": False}, "the scheduler was another one: max_lr, .* in the checkpoint, no scheduler here"),
