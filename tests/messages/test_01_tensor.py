@@ -1,8 +1,36 @@
 """What the graded cells say to the usual mistakes, in solutions written differently from the reference."""
 
-import pytest
-
+NOTEBOOK = "01_tensor/tensor_dev.ipynb"
 MISTAKES = {  # name: (what the message must say, solution cell, code for its regions in order; None: the reference's)
+    "all to floats": ("they stay integers, got float32", "as_array", "return np.array(data, dtype or np.float32)"),
+    "float64 only": (
+        "become float32 by default, got float16",
+        "as_array",
+        """
+        made = np.array(data, dtype)
+        if made.dtype == object or made.dtype.kind in "USc":
+            raise TypeError("give me a number")
+        return np.float32(made) if dtype is None and made.dtype == np.float64 else made
+        """,
+    ),
+    "words let in": (
+        "words are not numbers",
+        "as_array",
+        """
+        made = np.array(data, dtype)
+        return made if dtype or made.dtype.kind != "f" else made.astype("f4")
+        """,
+    ),
+    "ragged, NumPy's words": (
+        "rows of the same length were expected",
+        "as_array",
+        """
+        made = np.array(data, dtype)
+        if made.dtype.kind in "USOc":
+            raise TypeError("not a number")
+        return made if dtype or made.dtype.kind != "f" else made.astype("f4")
+        """,
+    ),
     "subtract swapped": ("b - a, the inputs the wrong way round", "elementwise", None, "return -(a - b)"),
     "divide rounds": ("a // b, which rounds", "elementwise", None, None, None, "return np.floor_divide(a, b)"),
     "in place": (
@@ -28,8 +56,37 @@ MISTAKES = {  # name: (what the message must say, solution cell, code for its re
         return np.dot(a, b)
         """,
     ),
+    "first axis of b": (
+        "the last but one of b",
+        "matmul",
+        """
+        if np.shape(a)[-1] != np.shape(b)[0]:
+            raise ValueError(f"{a.shape} times {b.shape}")
+        return np.einsum("...ik,...kj->...ij", a, b)
+        """,
+    ),
+    "one shape named": (
+        "name both shapes",
+        "matmul",
+        """
+        if a.shape[-1:] != b.shape[-2:][:1]:
+            raise ValueError(f"{b.shape} does not fit")
+        return np.matmul(a, b)
+        """,
+    ),
     "axis ignored": ("axis ignored", "reductions", "return np.sum(a)"),
-    "not divided": ("expected 6, 1 and 8", "reductions", None, "return np.sum(a, axis=axis, keepdims=keepdims)"),
+    "int lost": (
+        "integers added up stay integers, got float32",
+        "reductions",
+        "return np.sum(a, axis=axis, keepdims=keepdims, dtype=np.float32)",
+    ),
+    "sum without keepdims": ("total: keepdims keeps an axis", "reductions", "return np.sum(a, axis)"),
+    "wrong axis": (
+        "axis 1, along the rows",
+        "reductions",
+        "return np.sum(a, axis=-1 if axis == 0 else axis, keepdims=keepdims)",
+    ),
+    "not divided": ("a sum that is not divided", "reductions", None, "return np.sum(a, axis=axis, keepdims=keepdims)"),
     "divided by all": (
         "a division by all 6",
         "reductions",
@@ -52,14 +109,35 @@ MISTAKES = {  # name: (what the message must say, solution cell, code for its re
         None,
         "return np.transpose(a, axes if axes is None else np.argsort(axes))",
     ),
+    "dtype always": (
+        "expected Tensor([1. 2.]), got Tensor([1. 2.], dtype=float32)",
+        "inspect",
+        """
+        numbers = np.array2string(tensor.data, precision=4, threshold=20)
+        return f"Tensor({numbers}, dtype={tensor.dtype})"
+        """,
+    ),
+    "NumPy's item": ("name the shape that was given", "inspect", None, "return tensor.data.item()"),
+    "detach is the tensor": ("detach forgets", "inspect", None, None, "return tensor"),
+    "detach to float32": ("so pass the dtype on", "inspect", None, None, "return Tensor(tensor.data)"),
+    "astype to float32": (
+        "so pass the dtype on",
+        "inspect",
+        None,
+        None,
+        None,
+        "return Tensor(np.array(tensor.data, dtype))",
+    ),
+    "astype wants nothing": (
+        "floats that required gradients still do",
+        "inspect",
+        None,
+        None,
+        None,
+        "return Tensor(np.array(tensor.data, dtype), dtype=dtype)",
+    ),
 }
 
 
-@pytest.fixture(scope="module")
-def said(messages):
-    return messages("01_tensor/tensor_dev.ipynb", {name: mistake[1:] for name, mistake in MISTAKES.items()})
-
-
-@pytest.mark.parametrize("name", MISTAKES)
-def test_message_names_the_mistake(said, name):
-    assert MISTAKES[name][0] in said[name], said[name] or "no visible test noticed it"
+def test_message_names_the_mistake(said, mistake):
+    assert MISTAKES[mistake][0] in said[mistake], said[mistake] or "no visible test noticed it"

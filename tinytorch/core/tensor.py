@@ -21,7 +21,8 @@ def as_array(data, dtype=None):
     data: a number, a nested list of numbers of equal lengths, or an array of any shape (it may come back as it is)
     dtype: a NumPy dtype or its name. Without one, floats of any width become float32; integers and booleans stay.
 
-    Raises TypeError for data that are not real numbers, ValueError for nested lists of unequal lengths.
+    Raises TypeError for data that are not real numbers (it says that numbers were expected), and ValueError for nested
+    lists of unequal lengths (it says that rows of the same length were expected).
     """
     try:
         array = np.asarray(data, dtype)
@@ -197,7 +198,8 @@ def matmul(a, b):
     """The matrix product a @ b.
 
     a: (..., M, K), b: (..., K, N) -> (..., M, N); batch axes broadcast. 1-D: a row on the left, a column on the right.
-    Raises ValueError if the inner lengths K differ or an input has no axes.
+    Raises ValueError if the inner lengths K differ (it names both shapes and what to do), and for an input without
+    axes (it says that an axis is missing).
     """
     if a.ndim == 0 or b.ndim == 0:
         raise ValueError(f"matmul needs an axis on both sides, got {a.shape} @ {b.shape}: multiply with * instead")
@@ -313,7 +315,7 @@ def describe(tensor):
 
 
 def item(tensor):
-    """The only element, as a Python number. Raises ValueError if there is not exactly one."""
+    """The only element, as a Python number. Raises ValueError that names the shape if there is not exactly one."""
     if tensor.size != 1:
         raise ValueError(f"item() needs exactly one element, got the shape {tensor.shape}: take a mean, or index first")
     return tensor.data.item()
