@@ -221,6 +221,15 @@ def test_a_page_in_which_nothing_runs():
     assert 'href="#top"' in found and "default-src 'none'" in found
 
 
+def test_a_page_says_which_answers_nobody_has_read():
+    heading = '<p><a name="{0}"></a> Score: 0.0 / 2.0 <a href="#top">(Top)</a></p>'
+    heading += '<li><a href="#{0}">x</a> (Score: 0.0 / 2.0)</li>'
+    found = clean(f"<html><body>{heading.format('why')}{heading.format('how')}</body></html>", {"why"})
+    why, how = found.split('name="how"')
+    assert why.count("Not read yet, of 2.0") == 2 and "Score" not in why
+    assert how.count("Score: 0.0 / 2.0") == 2 and "Not read" not in how
+
+
 def test_the_commands(grade, course, submission, tmp_path):
     submission(tmp_path / "in/ada/activations_dev.ipynb", solved="all")
     code, out, err = grade("collect", "02", str(tmp_path / "in"))
@@ -275,7 +284,7 @@ def test_feedback_says_how_many_answers_wait_for_a_person(course, monkeypatch, c
     for students, waiting in ((None, 3), (["ben"], 1)):
         cli.feedback("02", students)
         out = capsys.readouterr().out
-        assert f"show 0 points until then: {waiting}." in out and "Next: tito grade formgrader" in out
+        assert f"count 0 points until then: {waiting}." in out and "Next: tito grade formgrader" in out
     rows.clear()
     cli.feedback("02")
     out = capsys.readouterr().out

@@ -133,6 +133,7 @@ def test_a_mark_by_hand(page, desk, formgrader):
     page.driver.get(shown.as_uri())
     text = page.driver.find_element("tag name", "body").text
     assert "Score: 2.0 / 3.0" in text and "Score: 1.5 / 2.0" in text and COMMENT in text and "<script>" in text
+    assert "Not read yet, of 2.0" in text, "reflection_depth"
     assert not page.find("script") and page.driver.title != "forged"
     page.driver.execute_script(
         "arguments[0].scrollIntoView({block: 'center'})", page.with_text("*", COMMENT) and page.find(".panel")[-1]

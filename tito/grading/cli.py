@@ -139,7 +139,7 @@ def feedback(module: ModuleName, student: Students = None, as_json: Json = False
     more = f"... and {len(pages) - 5} more in {desk.settings['feedback']}\n" if len(pages) > 5 else ""
     print(f"{more}\n{len(pages)} {'page' if len(pages) == 1 else 'pages'}.")
     if waiting:
-        print(f"Answers that wait for a mark by hand, and show 0 points until then: {waiting}.")
+        print(f"Answers that wait for a mark by hand, and count 0 points until then: {waiting}.")
     print(f"Next: tito grade {'formgrader' if waiting else f'export {found.number}'}")
 
 

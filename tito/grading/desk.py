@@ -306,7 +306,8 @@ class Desk:
                     feedback.nbgrader(self.course, "generate_feedback", module.folder, student)
             else:
                 feedback.nbgrader(self.course, "generate_feedback", module.folder)
-            pages = feedback.clean_folder(self.settings["feedback"], module.folder, students or graded)
+            unread = {student: mark.unread for student, mark in self._marks(module).items()}
+            pages = feedback.clean_folder(self.settings["feedback"], module.folder, students or graded, unread)
             audit(self.log, "feedback", assignment=module.folder, pages=len(pages))
         return pages
 

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 from tito import CourseError
@@ -14,6 +15,7 @@ FORBIDDEN = ("script", "iframe", "object", "embed", "form", "base", "link", "app
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:"
 STYLE = "td, th { padding: 2px 24px 2px 0; text-align: left } .anchor-link { display: none }"
 SAFE_LINK = re.compile(r"(#|https?://|mailto:|data:image/(png|jpeg|gif);)", re.I)
+SCORE = re.compile(r"Score: [\d.]+ / ")
 REASON = re.compile(r"([\w.]+\.)?\w*(Error|Exception)\b")  # the last line of a traceback
 API = """
 import sys
@@ -49,8 +51,8 @@ def nbgrader(course: Course, what: str, *names: str, patience: float = 3600) -> 
         )
 
 
-def clean(html: str) -> str:
-    """A page in which nothing runs and nothing is fetched."""
+def clean(html: str, unread: Collection[str] = ()) -> str:
+    """A page in which nothing runs and nothing is fetched; nbgrader's 0 of the cells `unread` is no score yet."""
     from bs4 import BeautifulSoup, Comment
 
     page = BeautifulSoup(html, "html.parser")
@@ -77,6 +79,10 @@ def clean(html: str) -> str:
             )
             if name.lower().startswith("on") or (link and not SAFE_LINK.match(value.strip())):
                 del tag[name]
+    for link in page.find_all("a"):
+        if link.get("name") in unread or link.get("href", "").removeprefix("#") in unread:
+            for text in link.parent.find_all(string=SCORE):
+                text.replace_with(SCORE.sub("Not read yet, of ", text, count=1))
     if page.head:
         policy = page.new_tag("meta", attrs={"http-equiv": "Content-Security-Policy", "content": POLICY})
         page.head.insert(0, policy)
@@ -86,11 +92,11 @@ def clean(html: str) -> str:
     return str(page)
 
 
-def clean_folder(folder: Path, assignment: str, students: list[str]) -> list[Path]:
-    """Clean the pages of an assignment in nbgrader's `feedback` folder; returns them."""
+def clean_folder(folder: Path, assignment: str, students: list[str], unread: dict) -> list[Path]:
+    """Clean the pages of an assignment in nbgrader's `feedback` folder; returns them. `unread`: of each student."""
     pages = []
     for student in students:
         for page in sorted((folder / student / assignment).glob("*.html")):
-            write_atomic(page, clean(page.read_text(encoding="utf-8")))
+            write_atomic(page, clean(page.read_text(encoding="utf-8"), unread.get(student, ())))
             pages.append(page)
     return pages

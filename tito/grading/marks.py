@@ -24,7 +24,10 @@ MAPS = {
 
 @dataclass
 class Mark:
-    """A student's marks in an assignment; `waiting` cells still want a person, `penalty` is taken off for lateness."""
+    """A student's marks in an assignment.
+
+    `waiting` cells still want a person, `unread` are those of them without any score; `penalty` is for lateness.
+    """
 
     student: dict
     assignment: str
@@ -32,6 +35,7 @@ class Mark:
     waiting: int
     late_hours: float
     penalty: float = 0.0
+    unread: frozenset[str] = frozenset()
 
     def fields(self) -> dict:
         """What a column may name."""
@@ -65,15 +69,17 @@ def read(book: Gradebook, names: list[str]) -> list[Mark]:
         }
         for student, entry in sorted(book.scores(id).items()):
             questions = dict.fromkeys((cell for cell, _ in known.values()), (0.0, 0.0))
-            waiting = 0
+            waiting, unread = 0, set()
             for cell_id, (cell, most) in known.items():
                 row = entry["grades"].get(cell_id)
                 _, _, _, auto, manual, extra, needs = row or (None, None, None, None, None, None, False)
                 score = (manual if manual is not None else auto or 0.0) + (extra or 0.0)
                 questions[cell], waiting = (score, most), waiting + bool(needs)
+                if needs and manual is None and auto is None:
+                    unread.add(cell)
             hours = round(seconds_late(entry, due) / 3600, 2)
             penalty = sum(points or 0.0 for points in entry["penalties"].values())
-            marks.append(Mark(people[student], name, questions, waiting, hours, penalty))
+            marks.append(Mark(people[student], name, questions, waiting, hours, penalty, frozenset(unread)))
     return marks
 
 
