@@ -4,7 +4,6 @@ What is measured stands in tests/benchmarks/MODULE/measure.py, which prints a li
 """
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -85,8 +84,7 @@ def measure(course: Course, module: Module, options: list[str], now: Callable[[s
 
 def _lines(command: list[str], course: Course) -> Iterator[dict]:
     """The JSON that the script prints, line by line; the course's package is the first on its path."""
-    folders = [str(course.package.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
+    environment = course.environment()
     environment.pop("PYTHONSAFEPATH", None)  # the script's own folder belongs on the path
     with tempfile.TemporaryFile("w+") as errors:
         child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)

@@ -114,6 +114,11 @@ class Course:
         """Where tito keeps what git must not see: locks, progress, backups."""
         return self.root / ".tito"
 
+    def environment(self, **more: str) -> dict[str, str]:
+        """This process's environment and `more`, for a child that is to import the course's package first."""
+        folders = [str(self.package.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        return {**os.environ, "PYTHONPATH": os.pathsep.join(folders), **more}
+
     def module(self, key: str) -> Module:
         """The module called `key`: a number (`9`, `09`), a name (`spatial`), a folder (`09_spatial`) or its path."""
         names = {}

@@ -2,7 +2,6 @@
 
 import ast
 import difflib
-import os
 import signal
 import subprocess
 import sys
@@ -89,9 +88,8 @@ def run(course: Course, milestone: Milestone, arguments: list[str]) -> int:
     if not script.is_file():
         raise CourseError(f"no script at {script}: restore it")
     check_requirements(course, milestone)
-    folders = [str(course.package.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     called = f"tito milestone run {milestone.id}"  # what the script names when it says how to resume
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders), "TITO_COMMAND": called}
+    environment = course.environment(TITO_COMMAND=called)
     # A process group of its own: Ctrl-C reaches tito alone, which passes it on exactly once.
     child = subprocess.Popen([sys.executable, str(script), *arguments], env=environment, process_group=0)
     code = _wait(child)

@@ -156,6 +156,20 @@ def fault(source: str) -> tuple[int, str] | None:
     return None
 
 
+def definitions(source: str) -> str:
+    """Only the functions, classes and imports of a cell, on their lines: what is kept of one that hung or died."""
+    try:
+        body = ast.parse(source).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ""
+    lines, kept = source.split("\n"), set()
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom):
+            first = min([node.lineno, *(mark.lineno for mark in getattr(node, "decorator_list", []))])
+            kept.update(range(first, node.end_lineno + 1))
+    return "\n".join(line if number in kept else "" for number, line in enumerate(lines, 1))
+
+
 def library_lines(source: str) -> list[tuple[int, str]]:
     """(line number, line) of what a cell gives to the package: without solution markers and TODO and HINT comments.
 

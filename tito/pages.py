@@ -56,9 +56,10 @@ def build(course: Course, to: Path, tell: Tell = print) -> int:
         for module in course.modules:  # one after the other: they measure times
             for path in module.notebooks:
                 _lesson(course, module, path, work / "pages", tell)
-        for one in milestone.load(course):
+        stories = milestone.load(course)
+        for one in stories:
             _picture(course, one, work / "pages", tell)
-        _texts(course, work / "pages")
+        _texts(course, stories, work / "pages")
         _sphinx(work)
         for folder in (work / "pages", work / "html"):
             for leak in leaks.search(course, course.modules, folder):
@@ -161,19 +162,18 @@ def _picture(course: Course, one: milestone.Milestone, pages: Path, tell: Tell) 
 
 
 def _environment(course: Course) -> dict[str, str]:
-    """This one, with the course's package first, and without what would keep figures off the page."""
-    inherited = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
-    return inherited | {"PYTHONPATH": str(course.root), "PYTHONDONTWRITEBYTECODE": "1"}
+    """The course's, without what would keep figures off the page."""
+    given = course.environment(PYTHONDONTWRITEBYTECODE="1")
+    return {name: value for name, value in given.items() if name != "MPLBACKEND"}
 
 
-def _texts(course: Course, pages: Path) -> None:
+def _texts(course: Course, stories: list[milestone.Milestone], pages: Path) -> None:
     """The pages beside the notebooks: README.md of the course, of its modules and of its milestones."""
     home = _read(course.root / "README.md")
     for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", home):
         (pages / picture).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(course.root / picture, pages / picture)
     modules = [f"{_place(course, module.path, Path())}/index" for module in course.modules]
-    stories = milestone.load(course)
     trees = _tree([f"milestones/{one.folder}/index" for one in stories], "Milestones")
     files.write_atomic(pages / "index.md", home + _tree(modules, "Modules") + trees)
     for module in course.modules:

@@ -83,8 +83,7 @@ def ask(course: Course, run: Kept, images: list[Path]) -> list[dict]:
     milestone = find(course, MILESTONE)
     check_requirements(course, milestone)
     script = milestone.path(course).with_name("predict.py")
-    folders = [str(course.package.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders), "PYTHONIOENCODING": "utf-8"}
+    environment = course.environment(PYTHONIOENCODING="utf-8")
     command = [sys.executable, str(script), str(run.path), *(os.path.abspath(image) for image in images)]
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment)
     try:

@@ -193,15 +193,13 @@ def _run_some(course, module, notebooks, folder: Path, result: ModuleResult, opt
 
     Of the other graded cells before them only the functions are kept: tests share them.
     """
-    from tito.grading.tester import definitions
-
     wanted = {test for exercise in result.exercises for test in exercise.tests}
     outcomes: dict[str, dict] = {}
     for path, nb in notebooks.items():
         cells = _cells(nb, options)
         last = max((n for n, cell in enumerate(cells) if cell.kind == "graded" and cell.id in wanted), default=-1)
         cells = [
-            replace(cell, source=definitions(cell.source), kind="shared")
+            replace(cell, source=notebook.definitions(cell.source), kind="shared")
             if cell.id not in wanted and cell.kind == "graded"
             else cell
             for cell in cells[: last + 1]

@@ -131,7 +131,7 @@ def feedback(module: ModuleName, student: Students = None, as_json: Json = False
     """Make the pages that students read; without hidden tests and without scripts."""
     found, desk = _desk(module)
     pages = desk.feedback(found, student)
-    waiting = sum(row["manual"] for row in desk.status(found) if not student or row["student"] in student)
+    waiting = sum(mark.waiting for name, mark in desk.marks(found).items() if not student or name in student)
     if as_json:
         return _print({"assignment": found.folder, "pages": [str(page) for page in pages], "waiting": waiting})
     for page in pages[:5]:

@@ -266,7 +266,7 @@ class Desk:
             if known is None or result["at"] > known["at"]:
                 latest[result["student"]] = result
         shown_of = store.folder / "shown"
-        marked = self._marks(module)
+        marked = self.marks(module)
         for student in grading.submissions(self.settings["submitted"], module.folder):
             result = latest.get(student)
             row = {
@@ -285,8 +285,8 @@ class Desk:
             rows.append(row)
         return rows
 
-    def _marks(self, module: Module) -> dict[str, marks.Mark]:
-        """Student -> what the gradebook says."""
+    def marks(self, module: Module) -> "dict[str, marks.Mark]":
+        """Student -> what the gradebook says; nothing while it cannot be read."""
         try:
             with gradebook.Gradebook(self.settings["url"]) as book:
                 return {mark.student["id"]: mark for mark in marks.read(book, [module.folder])}
@@ -306,7 +306,7 @@ class Desk:
                     feedback.nbgrader(self.course, "generate_feedback", module.folder, student)
             else:
                 feedback.nbgrader(self.course, "generate_feedback", module.folder)
-            unread = {student: mark.unread for student, mark in self._marks(module).items()}
+            unread = {student: mark.unread for student, mark in self.marks(module).items()}
             pages = feedback.clean_folder(self.settings["feedback"], module.folder, students or graded, unread)
             audit(self.log, "feedback", assignment=module.folder, pages=len(pages))
         return pages

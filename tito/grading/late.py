@@ -36,9 +36,7 @@ def apply(book, name: str, policy) -> set[str]:
     notebook_of = {row[0]: row[3] for cells in book.cells(id).values() for row in cells.values()}
     for student, entry in book.scores(id).items():
         for cell, row in entry["grades"].items():
-            auto, manual, extra = row[3:6]
-            score = (manual if manual is not None else auto or 0.0) + (extra or 0.0)
-            totals[student, notebook_of[cell]] = totals.get((student, notebook_of[cell]), 0.0) + score
+            totals[student, notebook_of[cell]] = totals.get((student, notebook_of[cell]), 0.0) + score_of(row)
         seconds = seconds_late(entry, due)
         for notebook, copy in entry["copies"].items():
             score, penalty = totals.get((student, notebook), 0.0), None
@@ -49,6 +47,12 @@ def apply(book, name: str, policy) -> set[str]:
                 book.set_penalty(copy, penalty)
                 changed.add(student)
     return changed
+
+
+def score_of(row: tuple) -> float:
+    """The points of a cell, from its row in `Gradebook.scores`: by a person, else the automatic ones; extra credit."""
+    auto, manual, extra = row[3:6]
+    return (manual if manual is not None else auto or 0.0) + (extra or 0.0)
 
 
 def seconds_late(entry: dict, due) -> float:

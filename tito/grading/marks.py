@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tito import CourseError
 from tito.grading.gradebook import Gradebook
-from tito.grading.late import seconds_late
+from tito.grading.late import score_of, seconds_late
 
 # Column -> what stands in it. {question:ID} stands for a question's points; with --per-question all are added.
 MAPS = {
@@ -71,10 +71,9 @@ def read(book: Gradebook, names: list[str]) -> list[Mark]:
             questions = dict.fromkeys((cell for cell, _ in known.values()), (0.0, 0.0))
             waiting, unread = 0, set()
             for cell_id, (cell, most) in known.items():
-                row = entry["grades"].get(cell_id)
-                _, _, _, auto, manual, extra, needs = row or (None, None, None, None, None, None, False)
-                score = (manual if manual is not None else auto or 0.0) + (extra or 0.0)
-                questions[cell], waiting = (score, most), waiting + bool(needs)
+                row = entry["grades"].get(cell_id) or (None, None, None, None, None, None, False)
+                auto, manual, needs = row[3], row[4], row[6]
+                questions[cell], waiting = (score_of(row), most), waiting + bool(needs)
                 if needs and manual is None and auto is None:
                     unread.add(cell)
             hours = round(seconds_late(entry, due) / 3600, 2)

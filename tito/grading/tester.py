@@ -19,6 +19,7 @@ import numpy as np
 
 from tito.grading.box.wire import Closed, WireError
 from tito.grading.proxy import Conversation, Importer
+from tito.notebook import definitions
 
 MOST_RESTARTS = 8
 STARTING = 30.0  # seconds for a sandbox to come up
@@ -140,20 +141,6 @@ def alarm(seconds: float):
     finally:
         armed[0] = False
         signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def definitions(source: str) -> str:
-    """Only the functions, classes and imports of a cell, on their lines: what is kept of one that hung or died."""
-    try:
-        body = ast.parse(source).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return ""
-    lines, kept = source.split("\n"), set()
-    for node in body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom):
-            first = min([node.lineno, *(mark.lineno for mark in getattr(node, "decorator_list", []))])
-            kept.update(range(first, node.end_lineno + 1))
-    return "\n".join(line if number in kept else "" for number, line in enumerate(lines, 1))
 
 
 class Run:
