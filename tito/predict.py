@@ -104,7 +104,7 @@ def show(course: Course, images: list[Path], asked: Asked, screen) -> int:
         screen.say()
         if "error" in answer:
             failed += 1
-            screen.say(f"{image}: no picture that can be read: {answer['error']}")
+            screen.line(f"{image}: no picture that can be read: {answer['error']}")
             continue
         screen.line(str(image))
         for line in bars(answer["classes"], min(BAR, screen.console.width - 24)):
