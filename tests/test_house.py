@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tito import notebook
-from tito.course import Course
-from tito.export import HAND_WRITTEN, export
-from tito.twin import twin_text
+from tito.course import notebook
+from tito.course.export import HAND_WRITTEN, export
+from tito.course.registry import Course
+from tito.course.script import twin_text
 
 ROOT = Path(__file__).resolve().parents[1]
 COURSE = Course.load(ROOT)
@@ -92,7 +92,7 @@ def test_notebooks_are_in_canonical_form_and_nbdev_would_change_nothing(path):
     from nbdev.clean import clean_nb
 
     text = path.read_text(encoding="utf-8")
-    assert text == notebook.dumps(notebook.read(path)), "not in the canonical form: write it with tito.notebook.write"
+    assert text == notebook.dumps(notebook.read(path)), "write it with tito.course.notebook.write"
     nb = json.loads(text)
     cleaned = copy.deepcopy(nb)
     clean_nb(cleaned, allowed_cell_metadata_keys=PYPROJECT["tool"]["nbdev"]["allowed_cell_metadata_keys"])

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tito import CourseError
-from tito.course import Course, Module
-from tito.files import write_atomic
+from tito.course.registry import Course, Module
+from tito.course.storage import write_atomic
 
 WIDE, USUAL = 104, 74  # columns from which on the table shows the other side's times, and its own
 COLOURS = {"aim": "tab:green", "reached": "tab:blue", "short": "tab:red", "above aim": "tab:orange"}

@@ -19,9 +19,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tito import CourseError
-from tito.course import Course
+from tito.course.registry import Course
+from tito.course.storage import write_atomic
 from tito.download import download
-from tito.files import write_atomic
 from tito.pickled import read_batch
 
 NOTE = "checked.json"

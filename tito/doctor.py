@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tito import CourseError
-from tito.course import Course
-from tito.fresh import import_all
-from tito.parcel import workspace_settings
-from tito.progress import Progress
+from tito.course.registry import Course
+from tito.runner.process import import_all
+from tito.student.progress import Progress
+from tito.student.template import workspace_settings
 
 CIFAR10 = (*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin")
 CIFAR10_FOLDER = "cifar-10-batches-bin"
@@ -141,10 +141,10 @@ def _sync(course: Course) -> Iterator[Finding]:
 
 def _kernel(course: Course) -> Finding:
     """Whether Jupyter has the kernel that a student's notebooks name."""
-    from tito import kernel
+    from tito import jupyter
 
-    if kernel.installed():
-        return Finding("ok", "kernel", f"TinyTorch, in {kernel.place().parent}")
+    if jupyter.kernel_installed():
+        return Finding("ok", "kernel", f"TinyTorch, in {jupyter.kernel_file().parent}")
     return Finding("note", "kernel", f"TinyTorch is not installed in {sys.prefix}: tito init {course.root} --update")
 
 

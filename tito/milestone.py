@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tito import CourseError
-from tito.child import STUB
-from tito.course import Course
-from tito.fresh import import_all
+from tito.course.registry import Course
+from tito.runner.child import STUB
+from tito.runner.process import import_all
 
 LIST = "milestones.toml"
 INTERRUPTED = 130

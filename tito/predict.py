@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tito import CourseError
-from tito.course import Course
+from tito.course.registry import Course
 from tito.milestone import check_requirements, find
 
 MILESTONE = "04"

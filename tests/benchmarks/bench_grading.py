@@ -20,10 +20,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tito import notebook  # noqa: E402
-from tito.course import Course  # noqa: E402
+from tito.course import notebook  # noqa: E402
+from tito.course.registry import Course  # noqa: E402
 from tito.grading import skeleton  # noqa: E402
-from tito.grading.desk import Desk  # noqa: E402
+from tito.grading.service import Desk  # noqa: E402
 
 TOML = """number = "01"
 name = "three"
@@ -104,7 +104,7 @@ BARE = """
 import json, resource, sys, time
 import numpy
 sys.path.insert(0, sys.argv[1])
-from tito import notebook
+from tito.course import notebook
 start, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
 for path in sys.argv[3:]:
     source = {cell["id"]: cell["source"] for cell in json.load(open(path))["cells"]}

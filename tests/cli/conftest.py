@@ -9,7 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from tito import cli, notebook
+from tito import cli
+from tito.course import notebook
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

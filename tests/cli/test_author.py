@@ -4,7 +4,8 @@ import subprocess
 
 import pytest
 
-from tito import author, notebook
+from tito.author.check import count_words, named_commands, unknown
+from tito.course import notebook
 
 SOLVED = "#| export\ndef double(x):\n    ### BEGIN SOLUTION\n    return 2 * x\n    ### END SOLUTION"
 HINTS = ["one", "two", "three"]
@@ -95,13 +96,13 @@ def test_cells_that_nbgrader_knows_keep_their_names(course, check):
     ],
 )
 def test_commands_are_found_where_they_are_set_as_code(text, commands):
-    assert [" ".join(words) for words in author.named_commands(text)] == commands
+    assert [" ".join(words) for words in named_commands(text)] == commands
 
 
 @pytest.mark.parametrize("line", ["tito milestone run 04 --data cifar10", "tito dev check --no-mutants", "tito -h"])
 def test_lines_that_can_be_typed(line):
-    assert author.unknown(line.split()) == ""
+    assert unknown(line.split()) == ""
 
 
 def test_words_are_counted_without_code_and_formulas():
-    assert author.count_words("Two words: `x = 1` and $a^2 + b$\n```\ncode here\n```\nit's | --- |") == 4
+    assert count_words("Two words: `x = 1` and $a^2 + b$\n```\ncode here\n```\nit's | --- |") == 4

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tito import backup, files, notebook, submit
-from tito.course import Course
+from tito.course import notebook, storage
+from tito.course.registry import Course
+from tito.student import backup, submit
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DONE = "#| export\ndef triple(x):\n    return 3 * x"
@@ -107,7 +108,7 @@ def test_a_full_disk_changes_nothing(workspace, tito, monkeypatch, fault):
     def full(*given, **options):
         raise fault
 
-    for place in ((files, "stage"), (backup.shutil, "copy2")):
+    for place in ((storage, "stage"), (backup.shutil, "copy2")):
         with monkeypatch.context() as patched:
             patched.setattr(*place, full)
             end = tito("reset", "1")
@@ -135,7 +136,7 @@ def test_two_at_once_wait_for_each_other(workspace, tito, monkeypatch):
 
 
 KILLING = """
-import os, sys, tito.backup, tito.files
+import os, sys, tito.student.backup, tito.course.storage
 left = [int(sys.argv.pop())]
 def killing(function):
     def call(*given, **options):

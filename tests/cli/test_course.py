@@ -3,7 +3,7 @@
 import pytest
 
 from tito import CourseError
-from tito.course import Course, find_root
+from tito.course.registry import Course, find_root
 
 REGISTRY = """
 number = "{number}"

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tito import CourseError, export, notebook
-from tito.course import Course
-from tito.export import HAND_WRITTEN, export_to
-from tito.export import export as run_export
+from tito import CourseError
+from tito.course import export, notebook
+from tito.course.export import HAND_WRITTEN, export_to
+from tito.course.export import export as run_export
+from tito.course.registry import Course
 
 SOLUTION = '''\
 #| export
@@ -167,11 +168,11 @@ def test_the_bytes_depend_on_the_notebooks_alone(course, tmp_path):
     shutil.copytree(course.root, elsewhere, ignore=shutil.ignore_patterns("*.py", ".tito"))
     (elsewhere / "tinytorch" / "__init__.py").write_text('"""By hand."""\n')
     script = (
-        "import sys; from tito.course import Course; from tito.export import export;"
+        "import sys; from tito.course.registry import Course; from tito.course.export import export;"
         "course = Course.load(sys.argv[1]); export(course, course.modules)"
     )
     odd = {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    env = {**os.environ, **odd, "HOME": str(tmp_path), "PYTHONPATH": str(Path(export.__file__).parents[1])}
+    env = {**os.environ, **odd, "HOME": str(tmp_path), "PYTHONPATH": str(Path(export.__file__).parents[2])}
     subprocess.run([sys.executable, "-c", script, elsewhere], cwd=tmp_path, env=env, check=True)
     other = Course.load(elsewhere)
     assert package(other) == package(course)
@@ -347,11 +348,11 @@ def test_exports_at_once_end_well(course):
     run(course)
     before = package(course)
     script = (
-        "import sys; from tito.course import Course; from tito.export import export;"
+        "import sys; from tito.course.registry import Course; from tito.course.export import export;"
         "course = Course.load(sys.argv[1]); export(course, course.modules, twins=False)"
     )
     change(course, "beta", "triple", "#| export\ndef triple(x):\n    return x * 3")
-    env = {**os.environ, "PYTHONPATH": str(Path(export.__file__).parents[1])}
+    env = {**os.environ, "PYTHONPATH": str(Path(export.__file__).parents[2])}
     running = [subprocess.Popen([sys.executable, "-c", script, course.root], env=env) for _ in range(2)]
     assert [process.wait(timeout=60) for process in running] == [0, 0]
     after = package(course)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tito import notebook
+from tito.course import notebook
 
 SOLVED = (
     "#| export\ndef double(x):\n    # TODO: multiply\n    ### BEGIN SOLUTION\n    return 2 * x\n    ### END SOLUTION"

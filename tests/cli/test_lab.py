@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from tito import lab
+from tito import jupyter
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def started(monkeypatch):
         calls.append((words, environment))
         raise SystemExit(0)
 
-    monkeypatch.setattr(lab.os, "execve", execve)
+    monkeypatch.setattr(jupyter.os, "execve", execve)
     return calls
 
 
@@ -50,6 +50,6 @@ def test_without_a_module_it_opens_the_one_to_go_on_with(course, tito, started):
 
 
 def test_without_jupyterlab_it_names_the_extra(course, tito, monkeypatch):
-    monkeypatch.setattr(lab.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(jupyter.importlib.util, "find_spec", lambda name: None)
     end = tito("lab", "1")
     assert end.code == 1 and 'pip install "tinytorch[lab]"' in end.err

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tito import notebook
+from tito.course import notebook
 
 
 @pytest.fixture

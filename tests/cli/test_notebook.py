@@ -6,7 +6,8 @@ import os
 import nbformat
 import pytest
 
-from tito import CourseError, notebook
+from tito import CourseError
+from tito.course import notebook
 
 SOLUTION = '''\
 #| export

@@ -10,8 +10,8 @@ import pytest
 pytest.importorskip("myst_nb", reason="needs the extra `site`")
 from bs4 import BeautifulSoup  # noqa: E402
 
-from tito import pages  # noqa: E402
-from tito.course import Course  # noqa: E402
+from tito.author import site  # noqa: E402
+from tito.course.registry import Course  # noqa: E402
 
 SOLUTION = """\
 #| export
@@ -108,11 +108,11 @@ def test_the_pages_show_outputs_and_no_answers(course, tito):
 
 def test_an_answer_in_an_output_is_refused_and_the_old_site_stays(course, tito):
     (course.root / "site").mkdir()
-    (course.root / "site" / pages.MARK).write_text("older")
+    (course.root / "site" / site.MARK).write_text("older")
     course.use(course.cell("code", "spoiler", "print('secret_answer = 2 * x', 'return secret_answer', sep='\\n')"))
     end = tito("site", "build")
     assert end.code == 1 and "would show the answer double" in end.err
-    assert (course.root / "site" / pages.MARK).read_text() == "older"
+    assert (course.root / "site" / site.MARK).read_text() == "older"
 
 
 def test_a_cell_that_fails_is_named(course, tito):
@@ -144,8 +144,8 @@ def test_somebody_elses_folder_and_a_students_course_are_refused(course, tito):
 
 @pytest.mark.slow
 def test_the_whole_course_has_no_link_that_leads_nowhere(tmp_path):
-    course = Course.load(Path(inspect.getfile(pages)).parents[1])
-    assert pages.build(course, tmp_path / "site") >= len(course.modules) * 2
+    course = Course.load(Path(inspect.getfile(site)).parents[2])
+    assert site.build(course, tmp_path / "site") >= len(course.modules) * 2
     assert faults(tmp_path / "site") == []
     words = [(len(path.read_bytes()), path) for path in (tmp_path / "site/_images").iterdir()]
     assert len(words) >= 3 * len(course.modules), "every module has figures"

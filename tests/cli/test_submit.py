@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tito import notebook
+from tito.course import notebook
 
 DONE = "#| export\ndef triple(x):\n    return 3 * x"
 

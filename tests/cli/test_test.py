@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from tito import notebook
-from tito.fresh import Fresh, Stopped, import_all
-from tito.testing import Cell, run_cells
+from tito.course import notebook
+from tito.runner.process import Fresh, Stopped, import_all
+from tito.runner.testing import Cell, run_cells
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ import time
 
 import pytest
 
-from tito import notebook, watch
-from tito.course import Course
+from tito.course import notebook
+from tito.course.registry import Course
+from tito.student import watch
 
 watchfiles = pytest.importorskip("watchfiles", reason="watchfiles is not installed")
 COLUMNS = 40

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tito import parcel, workspace
-from tito.course import Course
-from tito.leaks import search
-from tito.wheel import _build, students_wheel
+from tito.author.leak_check import search
+from tito.author.wheel import _build, students_wheel
+from tito.course.registry import Course
+from tito.student import template, workspace
 
 pytest.importorskip("nbgrader", reason="nbgrader makes the scaffolds")
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -36,7 +36,7 @@ def run(site, cwd, *words):
 def site(tmp_path_factory):
     """The whole course as installed from a wheel that was built from a copy of the repository."""
     tree, built = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("built")
-    for path in parcel.course_files(Course.load(REPOSITORY)):
+    for path in template.course_files(Course.load(REPOSITORY)):
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(REPOSITORY / path, tree / path)
     shutil.copytree(REPOSITORY / "tito", tree / "tito", ignore=shutil.ignore_patterns("__pycache__"))
@@ -64,7 +64,7 @@ def test_the_students_wheel_holds_no_solution(site, tmp_path):
     assert "+students" in wheel.name
     handed = unpacked(wheel, tmp_path / "handed")
     package = handed / "tinytorch/core/spatial.py"
-    assert package.read_text().startswith(parcel.STUB_MARK) and not list(handed.rglob("*.pyc"))
+    assert package.read_text().startswith(template.STUB_MARK) and not list(handed.rglob("*.pyc"))
     assert search(source, [source.module("09")], handed) == []
     assert "+students" in run(handed, tmp_path, "--version").stdout
     made = run(handed, tmp_path, "init", "mine", "--from", "09", "--no-kernel")

@@ -12,11 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tito import CourseError, journal, notebook, parcel, workspace
-from tito.course import Course
-from tito.leaks import quoted, regions, search
-from tito.merge import merge
+from tito import CourseError
+from tito.author.leak_check import quoted, regions, search
+from tito.course import journal, notebook
+from tito.course.registry import Course
 from tito.milestone import unwritten
+from tito.student import template, workspace
+from tito.student.merge import merge
 
 pytest.importorskip("nbgrader", reason="nbgrader makes the scaffolds")
 
@@ -46,7 +48,7 @@ def exercise(name, factor):
 @pytest.fixture
 def source(toy):
     """A course of two modules, the second with two exercises, exported."""
-    from tito.export import export
+    from tito.course.export import export
 
     words = [toy.cell("code", "look", "print('a figure')")]
     text = {"cell_type": "markdown", "id": "story", "metadata": {}, "source": "Once upon a time."}
@@ -144,7 +146,7 @@ def test_the_commands_mean_the_students_files(student, tito):
 def test_the_reference_comes_along_only_when_asked_for_and_says_so(source, tmp_path):
     workspace.init(tmp_path / "with", workspace.plan(source, "02", [], True))
     file = tmp_path / "with/tinytorch/core/second.py"
-    assert file.read_text().startswith(parcel.REFERENCE_MARK) and "factor * x" in file.read_text()
+    assert file.read_text().startswith(template.REFERENCE_MARK) and "factor * x" in file.read_text()
     assert "NotImplementedError" in sources(tmp_path / "with" / SECOND)["triple"]
     assert unwritten(file) == []
 
@@ -205,7 +207,7 @@ def test_without_nbgrader_only_a_students_source_will_do(student, source, tmp_pa
 
 
 def test_the_command(source, tito, tmp_path, monkeypatch):
-    monkeypatch.setattr(parcel, "source", lambda: source)
+    monkeypatch.setattr(template, "source", lambda: source)
     made = tito("init", "my course", "--modules", "2", "--zip", "my.zip", "--no-kernel", cwd=tmp_path)
     assert made.code == 0 and "Next: cd 'my course' && tito" in made.out and (tmp_path / "my.zip").is_file()
     again = tito("init", "my course", cwd=tmp_path)
@@ -219,7 +221,7 @@ def test_the_command(source, tito, tmp_path, monkeypatch):
 
 def test_any_command_finishes_an_interrupted_update(student, source, tito):
     renew(source, newer)
-    made = parcel.files(workspace.plan(source, "02", [], False))
+    made = template.files(workspace.plan(source, "02", [], False))
     with journal.locked(student):
         journal.commit(student, {SECOND: made[SECOND]}, {SECOND: (student / SECOND).read_bytes()})
     assert tito("module", "status", "02", cwd=student).code == 0
@@ -235,7 +237,7 @@ NUMBERS = [module.number for module in Course.load(REPOSITORY).modules]
 @pytest.fixture(scope="module")
 def everything_to_write(tmp_path_factory):
     """A copy of the real course in which every module is a scaffold, exported, with its twins."""
-    from tito.export import export
+    from tito.course.export import export
 
     target = tmp_path_factory.mktemp("all") / "course"
     workspace.init(target, workspace.plan(Course.load(REPOSITORY), None, [], False))
@@ -320,7 +322,7 @@ def test_what_both_changed_stays_beside(student, source):
 
 
 def test_exports_edits_and_deletions_of_the_students_survive(student, source):
-    from tito.export import export
+    from tito.course.export import export
 
     edit(student / SECOND, "double", MINE)
     export(Course.load(student), [Course.load(student).module("02")], twins=False)
@@ -355,7 +357,7 @@ def test_a_broken_notebook_is_left_alone(student, source, broken):
 
 def test_a_lost_record_costs_nothing_of_the_students(student, source):
     edit(student / SECOND, "double", MINE)
-    (student / parcel.RECORD).unlink()
+    (student / template.RECORD).unlink()
     renew(source, newer)
     workspace.update(student, source)
     assert sources(student / SECOND)["double"] == MINE
@@ -494,7 +496,7 @@ def test_a_killed_update_leaves_the_old_or_the_new(student, source, tmp_path_fac
 
 def test_a_file_saved_while_an_update_waits_is_the_students(student, source):
     renew(source, newer)
-    made = parcel.files(workspace.plan(source, "02", [], False))
+    made = template.files(workspace.plan(source, "02", [], False))
     old = (student / SECOND).read_bytes()
     with journal.locked(student):
         journal.commit(student, {SECOND: made[SECOND]}, {SECOND: old})
@@ -550,7 +552,7 @@ def edited(nb, what):
 @given(what=edits, renewed=st.sets(st.sampled_from([id for _, id in CELLS])), gone=st.integers(0, 12))
 def test_random_edits_survive_a_merge(what, renewed, gone):
     old = course_notebook({}, CELLS)
-    base = {parcel.cell_name(cell): parcel.cell_digest(cell) for cell in old["cells"]}
+    base = {template.cell_name(cell): template.cell_digest(cell) for cell in old["cells"]}
     new = course_notebook(dict.fromkeys(renewed, 1), [cell for n, cell in enumerate(CELLS) if n != gone])
     mine = edited(old, what)
     merged = merge(mine, new, base).nb
@@ -571,7 +573,7 @@ def test_random_edits_survive_a_merge(what, renewed, gone):
             assert there["metadata"]["nbgrader"] == cell["metadata"]["nbgrader"]
             assert there["cell_type"] == "code"
             assert notebook.kind(cell) != "graded" or there["source"] == cell["source"]
-    fresh = {parcel.cell_name(cell): parcel.cell_digest(cell) for cell in new["cells"]}
+    fresh = {template.cell_name(cell): template.cell_digest(cell) for cell in new["cells"]}
     assert merge(merged, new, fresh).nb == merged
 
 
@@ -581,7 +583,7 @@ def test_random_edits_survive_a_merge(what, renewed, gone):
 @pytest.fixture(scope="module")
 def sabotaged(tmp_path_factory):
     """A copy of the real course whose student finished 09, but for a convolution that gives zeros; exported."""
-    from tito.export import export
+    from tito.course.export import export
 
     source, root = Course.load(REPOSITORY), tmp_path_factory.mktemp("sabotage") / "course"
     workspace.init(root, workspace.plan(source, "09", [], False))

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from tito.course import Course
-from tito.grading.desk import Desk
+from tito.course.registry import Course
+from tito.grading.service import Desk
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = ("01_tensor", "02_activations")
@@ -87,7 +87,7 @@ def grade(course):
 
     def run(*words, **settings):
         environment = {**os.environ, "PYTHONPATH": str(ROOT), **settings}
-        command = [sys.executable, "-m", "tito.grading.cli", *words]
+        command = [sys.executable, "-m", "tito.cli.grade", *words]
         done = subprocess.run(command, cwd=course.root, env=environment, capture_output=True, text=True, timeout=120)
         return done.returncode, done.stdout, done.stderr
 

@@ -57,7 +57,7 @@ FORGING = [
     Case("imports a later module", "from tinytorch.core.spatial import ReLU"),
     Case("reads the package's file", "import re\nexec(open('{course}/tinytorch/core/activations.py').read())"),
     Case("puts the course on the path", "import sys\nsys.path.insert(0, '{course}')\nfor m in [m for m in sys.modules if m.startswith('tinytorch')]: del sys.modules[m]\nfrom tinytorch.core.activations import *"),
-    Case("imports the grader", "import tito.grading.tester, nbgrader"),
+    Case("imports the grader", "import tito.grading.sandbox.tester, nbgrader"),
     Case("says yes to everything", liar("True") + EVERY + "lambda *a, **k: lie"),
     Case("says itself to everything", liar("self") + EVERY + "lambda *a, **k: lie"),
     Case("answers zero to arithmetic", liar("0.0") + EVERY + "lambda *a, **k: lie"),

@@ -15,13 +15,13 @@ LIE = "\nimport numpy as np\nnp.allclose = np.array_equal = lambda *inputs, **na
 
 def write_submission(path, module="02_activations", solved=(), changes=None, own="", edit=None):
     """A submission: the release, with the reference in the cells `solved`, text added, an own cell in front."""
-    from tito import notebook
-    from tito.grading import skeleton
+    from tito.course import notebook
+    from tito.grading import plan
 
     nb = notebook.read(next((ROOT / "modules" / module).glob("*_dev.ipynb")))
     cells = []
     for cell in nb["cells"]:
-        made = {**cell, "source": skeleton.released(cell)}
+        made = {**cell, "source": plan.released(cell)}
         if notebook.kind(cell) == "solution":
             if solved == "all" or cell["id"] in solved:
                 made["source"] = cell["source"]
@@ -38,7 +38,7 @@ def write_submission(path, module="02_activations", solved=(), changes=None, own
 def main():
     """Write the five."""
     sys.path.insert(0, str(ROOT))
-    from tito.course import Course
+    from tito.course.registry import Course
 
     folder = Path(sys.argv[1])
     module = Course.load(ROOT).module(sys.argv[2] if len(sys.argv) > 2 else "02")

@@ -13,9 +13,10 @@ import subprocess
 import pytest
 
 from tito import CourseError
-from tito.grading import desk as desks
-from tito.grading import gradebook, sandbox
-from tito.grading.desk import Desk
+from tito.grading import gradebook
+from tito.grading import service as desks
+from tito.grading.sandbox import isolation
+from tito.grading.service import Desk
 
 pytestmark = pytest.mark.slow
 NAME = "activations_dev.ipynb"
@@ -25,10 +26,10 @@ RIGHT = {"ada": 100, "ben": 0, "cleo": 30}
 @pytest.fixture
 def small(course, submission, tmp_path, monkeypatch):
     """The course with its grading folder on a disk of 4 MiB, and three submissions to collect."""
-    rung = next(sandbox.ladder(), None)
+    rung = next(isolation.ladder(), None)
     if rung is None:
         pytest.skip("no isolation works on this machine")
-    monkeypatch.setattr(sandbox, "ladder", lambda names=None: iter([rung]))
+    monkeypatch.setattr(isolation, "ladder", lambda names=None: iter([rung]))
     folder, aside = course.root / "grading", course.root / "aside"
     folder.rename(aside)
     folder.mkdir()

@@ -19,9 +19,10 @@ from pathlib import Path
 
 import pytest
 
-from tito.course import Course
-from tito.grading import gradebook, marks, sandbox
-from tito.grading.desk import Desk
+from tito.course.registry import Course
+from tito.grading import gradebook, marks
+from tito.grading.sandbox import isolation
+from tito.grading.service import Desk
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +45,7 @@ page = browser.page
 def desk(tmp_path_factory):
     """09 is released, ada has handed in the reference with an answer of her own, and it was graded."""
     pytest.importorskip("nbgrader", reason="nbgrader is not installed")
-    if next(sandbox.ladder(), None) is None:
+    if next(isolation.ladder(), None) is None:
         pytest.skip("no isolation works on this machine")
     folder = tmp_path_factory.mktemp("course")
     for name in ("modules", "tinytorch"):

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tito import CourseError
-from tito.grading import sandbox
-from tito.grading.desk import Desk
+from tito.grading.sandbox import isolation
+from tito.grading.service import Desk
 
 LIMITS = {"wall": 12.0, "cell": 2.0, "cpu": 6}
 WORDS = ("WROTE", "READ", "SOCKET", "KILLED", "TRACED", "ESCAPED")  # printed by an attack that came through
@@ -134,7 +134,7 @@ def test_every_attack(hostile, run_cases, isolation):
 
 def test_refuses_without_isolation(course, hostile, hand_in, monkeypatch):
     hand_in(hostile.HONEST[:1])
-    monkeypatch.setattr(sandbox, "_works", lambda rung, kit: False)
+    monkeypatch.setattr(isolation, "_works", lambda rung, kit: False)
     with pytest.raises(CourseError, match="--allow-unsafe"):
         Desk(course).run(course.module("02"))
     report = Desk(course).run(course.module("02"), unsafe=True)
@@ -142,7 +142,7 @@ def test_refuses_without_isolation(course, hostile, hand_in, monkeypatch):
 
 
 def test_the_probe_tries_the_rungs(monkeypatch):
-    rungs = list(sandbox.ladder())
+    rungs = list(isolation.ladder())
     assert all("seccomp" in rung.words for rung in rungs)
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    assert [rung.name for rung in sandbox.ladder()] == [rung.name for rung in rungs if rung.name != "bubblewrap"]
+    assert [rung.name for rung in isolation.ladder()] == [rung.name for rung in rungs if rung.name != "bubblewrap"]

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tito import notebook
-from tito.course import Course
-from tito.grading import grading, pool, sandbox, skeleton
-from tito.grading.assignment import prepare
-from tito.grading.ingest import Cell, Submission
+from tito.course import notebook
+from tito.course.registry import Course
+from tito.grading import grade, plan
+from tito.grading.plan import prepare
+from tito.grading.sandbox import isolation
+from tito.grading.submissions import Submission, SubmittedCell
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = sorted(path.parent.name for path in ROOT.glob("modules/*/module.toml"))
@@ -17,25 +18,25 @@ FOLDERS = sorted(path.parent.name for path in ROOT.glob("modules/*/module.toml")
 
 @pytest.fixture(scope="module")
 def worker():
-    worker = pool.Worker(0)
+    worker = grade.Worker(0)
     yield worker
     worker.stop()
 
 
 @pytest.fixture(scope="module")
 def rung():
-    rung = next(sandbox.ladder(), None)
+    rung = next(isolation.ladder(), None)
     return rung or pytest.skip("no isolation works on this machine")
 
 
 def earned(assignment, worker, part, solved):
     """Graded cell -> (points, maximum) with the reference in the given solution cells."""
     cells = [
-        Cell(cell["id"], True, True, cell["source"] if cell["id"] in solved else skeleton.released(cell))
+        SubmittedCell(cell["id"], True, True, cell["source"] if cell["id"] in solved else plan.released(cell))
         for cell in notebook.read(part.path)["cells"]
     ]
-    steps, _ = skeleton.merge(part.plan, Submission(cells))
-    result = grading._run(assignment, worker, part, steps, [])
+    steps, _ = plan.assemble(part.plan, Submission(cells))
+    result = grade._run(assignment, worker, part, steps, [])
     assert result["status"] == "graded", result["reason"]
     graded = {name: cell for name, cell in result["cells"].items() if cell["kind"] == "graded"}
     return {name: (cell["points"], cell["max"], cell.get("message")) for name, cell in graded.items()}
@@ -68,7 +69,7 @@ def test_reference_scaffold_and_half(folder, rung, worker):
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_what_is_graded_cannot_be_imported(folder, rung, worker):
-    from tito.grading.lint import _import_fails
+    from tito.author.lint import _import_fails
 
     course = Course.load(ROOT)
     assignment = prepare(course, course.module(folder), rung)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tito.grading.desk import Desk
+from tito.grading.service import Desk
 
 NAME = "activations_dev.ipynb"
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tito.grading import sandbox, skeleton
-from tito.grading.pool import Worker
-from tito.grading.tester import definitions
+from tito.grading import plan
+from tito.grading.grade import Worker
+from tito.grading.sandbox import isolation
+from tito.grading.sandbox.tester import definitions
 
 STUDENT = """
 import contextlib
@@ -86,11 +87,11 @@ BAD = {
 @pytest.fixture(scope="module")
 def outcomes():
     """Every cell's outcome, of one run."""
-    rung = next(sandbox.ladder(), None)
+    rung = next(isolation.ladder(), None)
     if rung is None:
         pytest.skip("no isolation works on this machine")
     cells = {**GOOD, **{name: source for name, (source, _) in BAD.items()}}
-    names = [name for name in skeleton._defined(STUDENT)["names"]]
+    names = [name for name in plan._defined(STUDENT)["names"]]
     steps = [{"kind": "solution", "id": "student", "source": STUDENT, "names": names, "imports": ""}]
     steps += [
         {"kind": "graded", "id": name, "source": text, "points": 4.0, "hidden": []} for name, text in cells.items()
@@ -98,14 +99,14 @@ def outcomes():
     limits = {"wall": 30.0, "cell": 5.0, "cpu": 20, "memory": 1 << 30}
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
-        kit = sandbox.make_kit(Path(folder), Path(folder) / "none", [])
+        kit = isolation.make_kit(Path(folder), Path(folder) / "none", [])
 
         class One:
             def __init__(self):
                 self.limits = limits
 
             def setting(self, part):
-                command, environment = sandbox.command(rung, kit, limits)
+                command, environment = isolation.command(rung, kit, limits)
                 plan = {"command": command, "environment": environment, "limits": limits, "package": "tinytorch"}
                 return {"name": "one", "plan": {**plan, "exchange": str(kit.exchange), "drop": rung.drop}}
 

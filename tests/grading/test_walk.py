@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tito import notebook
+from tito.course import notebook
 
 SAMPLES = Path(__file__).with_name("samples.py")
 

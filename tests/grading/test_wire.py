@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tito.grading.box import wire
-from tito.grading.proxy import Conversation, StudentError
+from tito.grading.sandbox import wire
+from tito.grading.sandbox.proxy import Conversation, StudentError
 
 
 def refuse(value):

@@ -41,9 +41,9 @@ def plant(source, pieces):
 
 def answers(path, mistakes):
     """Run solution and graded cells in order, as `tito test` does, and try each mistake where it belongs."""
-    from tito import notebook
-    from tito.child import run_cell
-    from tito.grading.mutants import HIDDEN
+    from tito.author.mutation import HIDDEN
+    from tito.course import notebook
+    from tito.runner.child import run_cell
 
     core = [cell for cell in notebook.read(Path(path))["cells"] if notebook.kind(cell) in notebook.CORE]
     cells = [{"id": cell["id"], "source": HIDDEN.sub("", cell["source"]), "magics": False} for cell in core]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tito import notebook
+from tito.course import notebook
 
 HERE = Path(__file__).parent
 NOTEBOOK = HERE.parents[1] / "modules/09_spatial/spatial_dev.ipynb"

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tito import CourseError
-from tito.grading.gradebook import Gradebook
-from tito.grading.late import score_of, seconds_late
+from tito.grading.gradebook import Gradebook, score_of, seconds_late
 
 # Column -> what stands in it. {question:ID} stands for a question's points; with --per-question all are added.
 MAPS = {

@@ -8,7 +8,7 @@ import atexit
 from collections.abc import Iterator
 
 from tito import CourseError
-from tito.grading.assignment import Assignment
+from tito.grading.plan import Assignment
 
 _ready: dict = {}
 
@@ -51,7 +51,7 @@ def task(
     """Grade one submission in a worker of the cluster, on the desk's rung; where that fails it is an infra_error."""
     import threading
 
-    from tito.grading import grading, pool
+    from tito.grading import grade
 
     name = (root, module, rung, repr(sorted(limits.items())), digest)
     with _lock():
@@ -60,18 +60,18 @@ def task(
         raise CourseError("this machine's course, Python, NumPy or grader differ from those of the desk")
     here = threading.get_ident()
     if here not in _ready:
-        _ready[here] = pool.Worker(len(_ready))
+        _ready[here] = grade.Worker(len(_ready))
         atexit.register(_ready[here].stop)
-    return grading.grade(assignment, _ready[here], student, files)
+    return grade.grade(assignment, _ready[here], student, files)
 
 
 def _prepare(name: tuple, root: str, module: str, rung: tuple, limits: dict, reference: dict) -> Assignment:
-    from tito.course import Course
-    from tito.grading import sandbox
-    from tito.grading.assignment import prepare
+    from tito.course.registry import Course
+    from tito.grading.plan import prepare
+    from tito.grading.sandbox import isolation
 
     course = Course.load(root)
-    assignment = prepare(course, course.module(module), sandbox.Rung(*rung), limits)
+    assignment = prepare(course, course.module(module), isolation.Rung(*rung), limits)
     for part in assignment.parts:
         part.reference.update(reference[part.name])
     _ready[name] = assignment
@@ -85,6 +85,6 @@ def _lock():
 
 
 def _failed(assignment: Assignment, student: str, files: dict, reason: str) -> dict:
-    from tito.grading import grading
+    from tito.grading import grade
 
-    return grading.failed(assignment, student, files, reason)
+    return grade.failed(assignment, student, files, reason)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tito import bench
-from tito.course import Course
+from tito.course.registry import Course
 
 ROOT = Path(__file__).resolve().parents[3]
 MEASURE = Path(__file__).with_name("measure.py")

@@ -1,0 +1,65 @@
+"""Every plausible fault in a reference solution is noticed by its notebook's own graded tests."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tito.author.mutation import HIDDEN, mutate, try_in_process
+from tito.course import notebook
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = sorted(ROOT.glob("modules/*/*_dev.ipynb"))
+
+EQUIVALENT = tomllib.loads((ROOT / "tests/grading/equivalent.toml").read_text(encoding="utf-8"))["equivalent"]
+
+
+def survivors(path, planted=(), hidden=True):
+    """(number of mutants, those alive) of a notebook, tried in a fresh process on one thread."""
+    return try_in_process(path, ROOT, planted, hidden)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_generated_mutants_die(path):
+    count, alive = survivors(path)
+    alive = [f"{cell}, line {line}: {change}" for cell, line, change in alive if f"{cell}: {change}" not in EQUIVALENT]
+    assert count >= 25 and not alive, f"{len(alive)} of {count} live on:\n" + "\n".join(alive)
+
+
+MISTAKES = tomllib.loads((ROOT / "tests/grading/mistakes.toml").read_text(encoding="utf-8"))
+
+
+def planted():
+    """The mistakes of people as mutants of module 09: (cell, line, name, faulty source)."""
+    cells = notebook.read(ROOT / "modules/09_spatial/spatial_dev.ipynb")["cells"]
+    sources = {cell["id"]: cell["source"] for cell in cells}
+    for name, mistake in MISTAKES.items():
+        source = sources[mistake["cell"]]
+        assert mistake["right"] in source, f"{name}: {mistake['cell']} no longer holds {mistake['right']!r}"
+        yield mistake["cell"], 0, name, source.replace(mistake["right"], mistake["wrong"])
+
+
+def test_mistakes_of_people_die():
+    _, alive = survivors(ROOT / "modules/09_spatial/spatial_dev.ipynb", list(planted()))
+    assert alive == []
+
+
+def test_a_hidden_test_kills_what_the_visible_ones_do_not():
+    _, alive = survivors(ROOT / "modules/09_spatial/spatial_dev.ipynb", list(planted()), hidden=False)
+    names = {name for _, _, name in alive}
+    assert "settings not passed on" in names and len(names) < len(MISTAKES) / 2, names
+
+
+def test_mutate_changes_regions_only_and_leaves_messages_alone():
+    source = (
+        "limit = 1\ndef f(a):\n    ### BEGIN SOLUTION\n    if a < limit:\n        raise ValueError(f'{a + 1}')\n"
+        "    return a + 1\n    ### END SOLUTION\n"
+    )
+    changes = [mutant.change for mutant in mutate("f", source)]
+    raised = "raise ValueError(f'{a + 1}') -> pass"
+    assert changes == ["a < limit -> (a <= limit)", raised, "return a + 1 -> return None", "a + 1 -> (a - 1)", "1 -> 2"]
+
+
+def test_hidden_regions_are_cut_out_whole():
+    source = f"a\n    {notebook.BEGIN_HIDDEN}\n    b\n    {notebook.END_HIDDEN}\nc\n"
+    assert HIDDEN.sub("", source) == "a\nc\n"

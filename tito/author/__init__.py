@@ -1,0 +1,1 @@
+"""Whether the course is right, and handing it out."""

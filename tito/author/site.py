@@ -1,0 +1,241 @@
+"""`tito site build`: the course as static pages that need no network, by Sphinx and MyST-NB.
+
+Notebooks run with their solutions and are shown without them; milestones run for their pictures.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tito import CourseError, milestone
+from tito.author import leak_check
+from tito.course import notebook, scaffold, storage
+from tito.course.registry import Course, Module
+
+LIMIT = 300  # seconds a cell, or a milestone, may take
+INSTALL = 'pip install -c constraints.txt -e ".[lab,grade,site]"'
+MARK = ".buildinfo"  # Sphinx leaves it in what it builds
+# a page cannot answer a slider: the notebook's own still picture is shown
+STILL = 'import sys\nsys.modules["ipywidgets"] = None'
+CONFIGURATION = {
+    "project": "TinyTorch",
+    "extensions": ["myst_nb", "tito.author.site"],
+    "html_theme": "furo",
+    "html_title": "TinyTorch",
+    "html_math_renderer": "mathml",
+    "html_copy_source": False,
+    "html_show_copyright": False,
+    "html_show_sourcelink": False,
+    "highlight_language": "text",
+    "pygments_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
+    "myst_enable_extensions": ["dollarmath"],
+    "myst_heading_anchors": 3,
+    "nb_execution_mode": "off",
+    "nb_merge_streams": True,
+    "nb_code_prompt_show": "Show the test",
+    "nb_code_prompt_hide": "Hide the test",
+    "nb_ipywidgets_js": {},
+}
+
+Tell = Callable[[str], None]
+
+
+def build(course: Course, to: Path, tell: Tell = print) -> int:
+    """Make the pages in the folder `to`, in place of older ones, and return how many there are; `tell` what is run."""
+    _check(course, to := to.resolve())
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{to.name}-", dir=to.parent) as name:
+        work = Path(name)
+        for module in course.modules:  # one after the other: they measure times
+            for path in module.notebooks:
+                _lesson(course, module, path, work / "pages", tell)
+        stories = milestone.load(course)
+        for one in stories:
+            _picture(course, one, work / "pages", tell)
+        _texts(course, stories, work / "pages")
+        _sphinx(work)
+        for folder in (work / "pages", work / "html"):
+            for leak in leak_check.search(course, course.modules, folder):
+                where = leak.path.relative_to(work)
+                raise CourseError(f"no site was made: {where} would show the answer {leak.cell}: {leak.lines[0]}")
+        made = work / "html"
+        if to.exists():
+            os.replace(to, work / "old")
+        os.replace(made, to)
+    return sum(1 for _ in to.rglob("*.html"))
+
+
+def _check(course: Course, to: Path) -> None:
+    for module in course.modules:
+        for path in module.notebooks:
+            if not scaffold.has_solutions(notebook.read(path)):
+                raise CourseError(f"{path.name} has no solutions to run: the site is built from the authors' course")
+    if to.exists() and not (to.is_dir() and ((to / MARK).is_file() or not any(to.iterdir()))):
+        raise CourseError(f"{to} holds something else than a site: empty it, or choose another folder with --to")
+    try:
+        import furo  # noqa: F401
+        import myst_nb  # noqa: F401
+        import nbclient  # noqa: F401
+    except ImportError as error:
+        raise CourseError(f"pages need {error.name}: {INSTALL}") from None
+
+
+def _lesson(course: Course, module: Module, path: Path, pages: Path, tell: Tell) -> None:
+    """A notebook as the site shows it: without answers, with the outputs that the answers gave."""
+    nb = notebook.read(path)
+    outputs = _outputs(course, module, path, nb, tell)
+    shown = scaffold.strip(nb)
+    for cell in shown["cells"]:
+        kind = notebook.kind(cell)
+        if cell["cell_type"] == "code":
+            lines = cell["source"].splitlines()
+            cell["source"] = "\n".join(line for line in lines if not line.lstrip().startswith("#|")).strip("\n")
+            cell["outputs"] = outputs[cell["id"]]
+        cell["metadata"] = {"tags": ["hide-input"]} if kind == "graded" else {}
+    shown["cells"] = [cell for cell in shown["cells"] if cell["source"].strip()]
+    shown["metadata"] = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}
+    storage.write_atomic(_place(course, path, pages), notebook.dumps(shown))
+
+
+def _outputs(course: Course, module: Module, path: Path, nb: dict, tell: Tell) -> dict[str, list]:
+    """Cell id -> outputs of the notebook with its solutions; kept until the notebook or the package changes."""
+    key = hashlib.sha256(path.read_bytes())
+    for file in sorted(course.package.rglob("*.py")):
+        key.update(file.read_bytes())
+    kept = course.state / "site" / f"{module.folder}-{path.stem}-{key.hexdigest()[:16]}.json"
+    if not kept.is_file():
+        began = time.monotonic()
+        outputs = _execute(course, path, nb)
+        for old in kept.parent.glob(f"{module.folder}-{path.stem}-*.json"):
+            old.unlink(missing_ok=True)
+        here = json.dumps(f"{course.root}{os.sep}")[1:-1]
+        storage.write_atomic(kept, json.dumps(outputs).replace(here, ""))  # where it was built is nobody's business
+        tell(f"ran {path.relative_to(course.root)} ({time.monotonic() - began:.0f} s)")
+    return json.loads(kept.read_text(encoding="utf-8"))
+
+
+def _execute(course: Course, path: Path, nb: dict) -> dict[str, list]:
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+    node = nbformat.from_dict(json.loads(json.dumps(nb)))
+    node.cells.insert(0, nbformat.v4.new_code_cell(STILL))
+    where = {"metadata": {"path": str(path.parent)}}
+    client = NotebookClient(node, timeout=LIMIT, kernel_name="python3", resources=where)
+    client.extra_arguments = ["--IPKernelApp.log_level=ERROR"]
+    try:
+        client.execute(env=_environment(course))
+    except (CellExecutionError, CellTimeoutError, DeadKernelError, RuntimeError) as error:
+        ran = [cell for cell in node.cells if cell.cell_type == "code" and cell.execution_count]
+        said = f"{error.ename}: {error.evalue}" if isinstance(error, CellExecutionError) else str(error).splitlines()[0]
+        raise CourseError(f"{path.name}, cell {ran[-1].id if ran else '?'}: {said}") from None
+    return {cell.id: cell.outputs for cell in node.cells[1:] if cell.cell_type == "code"}
+
+
+def _picture(course: Course, one: milestone.Milestone, pages: Path, tell: Tell) -> None:
+    """The page of figures that a milestone draws."""
+    folder = pages / "milestones" / one.folder
+    folder.mkdir(parents=True)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as runs:
+        command = [sys.executable, str(one.path(course)), "--runs", runs]
+        try:
+            ended = subprocess.run(
+                command, cwd=runs, env=_environment(course), capture_output=True, text=True, timeout=LIMIT
+            )
+        except subprocess.TimeoutExpired:
+            raise CourseError(f"milestone {one.folder} took over {LIMIT} s") from None
+        drawn = sorted(Path(runs).rglob("*.png"))
+        if ended.returncode or not drawn:
+            said = (ended.stderr.strip() or ended.stdout.strip()).splitlines()[-1:]
+            raise CourseError(f"milestone {one.folder} ended with {ended.returncode}: {''.join(said)}")
+        shutil.copyfile(drawn[0], folder / "run.png")
+    tell(f"ran {one.path(course).relative_to(course.root)} ({time.monotonic() - began:.0f} s)")
+
+
+def _environment(course: Course) -> dict[str, str]:
+    """The course's, without what would keep figures off the page."""
+    given = course.environment(PYTHONDONTWRITEBYTECODE="1")
+    return {name: value for name, value in given.items() if name != "MPLBACKEND"}
+
+
+def _texts(course: Course, stories: list[milestone.Milestone], pages: Path) -> None:
+    """The pages beside the notebooks: README.md of the course, of its modules and of its milestones."""
+    home = _read(course.root / "README.md")
+    for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", home):
+        (pages / picture).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(course.root / picture, pages / picture)
+    modules = [f"{_place(course, module.path, Path())}/index" for module in course.modules]
+    trees = _tree([f"milestones/{one.folder}/index" for one in stories], "Milestones")
+    storage.write_atomic(pages / "index.md", home + _tree(modules, "Modules") + trees)
+    for module in course.modules:
+        extra = {exercise.notebook for exercise in module.exercises if exercise.bonus}
+        entries = [f"{'Bonus' if path in extra else 'The lesson'} <{path.stem}>" for path in module.notebooks]
+        lessons = _tree(entries, shown=True)
+        text = _after_the_first_paragraph(_read(module.path / "README.md"), lessons)
+        storage.write_atomic(_place(course, module.path, pages) / "index.md", text)
+    for one in stories:
+        picture = "\n![What a run of this milestone draws](run.png)\n"
+        text = _after_the_first_paragraph(_read(one.path(course).with_name("README.md")), picture)
+        storage.write_atomic(pages / "milestones" / one.folder / "index.md", text)
+
+
+def _place(course: Course, path: Path, pages: Path) -> Path:
+    """Where a module's folder or file is among the pages, whatever the course calls its folder of notebooks."""
+    return pages / "modules" / path.relative_to(course.folder("nbs"))
+
+
+def _read(path: Path) -> str:
+    """A README.md; each is its folder's index among the pages, so links to it are links to that."""
+    try:
+        return path.read_text(encoding="utf-8").replace("README.md)", "index.md)")
+    except OSError as error:
+        raise CourseError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _tree(entries: list[str], caption: str = "", shown: bool = False) -> str:
+    options = [f":caption: {caption}"] * bool(caption) + [":maxdepth: 1"] + [":hidden:"] * (not shown)
+    return "\n```{toctree}\n" + "\n".join([*options, "", *entries]) + "\n```\n"
+
+
+def _after_the_first_paragraph(text: str, more: str) -> str:
+    title, first, rest = [*text.split("\n\n", 2), "", ""][:3]
+    return "\n\n".join((title, first, more, rest))
+
+
+def _sphinx(work: Path) -> None:
+    """`pages` to `html`; a warning, such as a link that leads nowhere, is an error."""
+    settings = [f"import sys\nsys.path.insert(0, {str(Path(__file__).parents[2])!r})"]
+    settings += [f"{name} = {value!r}" for name, value in CONFIGURATION.items()]
+    (work / "conf.py").write_text("\n".join(settings), encoding="utf-8")
+    command = [sys.executable, "-m", "sphinx", "-b", "html", "-c", ".", "-d", "trees", "-W", "--keep-going", "-q"]
+    ended = subprocess.run([*command, "--no-color", "pages", "html"], cwd=work, capture_output=True, text=True)
+    if ended.returncode:
+        said = [line.replace(f"{work / 'pages'}/", "") for line in ended.stderr.splitlines() if line.strip()]
+        raise CourseError("no site was made:\n" + "\n".join(said[:10]))
+
+
+def setup(app) -> dict:
+    """What Sphinx calls: formulas become MathML, which browsers draw without a script."""
+    app.add_html_math_renderer("mathml", (_visit_math, None), (_visit_math, None))
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _visit_math(self, node) -> None:
+    from docutils import nodes
+    from docutils.utils.math.latex2mathml import tex2mathml
+
+    block = isinstance(node, nodes.math_block)
+    formula = tex2mathml(node.astext(), as_block=block)
+    self.body.append(f'<div style="overflow-x: auto">{formula}</div>' if block else formula)
+    raise nodes.SkipNode

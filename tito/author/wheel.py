@@ -1,0 +1,62 @@
+"""`tito dev wheel --students`: the wheel an instructor hands out, which holds no solution of what is to be written."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tito import CourseError
+from tito.author.leak_check import search
+from tito.student.template import Plan, files
+
+_ORIGINALS = ("settings.ini", "pyproject.toml", "README.md")
+_BUILD = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
+
+
+def students_wheel(plan: Plan, folder: Path) -> Path:
+    """Build the wheel into `folder`: scaffolds, stubs in the package, and no reference of the modules left to write."""
+    with tempfile.TemporaryDirectory(prefix="tito-wheel-") as tree, tempfile.TemporaryDirectory() as built:
+        _lay_out(plan, Path(tree))
+        written = [module for module in plan.source.modules if module.number in plan.yours]
+        for path, cell, _ in search(plan.source, written, Path(tree)):
+            raise CourseError(f"no wheel was built: {path.relative_to(tree)} holds what {cell} asks for")
+        name = _build(Path(tree), Path(built))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(Path(built) / name, folder / f".{name}.tmp")
+            os.replace(folder / f".{name}.tmp", folder / name)
+        except OSError as error:
+            raise CourseError(f"cannot write in {folder}: {error.strerror or error}") from error
+    return folder / name
+
+
+def _lay_out(plan: Plan, tree: Path) -> None:
+    """A source tree like the repository's, made of what a student may see, and of tito."""
+    made = {name: content for name, content in files(plan).items() if not name.startswith(".tito/")}
+    made |= {name: (plan.source.root / name).read_bytes() for name in _ORIGINALS}
+    for name, content in made.items():
+        path = tree / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    left_out = shutil.ignore_patterns("__pycache__", "_course", ".*")
+    shutil.copytree(Path(__file__).parents[1], tree / "tito", ignore=left_out)
+    about = tree / "tito" / "__init__.py"
+    text = about.read_text(encoding="utf-8")
+    about.write_text(re.sub(r'(__version__ = "[^"+]+)[^"]*"', r'\1+students"', text), encoding="utf-8")
+
+
+def _build(tree: Path, built: Path) -> str:
+    ended = subprocess.run(
+        [sys.executable, "-P", "-c", _BUILD, str(built)],
+        cwd=tree,
+        capture_output=True,
+        text=True,
+        env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
+    )
+    if ended.returncode:
+        said = (ended.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise CourseError(f'the wheel could not be built: {said}\nIt needs setuptools: pip install "setuptools>=77"')
+    return ended.stdout.strip().splitlines()[-1]

@@ -1,0 +1,330 @@
+"""What tito shows: short plain sentences and tables without frames, which survive a pipe and forty columns."""
+
+import os
+import re
+import sys
+import time
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tito.course.registry import Module
+from tito.doctor import Finding
+from tito.milestone import Milestone
+from tito.runner.results import ExerciseResult, Trouble
+from tito.runner.testing import ModuleResult, PytestResult
+from tito.student.progress import Standing, current
+
+NARROW = 60
+MOST_LINES = 14  # of a failure's message
+STYLES = {"passed": "green", "ok": "green", "failed": "red", "wrong": "red"}
+_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class Screen:
+    """Writes to standard output; colours only on a terminal that wants them."""
+
+    def __init__(self, quiet: bool = False):
+        plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+        colours = None if plain else "auto"
+        self.console = Console(highlight=False, markup=False, emoji=False, color_system=colours, quiet=quiet)
+        self.narrow = self.console.width < NARROW
+        self._live = sys.stdout.isatty() and not plain and not quiet
+        self._begun = False
+
+    def say(self, text: str = "", style: str = "", indent: int = 0) -> None:
+        """A sentence, wrapped, with what could confuse a terminal taken out."""
+        for line in Text(clean(text), style=style).wrap(self.console, max(self.console.width - indent, 10)) or [Text()]:
+            line.rstrip()
+            self.console.print(Text(" " * indent).append_text(line), soft_wrap=True)
+
+    def next(self, command: str) -> None:
+        """The one command to type next, never broken over lines."""
+        self.line(f"\nNext: {command}")
+
+    def line(self, text: str) -> None:
+        """Something to copy: never broken over lines."""
+        self.console.print(text, soft_wrap=True)
+
+    def working(self, text: str):
+        """A moving line while something is being done, on a terminal only."""
+        return self.console.status(text) if self._live else _Quiet()
+
+    def table(self, rows: Iterable[tuple], header: tuple[str, ...] = (), right: tuple[int, ...] = (), wide: int = 1):
+        """A table without a frame; column `wide` is the one that wraps."""
+        table = Table(box=None, show_header=bool(header), padding=(0, 2, 0, 0), pad_edge=False, header_style="")
+        rows = [tuple(map(str, row)) for row in rows]
+        for column in range(len(rows[0]) if rows else 0):
+            justify, fixed = "right" if column in right else "left", column != wide
+            table.add_column(header[column] if header else "", justify=justify, no_wrap=fixed, overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(clean(cell), style=STYLES.get(cell, "")) for cell in row))
+        for line in self.console.render_lines(table, pad=False):
+            text = Text.assemble(*((segment.text, segment.style or "") for segment in line))
+            text.rstrip()
+            self.console.print(text, soft_wrap=True)
+
+    # tito test
+
+    def module(self, result: ModuleResult, briefly: bool = False) -> None:
+        """One module's exercises, its first failure and its pytest counts; only a line if it passed and `briefly`."""
+        if briefly and result.passed:
+            return
+        self.say(f"{result.number} {result.title}")
+        self.say()
+        self.table([self._exercise(exercise) for exercise in result.exercises], right=(2,))
+        for exercise in result.exercises:
+            if exercise.note:
+                self.say(f"{exercise.title}: {exercise.note}", indent=2)
+        self._first_trouble(result)
+        if not result.pytest and not result.troubles:
+            return
+        self.say()
+        if result.pytest:
+            self.tests(result.pytest)
+        if result.by_hand:
+            self.say(f"{number(result.by_hand)} more points are given by hand.")
+        if result.hidden:
+            self.say("These are the tests that you can see; grading adds hidden ones.")
+        self.say()
+
+    def _first_trouble(self, result: ModuleResult) -> None:
+        """The first failure, and where its hints are."""
+        if trouble := result.first_trouble:
+            self.trouble(trouble, title(trouble, result))
+            owner = next((exercise for exercise in result.exercises if exercise.trouble is trouble), None)
+            if owner and owner.hints:
+                self.say(f"For a hint: tito hint {result.number} {owner.id}", indent=2)
+
+    def tests(self, tests: PytestResult) -> None:
+        """The outcome of a pytest folder."""
+        if tests.passed or tests.failed or tests.skipped:
+            self.say(f"pytest {tests.folder}: {counts(tests)} ({tests.seconds:.1f} s). {tests.problem}".rstrip())
+        else:
+            self.say(f"pytest: {tests.problem}")
+
+    def _exercise(self, exercise: ExerciseResult) -> tuple[str, ...]:
+        points = f"{number(exercise.points)}/{number(exercise.possible)}"
+        if self.narrow:
+            return exercise.state, exercise.id, points
+        return exercise.state, exercise.title, points, exercise.id
+
+    def trouble(self, trouble: Trouble, heading: str) -> None:
+        """A failure: what was wrong, and the reader's own lines."""
+        self.say()
+        self.say(heading, style="red")
+        kind = "" if trouble.type in ("", "AssertionError") else f"{trouble.type}: "
+        self.say(shorten(kind + (trouble.message or "the check does not hold").strip()), indent=2)
+        for line in trouble.lines[-4:]:
+            self.say(f"{line['place']}, line {line['line']}: {line['source']}", indent=4)
+        if trouble.printed.strip():
+            self.say("It printed: " + shorten(trouble.printed.strip(), 5), indent=2)
+
+    def summary(self, results: list[ModuleResult]) -> None:
+        """One line a module: exercises, points, pytest counts and time."""
+        header = ("module", "exercises", "points", "pytest", "time")
+        rows = []
+        for result in results:
+            done = sum(exercise.state == "passed" for exercise in result.exercises)
+            points = f"{number(result.points)}/{number(result.possible)}"
+            tests = counts(result.pytest) if result.pytest else "not run"
+            rows.append((result.folder, f"{done}/{len(result.exercises)}", points, tests, f"{result.seconds:.1f} s"))
+        if not self.narrow:
+            self.table(rows, header, right=(1, 2, 4), wide=3)
+            return
+        for folder, done, points, tests, seconds in rows:
+            self.say(f"{folder}: {done} exercises, {points} points, pytest {tests}, {seconds}")
+
+    def verdict(self, results: list[ModuleResult]) -> None:
+        """How many of several modules pass."""
+        good = sum(result.passed for result in results)
+        if len(results) > 1:
+            self.say(f"\n{'All' if good == len(results) else f'{good} of'} {len(results)} modules pass.")
+
+    # tito status, module, milestone, doctor
+
+    def standings(self, standings: list[Standing]) -> None:
+        """Where every module stands."""
+        rows = [(s.module.folder, s.origin, _points(s), _progress(s), _package(s)) for s in standings]
+        if not any(s.origin for s in standings):
+            rows = [(folder, *rest) for folder, _, *rest in rows]
+        if not self.narrow:
+            header = ("module", *(["whose"] if len(rows[:1] and rows[0]) == 5 else []), "points", "progress", "package")
+            self.table(rows, header, right=(len(header) - 3,), wide=len(header) - 1)
+            return
+        for folder, *facts, package in rows:
+            self.say(f"{folder}: {', '.join(filter(None, (*facts, package and f'package {package}')))}")
+
+    def where(self, standings: list[Standing]) -> None:
+        """The exercise to go on with."""
+        here = current(standings)
+        if here and here.open and not (here.completed and not here.changed):
+            exercise = here.open[0]
+            self.say(f"\nNext exercise: {exercise.title} ({exercise.id}), about {exercise.minutes} min")
+
+    # tito watch
+
+    def watching(self, view) -> None:
+        """A run of `tito watch`: in place on a terminal; elsewhere only what came out, as a block."""
+        if not self._live:
+            if not view.running:
+                self._view(view)
+            return
+        with self.console.capture() as captured:
+            self._view(view)
+            self.say("Watching. Ctrl-C ends it.", style="dim")
+        lines = captured.get().splitlines()
+        lines = lines if len(lines) < self.console.height else [*lines[: self.console.height - 2], lines[-1]]
+        # Each line is written over the old one, so that nothing flickers.
+        opening, self._begun = "" if self._begun else "\x1b[2J", True
+        sys.stdout.write(opening + "\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")
+        sys.stdout.flush()
+
+    def _view(self, view) -> None:
+        module, states = view.module, view.states.values()
+        done = sum(state["state"] == "passed" for state in states)
+        points = sum(state["points"] for state in states)
+        possible = sum(state["possible"] for state in states)
+        self.say(f"{module.number} {module.title}")
+        doing = f"testing {', '.join(view.changed) or 'every exercise'}" if view.running else time.strftime("%H:%M:%S")
+        self.say(f"{done} of {len(module.exercises)} exercises, {number(points)}/{number(possible)} points, {doing}")
+        if view.trouble:
+            self._first_trouble(view.result)
+        elif left := [e for e in module.exercises if view.states.get(e.id, {}).get("state") != "passed"]:
+            if states:
+                self.say(f"\nNext exercise: {left[0].title} ({left[0].id})")
+        elif not view.running:
+            self.next(f"tito test {module.number}")
+        self.say()
+
+    # tito hint, solution, restore, submit
+
+    def hint(self, hint) -> None:
+        """One hint; or all of them, if all were seen before."""
+        exercise, count = hint.exercise, len(hint.exercise.hints)
+        which = f"all {count} hints, which you saw" if hint.again else f"hint {hint.step} of {count}"
+        self.say(f"{exercise.title} ({exercise.id}): {which}")
+        for text in hint.texts:
+            self.say()
+            self.say(text, indent=2)
+        if hint.forgotten:
+            self.say(f"\nIt was not remembered as seen: {hint.forgotten}")
+
+    def code(self, source: str) -> None:
+        """Python, to be read and copied: never broken over lines."""
+        for line in source.splitlines():
+            self.line(clean(line))
+        self.say()
+
+    def backups(self, backups) -> None:
+        """The kept copies, newest first."""
+        if not backups:
+            self.say("No copies yet. tito reset makes one before it changes a notebook.")
+        elif self.narrow:
+            for backup in backups:
+                self.say(f"{backup.name}: {backup.module}, before {backup.why}")
+        else:
+            rows = [(backup.name, backup.module, f"before {backup.why}") for backup in backups]
+            self.table(rows, ("name", "module", "kept"), wide=2)
+
+    def submission(self, handed) -> None:
+        """What was handed in, or why nothing was."""
+        if handed.faults:
+            self.say("Nothing was handed in, because this cannot be graded:", style="red")
+        for fault in handed.faults:
+            self.say(f"{fault.what}.", indent=2)
+            self.say(f"To mend it: {fault.mend}.", indent=4)
+        for file in handed.files:
+            self.line(f"Handed in: {file}")
+        for note in handed.notes:
+            self.say(note)
+
+    def score(self, standing: Standing) -> None:
+        """What the last test said, beside a submission."""
+        if standing.points is None or standing.changed:
+            self.say(f"It was not tested since you last changed it: tito test {standing.module.number}")
+        else:
+            self.say(f"The tests that you can see give {_points(standing)} points.")
+
+    def exercises(self, module: Module, points: dict[str, float]) -> None:
+        """What there is to do in a module."""
+        rows = []
+        for exercise in module.exercises:
+            earned = f"{number(sum(points.get(test, 0) for test in exercise.tests))} p"
+            facts = ("*" * exercise.difficulty, f"{exercise.minutes} min", earned)
+            names = (exercise.id, "") if self.narrow else (exercise.title, exercise.id)
+            rows.append((names[0], *facts, names[1]))
+        self.table(rows, right=(2, 3), wide=0)
+
+    def milestones(self, milestones: list[Milestone]) -> None:
+        """The list of milestones."""
+        rows = [(m.id, str(m.year), m.title, m.time) for m in milestones]
+        self.table(rows, ("id", "year", "title", "time"), right=(3,), wide=2)
+
+    def finding(self, finding: Finding) -> None:
+        """One line of the doctor's report."""
+        text = Text(clean(f"{finding.what}: {finding.text}"))
+        for n, line in enumerate(text.wrap(self.console, max(self.console.width - 6, 10))):
+            line.rstrip()
+            state = Text(f"{'' if n else finding.state:6}", style=STYLES.get(finding.state, "yellow"))
+            self.console.print(state.append_text(line), soft_wrap=True)
+
+
+class _Quiet:
+    """Stands in for a moving line where there is no terminal."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        return None
+
+
+def title(trouble: Trouble, result: ModuleResult) -> str:
+    """Where a failure happened, as a heading."""
+    for exercise in result.exercises:
+        if exercise.trouble is trouble:
+            return f"First failure: {exercise.title} ({trouble.where})"
+    return f"First failure: {trouble.where}"
+
+
+def counts(tests: PytestResult) -> str:
+    """`41 passed, 2 skipped`."""
+    found = [f"{n} {name}" for name in ("failed", "passed", "skipped") if (n := getattr(tests, name))]
+    return ", ".join(found) or "none ran"
+
+
+def _points(standing: Standing) -> str:
+    if standing.origin == "reference":
+        return ""
+    return f"{number(standing.points[0])}/{number(standing.points[1])}" if standing.points else "not tested"
+
+
+def _package(standing: Standing) -> str:
+    return {"reference": "", "missing": "not exported"}.get(standing.package, standing.package)
+
+
+def _progress(standing: Standing) -> str:
+    if standing.completed:
+        return "completed, changed since" if standing.changed else "completed"
+    if standing.tested:
+        return "changed since" if standing.changed else "passes" if standing.tested["passed"] else "does not pass"
+    return ""
+
+
+def number(value: float) -> str:
+    """Points without a needless fraction."""
+    return f"{value:g}"
+
+
+def shorten(text: str, most: int = MOST_LINES) -> str:
+    """At most so many lines."""
+    lines = text.splitlines()
+    return "\n".join(lines if len(lines) <= most else [*lines[:most], f"... and {len(lines) - most} lines more"])
+
+
+def clean(text: str) -> str:
+    """Without control characters: what a student prints must not steer the reader's terminal."""
+    return _CONTROL.sub("", text.expandtabs(4))

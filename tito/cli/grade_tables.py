@@ -1,0 +1,144 @@
+"""What the grading commands show on a terminal: a progress bar, tables, one line for each problem."""
+
+import sys
+import time
+from contextlib import suppress
+
+from rich.console import Console
+from rich.table import Table
+
+from tito.author.lint import Finding
+from tito.grading.grade import visible
+from tito.grading.service import Report
+
+WORDS = {
+    "graded": "graded",
+    "partial": "a notebook is missing",
+    "timeout": "stopped for its time",
+    "oom": "stopped for its memory",
+    "died": "its process ended",
+    "rejected": "not readable",
+    "infra_error": "NOT GRADED: a fault of this machine",
+}
+
+
+def clean(text: object) -> str:
+    """Text of others, safe on a terminal, on one line."""
+    return " ".join(visible(str(text)).split())
+
+
+class Progress:
+    """A bar with the time left on a terminal, a line for each problem everywhere."""
+
+    def __init__(self, title: str, quiet: bool = False):
+        self.title, self.quiet, self.live = title, quiet, not quiet and sys.stderr.isatty()
+        self.first, self.start, self.bar = 0, time.monotonic(), None
+
+    def __enter__(self):
+        if self.live:
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
+            columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
+            left = [TimeRemainingColumn(), TextColumn("left")]
+            self.bar = Bar(*columns, *left, console=Console(stderr=True), transient=True)
+            self.task = self.bar.add_task(self.title, total=None)
+            self.bar.start()
+        return self
+
+    def __exit__(self, *error):
+        if self.bar:
+            self.bar.stop()
+
+    def __call__(self, done: int, total: int, result: dict | None) -> None:
+        if self.bar:
+            self.bar.update(self.task, completed=done, total=total)
+        if result and result["status"] not in ("graded",) and not self.quiet:
+            line = f"{clean(result['student'])}: {WORDS[result['status']]}"
+            line += f" ({clean(result['reason'])[:200]})" if result["reason"] else ""
+            with suppress(BrokenPipeError):
+                (
+                    self.bar.console.print(line, markup=False, highlight=False)
+                    if self.bar
+                    else print(line, file=sys.stderr)
+                )
+
+
+def report(found: Report) -> None:
+    """The table at the end of a run."""
+    table = Table(title=found.assignment, title_justify="left", box=None, pad_edge=False)
+    for name in ("student", "score", "of", "before", "status", "seconds"):
+        table.add_column(name, justify="right" if name in ("score", "of", "before", "seconds") else "left")
+    shown = (
+        found.rows
+        if len(found.rows) <= 60
+        else [row for row in found.rows if row.changed or row.status != "graded"][:60]
+    )
+    for row in shown:
+        score = "-" if row.score is None else f"{row.score:g}"
+        before = f"{row.before:g}" if row.changed and row.before is not None else ""
+        seconds = f"{row.seconds:.1f}" if row.fresh else "kept"
+        table.add_row(clean(row.student), score, f"{row.max:g}", before, WORDS[row.status], seconds)
+    Console(highlight=False).print(table, markup=False)
+    scores = [row.score for row in found.rows if row.score is not None]
+    fresh = sum(row.fresh for row in found.rows)
+    mean = f", mean {sum(scores) / len(scores):.1f}" if scores else ""
+    print(
+        f"\n{len(found.rows)} submissions, {fresh} graded now, {len(found.rows) - fresh} unchanged, "
+        f"in {found.seconds:.1f} s{mean}."
+    )
+    if found.failures:
+        print(f"{len(found.failures)} could not be graded and have no score: mend the cause and run it again.")
+    print(f"Isolation: {found.isolation}")
+
+
+def plain(found: Report) -> dict:
+    """A report as data."""
+    rows = [{**vars(row)} for row in found.rows]
+    return {"assignment": found.assignment, "isolation": found.isolation, "seconds": found.seconds, "submissions": rows}
+
+
+def status(name: str, rows: list[dict]) -> None:
+    """The table of `tito grade status`."""
+    table = Table(title=name, title_justify="left", box=None, pad_edge=False)
+    tail = ["hours late"] if any(row["late_hours"] for row in rows) else []
+    tail += ["answers to read"] if any(row["manual"] for row in rows) else []
+    for column in ("student", "score", "of", "status", *tail):
+        table.add_column(column, justify="left" if column in ("student", "status") else "right")
+    for row in rows:
+        score = "-" if row["score"] is None else f"{row['score']:g}"
+        top = "" if row["max"] is None else f"{row['max']:g}"
+        words = WORDS.get(row["status"], row["status"])
+        more = {
+            "hours late": f"{row['late_hours']:.1f}" if row["late_hours"] else "",
+            "answers to read": str(row["manual"] or ""),
+        }
+        table.add_row(clean(row["student"]), score, top, words, *(more[column] for column in tail))
+    Console(highlight=False).print(table, markup=False)
+    levels = sorted({row["isolation"] for row in rows if row["isolation"]})
+    print(f"\n{len(rows)} submissions. Isolation: {'; '.join(levels) or 'none graded yet'}")
+
+
+def finding(found: Finding) -> None:
+    """What lint found about a notebook."""
+    killed = found.mutants - len(found.alive)
+    print(
+        f"{found.notebook}: {killed} of {found.mutants} mutants noticed ({100 * found.noticed:.1f} %)"
+        + ("" if found.ok else "  MEND")
+    )
+    for problem in found.problems:
+        print(f"  {problem}")
+    for cell, line, change in found.alive:
+        print(f"  lives on: {cell}, line {line}: {change}")
+
+
+def plain_finding(found: Finding) -> dict:
+    """The same as data."""
+    alive = [{"cell": cell, "line": line, "change": change} for cell, line, change in found.alive]
+    return {
+        "notebook": found.notebook,
+        "ok": found.ok,
+        "problems": found.problems,
+        "mutants": found.mutants,
+        "alive": alive,
+    }

@@ -1,0 +1,272 @@
+"""Notebooks become the package: built by nbdev in a temporary copy, tried in a fresh process, then swapped in.
+
+Whatever goes wrong before the swap leaves the package as it was. The bytes depend on the notebooks and on nothing else:
+not on the folder, the order of exports, the locale or the hash seed.
+"""
+
+import ast
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from pprint import pformat
+from typing import NamedTuple
+
+from tito import CourseError
+from tito.course import notebook
+from tito.course.registry import Course, Module
+from tito.course.storage import only_one, stage, write_atomic
+from tito.course.trial import try_import
+
+HAND_WRITTEN = ("__init__.py", "nn/__init__.py", "optim/__init__.py", "viz.py")
+INDEX = "_modidx.py"
+_PACKAGE_DOC = '"""Exported from the notebooks: edit those, not these files."""\n'
+_ORIGIN = re.compile(r"^# %% (\S.*\.ipynb) #\S+$", re.MULTILINE)
+_PATIENCE = 60  # seconds to wait for another export
+
+
+class Result(NamedTuple):
+    """A file the export makes: whether it differs (or differed) from what was there, and what to say about it."""
+
+    path: Path
+    changed: bool
+    note: str = ""
+
+
+def export(
+    course: Course, modules: Iterable[Module], *, lib_path: Path | None = None, check: bool = False, twins: bool = True
+) -> list[Result]:
+    """Export `modules` into the course's package, all or nothing, and write the notebooks' .py twins.
+
+    With `check` nothing is written: the results say what is out of sync, leftovers included. With `lib_path`, which
+    ends in the package's name, the package is built there (see `export_to`) and the course's own is left alone.
+    """
+    modules = list(modules)
+    if lib_path is not None:
+        if Path(lib_path).name != course.package.name:
+            raise CourseError(f"lib_path must end in {course.package.name!r}, the package's name, and is {lib_path}")
+        return [Result(path, True) for path in export_to(course, modules, Path(lib_path).parent)]
+    with contextlib.nullcontext() if check else _locked(course), tempfile.TemporaryDirectory() as folder:
+        files = export_to(course, modules, Path(folder))
+        if check:
+            return _compare(course, files, Path(folder)) + _leftovers(course)
+        try_import(course, modules, Path(folder))
+        results = _swap(course, files, Path(folder))
+        return results + (_write_twins(course, modules) if twins else [])
+
+
+def export_to(course: Course, modules: Iterable[Module], folder: Path) -> list[Path]:
+    """Build `folder`/tinytorch: a copy of the package in which `modules` are the notebooks' code as it stands now.
+
+    Put `folder` on a path to import it. Returns the files the export made. Raises CourseError, naming notebook, cell
+    and line, where a notebook cannot be exported; nothing is imported.
+    """
+    package = Path(folder) / course.package.name
+    if course.package.is_dir():
+        shutil.copytree(course.package, package, ignore=shutil.ignore_patterns("__pycache__", ".*"), dirs_exist_ok=True)
+    made = []
+    for module in modules:
+        for source in module.notebooks:
+            file = package / _file_of(notebook.target(_checked(course, source), source))
+            if file in made or file.relative_to(package).as_posix() in HAND_WRITTEN:
+                taken = file.relative_to(folder)
+                raise CourseError(f"{source.name} cannot export to {taken}, which is taken: mend its `default_exp`")
+            _run_nbdev(course, source, package, file)
+            made.append(file)
+    made += _package_files(package, made)
+    (package / INDEX).write_text(_index(course, package), encoding="utf-8", newline="\n")
+    return [*made, package / INDEX]
+
+
+def _file_of(target: str) -> str:
+    return target.replace(".", "/") + ".py"
+
+
+def _checked(course: Course, path: Path) -> dict:
+    """The notebook at `path`, if every cell it exports is sound Python."""
+    nb = notebook.read(path)
+    if any("nbdev" in part["metadata"] for part in (nb, *nb["cells"])):
+        where = path.relative_to(course.root)
+        raise CourseError(f"{where} has nbdev directives in its metadata: write them as `#|` lines in its cells")
+    for number, cell in enumerate(nb["cells"], 1):
+        if cell["cell_type"] == "code" and (problem := _problem(cell)):
+            where = f"{path.relative_to(course.root)}, {notebook.label(number, cell)}, line {problem[0]}"
+            raise CourseError(f"{where}: {problem[1]}. The package is as it was.")
+    if not any(map(notebook.exported, nb["cells"])):
+        raise CourseError(f"{path.relative_to(course.root)} exports nothing: begin a code cell with `#| export`")
+    return nb
+
+
+def _problem(cell: dict) -> tuple[int, str] | None:
+    """(line, what is wrong) if the cell cannot be exported as it stands."""
+    source = cell["source"]
+    if not notebook.exported(cell):
+        if misplaced := notebook.misplaced(source):
+            return misplaced
+        return (1, "a solution cell must begin with `#| export`") if notebook.kind(cell) == "solution" else None
+    if fault := notebook.fault(source):
+        return fault
+    for name, value in notebook.directives(source).items():
+        if name.startswith("export") and value:
+            return 1, f"`#| {name} {value}` names another module: a notebook exports to its `default_exp` only"
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            return node.lineno, "a relative import does not work in a notebook: import from tinytorch"
+    return None
+
+
+def _run_nbdev(course: Course, source: Path, package: Path, file: Path) -> None:
+    from nbdev.export import nb_export  # half a second, so only here
+    from nbdev.maker import ModuleMaker
+
+    class Maker(ModuleMaker):
+        """Names the notebook as seen from the course's package, wherever the copy is, and no page on the web.
+
+        For that page nbdev would read its configuration from the current folder and the user's home.
+        """
+
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.dest2nb = Path(os.path.relpath(source, (course.package / file.relative_to(package)).parent)).as_posix()
+            self.hdr = f"# %% {self.dest2nb}"
+            self.nb_path = None
+
+    file.unlink(missing_ok=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        nb_export(source, lib_path=package.resolve(), procs=[_to_library], mod_maker=Maker)
+    except (ValueError, OSError) as error:
+        raise CourseError(f"nbdev cannot export {source.relative_to(course.root)}: {error}") from error
+
+
+def _to_library(cell) -> None:
+    """nbdev's processor: a cell without solution markers and the student's TODO and HINT comments."""
+    if cell.cell_type == "code" and notebook.EXPORTS & cell.directives_.keys():
+        cell.set_source("\n".join(line for _, line in notebook.library_lines(cell.source)))
+
+
+def _package_files(package: Path, made: list[Path]) -> list[Path]:
+    """Write the __init__.py of every folder that holds an exported module, except the hand-written ones."""
+    inits = {file.parent / "__init__.py" for file in made}
+    inits = sorted(file for file in inits if file.relative_to(package).as_posix() not in HAND_WRITTEN)
+    for file in inits:
+        file.write_text(_PACKAGE_DOC, encoding="utf-8", newline="\n")
+    return inits
+
+
+def _index(course: Course, package: Path) -> str:
+    """nbdev's module index: every symbol of every exported module, so a single export never shortens it."""
+    symbols = {}
+    for file in sorted(package.rglob("*.py")):
+        name = file.relative_to(package).as_posix()
+        if file.name.startswith("_") or name in HAND_WRITTEN:
+            continue
+        module = f"{package.name}.{name.removesuffix('.py').replace('/', '.')}"
+        page = _page(course, file.read_text(encoding="utf-8"), name)
+        where = f"{package.name}/{name}"
+        symbols[module] = {f"{module}.{symbol}": (f"{page}#{symbol.lower()}", where) for symbol in _names(file)}
+    settings = {"branch": "main", "doc_baseurl": "/", "doc_host": "", "git_url": "", "lib_path": package.name}
+    body = pformat({"settings": settings, "syms": symbols}, width=140, indent=2, compact=True)
+    return f"# Autogenerated by tito export, in nbdev's format\n\nd = {body}\n"
+
+
+def _page(course: Course, text: str, name: str) -> str:
+    """The documentation page nbdev would give the notebook a module comes from."""
+    match = _ORIGIN.search(text)
+    if not match:
+        return ""
+    source = os.path.normpath((course.package / name).parent / match[1])
+    page = Path(os.path.relpath(source, course.folder("nbs"))).with_suffix(".html")
+    return page.with_name(re.sub(r"^\d+[a-zA-Z0-9]*_", "", page.name.lower())).as_posix()
+
+
+def _names(file: Path) -> Iterator[str]:
+    """The functions and classes a module defines, and the classes' methods as Class.method."""
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    try:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+    except SyntaxError:  # a broken file that this export doesn't touch
+        return
+    for node in tree.body:
+        if isinstance(node, kinds):
+            yield node.name
+        if isinstance(node, ast.ClassDef):
+            yield from (f"{node.name}.{part.name}" for part in node.body if isinstance(part, kinds))
+
+
+def _compare(course: Course, files: list[Path], folder: Path) -> list[Result]:
+    results = []
+    for file in files:
+        path = course.package.parent / file.relative_to(folder)
+        same = path.is_file() and path.read_bytes() == file.read_bytes()
+        note = "" if same else "differs from its notebook" if path.is_file() else "missing"
+        results.append(Result(path, not same, note))
+    return results
+
+
+def _leftovers(course: Course) -> list[Result]:
+    """Files in the package that no notebook makes and nobody is meant to write by hand."""
+    made = {_file_of(target) for module in course.modules for target in module.targets.values()}
+    made |= {f"{Path(name).parent.as_posix()}/__init__.py" for name in made}
+    known = made | {*HAND_WRITTEN, INDEX}
+    files = sorted(file for file in course.package.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+    left = [file for file in files if file.relative_to(course.package).as_posix() not in known]
+    return [Result(file, True, "made by no notebook: delete it") for file in left]
+
+
+def _swap(course: Course, files: list[Path], folder: Path) -> list[Result]:
+    """Put the built files in place: all are written beside their places first, then renamed; on failure, none is."""
+    results = _compare(course, files, folder)
+    pairs = [(result.path, file) for result, file in zip(results, files, strict=True) if result.changed]
+    staged, old = {}, {}
+    try:
+        for stale in course.package.rglob(".*.tmp"):  # from an export that was killed
+            stale.unlink()
+        for path, file in pairs:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            staged[path] = stage(path, file.read_text(encoding="utf-8"))
+        for path in staged:
+            text = path.read_text(encoding="utf-8") if path.exists() else None
+            os.replace(staged[path], path)
+            old[path] = text
+    except BaseException as error:
+        _undo([path for path, _ in pairs], staged, old)
+        if not isinstance(error, OSError):
+            raise
+        reason = error.strerror or error
+        raise CourseError(f"cannot write {course.package}: {reason}. The package is as it was.") from error
+    return [result._replace(note="") for result in results]
+
+
+def _undo(paths: list[Path], staged: dict[Path, Path], old: dict[Path, str | None]) -> None:
+    for path, text in old.items():
+        path.unlink() if text is None else write_atomic(path, text)
+    for file in staged.values():
+        file.unlink(missing_ok=True)
+    for path in paths:
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()  # succeeds only on an empty folder: one that this export created
+
+
+def _write_twins(course: Course, modules: list[Module]) -> list[Result]:
+    from tito.course.script import write_twin
+
+    results = []
+    for module in modules:
+        for source in module.notebooks:
+            changed, backup = write_twin(course, source)
+            note = f"was edited; kept as {backup.relative_to(course.root)}: edit the notebook" if backup else ""
+            results.append(Result(source.with_suffix(".py"), changed, note))
+    return results
+
+
+def _locked(course: Course) -> contextlib.AbstractContextManager[None]:
+    return only_one(
+        course.state / "export.lock",
+        _PATIENCE,
+        f"another export has been running for {_PATIENCE} s: wait for it, or end it",
+        f"cannot write in {course.root}: {{reason}}. Nothing was exported.",
+    )

@@ -1,0 +1,302 @@
+"""Notebooks: read, tell the kinds of cells apart, check them, write them in one canonical form.
+
+A notebook is the dictionary its JSON holds, except that every cell's `source` is one string. Cells are counted from 1.
+"""
+
+import ast
+import io
+import json
+import re
+import tokenize
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from tito import CourseError
+from tito.course.storage import write_atomic
+
+CORE = ("export", "solution", "graded")  # the kinds that `tito test` and grading execute
+EXPORTS = {"export", "exports", "exporti"}  # the directives that send a cell to the package
+LONGEST = 45  # lines of a code cell
+KERNEL = {"display_name": "TinyTorch", "language": "python", "name": "tinytorch"}  # what the notebooks name
+BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
+BEGIN_HIDDEN, END_HIDDEN = "### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS"
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_DIRECTIVE = re.compile(r"\s*#\s*\|\s*([^\s:]+)\s*:?\s*(.*?)\s*$")
+_ASSIGNMENT = re.compile(r"#\s*(TODO|HINT)\b")
+_MARKER = re.compile(r"###\s*(BEGIN|END) SOLUTION\b")
+_FLAGS = {"grade", "locked", "solution"}
+_NBGRADER = {"solution": (False, False, True), "graded": (True, True, False), "manual": (True, False, True)}
+
+
+def read(path: Path) -> dict:
+    """The notebook at `path`; CourseError names the file if it isn't a notebook of format 4 with cell ids."""
+    try:
+        nb = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CourseError(f"no notebook at {path}: restore it, or mend the registry that names it") from None
+    except (OSError, ValueError) as error:
+        raise CourseError(f"{path} is not a readable notebook ({error}): restore it from git or a backup") from None
+    sound = isinstance(nb, dict) and isinstance(nb.get("cells"), list) and isinstance(nb.get("metadata"), dict)
+    if not sound or nb.get("nbformat") != 4:
+        raise CourseError(f"{path} is not a notebook of format 4: open it in JupyterLab and save it")
+    for number, cell in enumerate(nb["cells"], 1):
+        if not isinstance(cell, dict) or not {"cell_type", "id", "metadata", "source"} <= cell.keys():
+            raise CourseError(f"{path}, cell {number} lacks its type, id, metadata or source: save it from JupyterLab")
+        if problem := _ill_formed(cell):
+            raise CourseError(f"{path}, cell {number} {problem}: restore it from git or a backup")
+        cell["source"] = "".join(cell["source"])
+    return nb
+
+
+def _ill_formed(cell: dict) -> str:
+    """What in a cell is not of the type that the format asks for, where the code below would stumble over it."""
+    source, marks = cell["source"], {}
+    if isinstance(cell["metadata"], dict):
+        marks = cell["metadata"].get("nbgrader", {})
+    if not isinstance(cell["id"], str) or not isinstance(cell["cell_type"], str):
+        return "has an id or a type that is no text"
+    if not isinstance(source, str) and not (isinstance(source, list) and all(isinstance(line, str) for line in source)):
+        return "has a source that is no text"
+    if not isinstance(cell["metadata"], dict) or not isinstance(marks, dict):
+        return "has metadata that is no table"
+    if marks.get("grade") and not isinstance(marks.get("grade_id"), str):
+        return "is graded and has no grade_id"
+    if marks.get("grade") and not isinstance(marks.get("points"), int | float):
+        return "is graded and has no points"
+    return ""
+
+
+def dumps(nb: dict) -> str:
+    """The canonical text of a notebook, as nbformat and nbdev write it: sorted keys, indent 1, one final newline."""
+    cells = [{**cell, "source": cell["source"].splitlines(keepends=True)} for cell in nb["cells"]]
+    return json.dumps({**nb, "cells": cells}, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def write(path: Path, nb: dict) -> bool:
+    """Write `nb` to `path` atomically, in canonical form; False if the file already holds just that."""
+    return write_atomic(Path(path), dumps(nb))
+
+
+def directives(source: str) -> dict[str, str]:
+    """The nbdev directives (`#| name value`) that open a cell."""
+    matches = (_DIRECTIVE.match(line) for line in source.splitlines()[: opening(source)])
+    return {match[1]: match[2] for match in matches if match}
+
+
+def opening(source: str) -> int:
+    """How many lines open a cell before its code: directives, and blank lines among them, which nbdev takes away."""
+    lines = source.splitlines()
+    return next((n for n, line in enumerate(lines) if line.strip() and not _DIRECTIVE.match(line)), len(lines))
+
+
+def kind(cell: dict) -> str:
+    """One of export, solution, graded, manual, exploration, setup (the `default_exp` cell) and markdown."""
+    marks = cell["metadata"].get("nbgrader", {})
+    if marks.get("grade"):
+        return "manual" if marks.get("solution") else "graded"
+    if cell["cell_type"] != "code":
+        return "markdown"
+    if marks.get("solution"):
+        return "solution"
+    names = directives(cell["source"])
+    return "export" if names.keys() & EXPORTS else "setup" if "default_exp" in names else "exploration"
+
+
+def exported(cell: dict) -> bool:
+    """Whether nbdev exports this cell; a solution cell is one too."""
+    return cell["cell_type"] == "code" and bool(directives(cell["source"]).keys() & EXPORTS)
+
+
+def label(number: int, cell: dict) -> str:
+    """How messages name a cell: its number from 1, and its id."""
+    return f"cell {number} ({cell['id']})"
+
+
+def points(nb: dict) -> dict[str, float]:
+    """grade_id -> points of every cell that earns some."""
+    marks = (cell["metadata"].get("nbgrader", {}) for cell in nb["cells"])
+    return {mark["grade_id"]: mark["points"] for mark in marks if mark.get("grade")}
+
+
+def target(nb: dict, path: Path) -> str:
+    """Where the notebook exports to, such as `core.spatial`: its one `#| default_exp`."""
+    openings = [directives(cell["source"]) for cell in nb["cells"] if cell["cell_type"] == "code"]
+    names = [opening["default_exp"] for opening in openings if "default_exp" in opening]
+    if len(names) != 1 or not all(part.isidentifier() for part in names[0].split(".")):
+        raise CourseError(f"{path} needs one cell `#| default_exp core.name`, and has {names or 'none'}")
+    return names[0]
+
+
+def misplaced(source: str) -> tuple[int, str] | None:
+    """(line, what is wrong) of a directive below a cell's opening lines, which nbdev would silently ignore, or None."""
+    start = opening(source)
+    for number, line in enumerate(source.splitlines()[start:], start + 1):
+        match = _DIRECTIVE.match(line)
+        if match and match[1] in EXPORTS | {"default_exp", "exportd"}:
+            return number, f"`{line.strip()}` only counts on the cell's first line: move it there"
+    return None
+
+
+def fault(source: str) -> tuple[int, str] | None:
+    """(line, what is wrong) of a code cell that isn't plain Python or has a misplaced directive, or None."""
+    if found := misplaced(source):
+        return found
+    lines = source.splitlines()
+    try:
+        compile(source, "<cell>", "exec", dont_inherit=True)
+    except SyntaxError as error:
+        number = error.lineno or 1
+        line = lines[number - 1].strip() if number <= len(lines) else ""
+        if re.match(r"[%!?]", line) or re.search(r"=\s*[%!]|\?$", line):
+            return number, f"`{line}` is IPython's, not Python's: keep it out of cells that are exported or graded"
+        return number, f"{type(error).__name__}: {error.msg}: `{line}`"
+    except ValueError as error:  # a null byte
+        return 1, str(error)
+    return None
+
+
+def definitions(source: str) -> str:
+    """Only the functions, classes and imports of a cell, on their lines: what is kept of one that hung or died."""
+    try:
+        body = ast.parse(source).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ""
+    lines, kept = source.split("\n"), set()
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom):
+            first = min([node.lineno, *(mark.lineno for mark in getattr(node, "decorator_list", []))])
+            kept.update(range(first, node.end_lineno + 1))
+    return "\n".join(line if number in kept else "" for number, line in enumerate(lines, 1))
+
+
+def library_lines(source: str) -> list[tuple[int, str]]:
+    """(line number, line) of what a cell gives to the package: without solution markers and TODO and HINT comments.
+
+    A comment on the lines that follow a TODO or HINT without a gap continues it.
+    """
+    lines, dropped, task_line = source.splitlines(), set(), None
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        number, column = token.start
+        if token.type != tokenize.COMMENT:
+            continue
+        alone = not lines[number - 1][:column].strip()
+        task = _ASSIGNMENT.match(token.string)
+        marker = _MARKER.match(token.string)
+        if alone and (task or marker or number - 1 == task_line):
+            dropped.add(number)
+            task_line = None if marker else number
+        elif task:
+            lines[number - 1] = lines[number - 1][:column].rstrip()
+    return [(number, line) for number, line in enumerate(lines, 1) if number not in dropped]
+
+
+def lint(nb: dict) -> list[str]:
+    """What is wrong with a course notebook as committed, in plain words; empty if nothing is."""
+    found = [] if nb.get("nbformat_minor", 0) >= 5 else ["nbformat_minor must be 5 or more: cells need ids"]
+    marks = [cell["metadata"].get("nbgrader", {}).get("grade_id") for cell in nb["cells"]]
+    for what, values in (("id", [cell["id"] for cell in nb["cells"]]), ("grade_id", filter(None, marks))):
+        found += [f"{what} {value!r} stands on {n} cells" for value, n in Counter(values).items() if n > 1]
+    for number, cell in enumerate(nb["cells"], 1):
+        problems = [*_lint_metadata(cell), *(_lint_code(cell) if cell["cell_type"] == "code" else ())]
+        found += [f"{label(number, cell)}: {problem}" for problem in problems]
+    return found
+
+
+def _lint_metadata(cell: dict) -> Iterator[str]:
+    if not _ID.fullmatch(cell["id"]):
+        yield "an id is 1 to 64 letters, digits, _ and -"
+    marks = cell["metadata"].get("nbgrader")
+    if marks is None:
+        return
+    if marks.get("schema_version") != 3 or not all(isinstance(marks.get(flag), bool) for flag in _FLAGS):
+        yield "nbgrader needs schema_version 3 and grade, locked and solution, each true or false"
+    if unknown := marks.keys() - _FLAGS - {"schema_version", "grade_id", "points", "task"}:
+        yield f"nbgrader does not know {', '.join(sorted(unknown))}"
+    if ("points" in marks) != bool(marks.get("grade")):
+        yield "points belong on graded cells, on each of them, and nowhere else"
+    if marks.get("points", 0) < 0:
+        yield f"points must not be negative, and are {marks['points']}"
+    if marks.get("grade_id") != cell["id"]:
+        yield f"grade_id {marks.get('grade_id')!r} must equal the cell's id"
+    flags = tuple(marks.get(flag) for flag in sorted(_FLAGS))
+    if flags != _NBGRADER.get(kind(cell)) or marks.get("task"):
+        yield "nbgrader cells are solution, graded and locked, or manual (graded and solution)"
+
+
+def _lint_code(cell: dict) -> Iterator[str]:
+    source, lines = cell["source"], cell["source"].splitlines()
+    if cell.get("outputs") or cell.get("execution_count") is not None:
+        yield "holds outputs or an execution count: clear them"
+    if len(lines) > LONGEST:
+        yield f"has {len(lines)} lines, more than {LONGEST}: split it"
+    if any(line.startswith("# %%") for line in lines):
+        yield "a line `# %%` would split the cell in its .py twin"
+    if problem := misplaced(source) if kind(cell) == "exploration" else fault(source):
+        yield f"line {problem[0]}: {problem[1]}"
+    elif kind(cell) == "graded":
+        yield from _lint_graded(source)
+    elif kind(cell) == "solution":
+        yield from _lint_solution(source)
+
+
+def _lint_graded(source: str) -> Iterator[str]:
+    tree = ast.parse(source)
+    tests = {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
+    calls = {getattr(node.value.func, "id", None) for node in tree.body if _is_call(node)}
+    if tests - calls:
+        yield f"defines {', '.join(sorted(tests - calls))} without calling it: no error would mean full points"
+    if source.count(BEGIN_HIDDEN) != source.count(END_HIDDEN):
+        yield "a hidden-test region has no end or no beginning"
+    if BEGIN in source:
+        yield "a solution region belongs in a solution cell"
+
+
+def _lint_solution(source: str) -> Iterator[str]:
+    if "export" not in directives(source):
+        yield "a solution cell begins with `#| export`"
+    regions = _regions(source)
+    if not regions:
+        yield f"needs {BEGIN} .. {END}, in this order: without them the whole cell would be replaced"
+        return
+    owners = [_owner(ast.parse(source), *region) for region in regions]
+    if None in owners:
+        yield f"line {regions[owners.index(None)][0]}: a solution region must be inside one function"
+    if len(set(owners)) < len(owners):
+        yield "a function has more than one solution region"
+    try:
+        compile(_stub(source, regions), "<stub>", "exec", dont_inherit=True)
+    except SyntaxError as error:
+        yield f"without its solution the cell does not compile: {error.msg}"
+
+
+def _regions(source: str) -> list[tuple[int, int]]:
+    """(first, last) line of every solution region; empty unless every begin has its end."""
+    marks = [(n, BEGIN in line) for n, line in enumerate(source.splitlines(), 1) if BEGIN in line or END in line]
+    if len(marks) % 2 or any(begins == bool(n % 2) for n, (_, begins) in enumerate(marks)):
+        return []
+    return [(marks[n][0], marks[n + 1][0]) for n in range(0, len(marks), 2)]
+
+
+def _owner(tree: ast.Module, first: int, last: int) -> int | None:
+    """The line of the innermost function that holds the statements of lines first..last; None if that's no function."""
+    nodes = list(ast.walk(tree))
+    inside = [node for node in nodes if isinstance(node, ast.stmt) and first < node.lineno < last]
+    end = max((node.end_lineno for node in inside), default=last)
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    holders = [node for node in nodes if isinstance(node, kinds) and node.lineno < first and end <= node.end_lineno]
+    owner = max(holders, key=lambda node: node.lineno, default=None)
+    return None if owner is None or isinstance(owner, ast.ClassDef) else owner.lineno
+
+
+def _stub(source: str, regions: list[tuple[int, int]]) -> str:
+    lines = source.splitlines()
+    for first, last in reversed(regions):
+        indent = lines[first - 1][: len(lines[first - 1]) - len(lines[first - 1].lstrip())]
+        lines[first - 1 : last] = [f"{indent}raise NotImplementedError()"]
+    return "\n".join(lines)
+
+
+def _is_call(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)

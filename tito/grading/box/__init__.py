@@ -1,1 +1,0 @@
-"""What is copied into the student's sandbox: it imports NumPy and its neighbours, nothing of tito."""

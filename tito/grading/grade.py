@@ -1,0 +1,342 @@
+"""From a submission's files to its result: put into the plan, run by a worker process, added up, kept.
+
+`grade` depends on its arguments only, so it may run in a thread here or on another machine. A result is one file for
+each content key, written whole or not at all: the key is cache, resume and idempotence in one.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+import queue
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from tito import CourseError
+from tito.course.storage import write_atomic
+from tito.grading.plan import Assignment, Part, assemble, blank, solved
+from tito.grading.sandbox.isolation import FIRST_USER
+from tito.grading.submissions import STUDENT, Rejected, parse, read_below
+
+GRACE = 30.0  # seconds beyond the limits after which a worker is given up
+
+
+class WorkerLost(Exception):
+    """The worker ended or hangs: a fault of the machine."""
+
+
+class Worker:
+    """One worker process."""
+
+    def __init__(self, number: int):
+        self.user, self.process, self.known = FIRST_USER + number, None, set()
+
+    def grade(self, assignment: Assignment, part: Part, steps: list[dict]) -> dict:
+        """The outcome of one submission of one notebook. WorkerLost if the worker ends on the way."""
+        if self.process is None or self.process.poll() is not None:
+            self._start()
+        setting = assignment.setting(part)
+        try:
+            if setting["name"] not in self.known:
+                plan = setting["plan"]
+                plan["user"] = self.user if plan.pop("drop") else None
+                self._say(setting)
+                self.known.add(setting["name"])
+            self._say({"ticket": 1, **assignment.task(part, steps)})
+            timer = threading.Timer(assignment.limits["wall"] + GRACE, self.process.kill)
+            timer.start()
+            try:
+                line = self.process.stdout.readline()
+            finally:
+                timer.cancel()
+            return json.loads(line)
+        except (OSError, ValueError):
+            self.stop()
+            raise WorkerLost("a worker ended in the middle of a submission") from None
+
+    def _start(self) -> None:
+        paths = [str(Path(__file__).resolve().parents[2]), *filter(None, sys.path)]
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(paths),
+            "OPENBLAS_NUM_THREADS": "1",
+            "OMP_NUM_THREADS": "1",
+        }
+        command = [sys.executable, "-P", "-m", "tito.grading.sandbox.worker"]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True, start_new_session=True
+        )
+        self.known = set()
+
+    def _say(self, message: dict) -> None:
+        self.process.stdin.write(json.dumps(message) + "\n")
+        self.process.stdin.flush()
+
+    def stop(self) -> None:
+        """End the process."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process.stdin.close()
+            self.process.stdout.close()
+            self.process = None
+
+
+def run_jobs(jobs: int, items: Iterable, work: Callable) -> Iterator[tuple]:
+    """(item, work(worker, item)) for every item, as they end; an exception of `work` is the result.
+
+    The workers are started from this thread, which outlives them: they end with the thread that started them.
+    """
+    items = list(items)
+    waiting, done, workers = queue.Queue(), queue.Queue(), [Worker(number) for number in range(min(jobs, len(items)))]
+    for item in items:
+        waiting.put(item)
+    stopped = threading.Event()
+
+    def serve(worker: Worker) -> None:
+        while not stopped.is_set():
+            try:
+                item = waiting.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                done.put((item, work(worker, item)))
+            except BaseException as error:
+                done.put((item, error))
+
+    threads = [threading.Thread(target=serve, args=(worker,), daemon=True) for worker in workers]
+    try:
+        for worker in workers:
+            worker._start()
+        for thread in threads:
+            thread.start()
+        for _ in itertools.repeat(None, len(items)):
+            yield done.get()
+    finally:
+        stopped.set()
+        for worker in workers:
+            if worker.process is not None:
+                worker.process.kill()  # a thread that waits for it goes on
+        for thread in threads:
+            if thread.ident:
+                thread.join()
+        for worker in workers:
+            worker.stop()
+
+
+STATUSES = ("graded", "partial", "timeout", "oom", "died", "rejected", "infra_error")
+WORST = {"oom": "oom", "timeout": "timeout", "died": "died"}
+
+
+class Store:
+    """The result files of one assignment."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def path(self, key: str) -> Path:
+        """Where the result of a key is kept."""
+        return self.folder / f"{key}.json"
+
+    def read(self, key: str) -> dict | None:
+        """The result of a key, None if there is none or it cannot be read."""
+        try:
+            result = json.loads(self.path(key).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return result if isinstance(result, dict) and result.get("key") == key and "status" in result else None
+
+    def write(self, result: dict) -> None:
+        """Keep a result: the whole file or none. CourseError if the disk is full."""
+        write_atomic(self.path(result["key"]), json.dumps(result, indent=1, sort_keys=True) + "\n")
+
+    def all(self) -> Iterator[dict]:
+        """Every readable result, older ones too."""
+        for path in sorted(self.folder.glob("*.json")):
+            if result := self.read(path.stem):
+                yield result
+
+
+def key_of(student: str, assignment: str, files: dict[str, bytes | str]) -> str:
+    """The content key: student, digest of assignment and grader, and each notebook's bytes (or why there are none)."""
+    found = hashlib.sha256(f"{student}\0{assignment}\0".encode())
+    for name in sorted(files):
+        data = files[name]
+        data = b"\0" + data if isinstance(data, bytes) else b"\1" + data.encode()
+        found.update(f"{name}\0{len(data)}\0".encode() + data)
+    return found.hexdigest()[:40]
+
+
+def audit(path: Path, action: str, **facts) -> None:
+    """Add a line to the log; every line holds the hash of the one before, so that a change shows."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        before = path.read_bytes().splitlines() if path.exists() else []
+        last = hashlib.sha256(before[-1]).hexdigest() if before else ""
+        entry = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "action": action, **facts, "before": last}
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(entry, sort_keys=True) + "\n")
+    except OSError as error:
+        raise CourseError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def broken_link(path: Path) -> int | None:
+    """The number of the first line of the log that does not follow from the one before, None if all do."""
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    last = ""
+    for number, line in enumerate(lines, 1):
+        try:
+            if json.loads(line)["before"] != last:
+                return number
+        except (ValueError, KeyError, TypeError):
+            return number
+        last = hashlib.sha256(line).hexdigest()
+    return None
+
+
+LONGEST_OUTPUT = 20_000  # characters of a cell's output that a result keeps
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def submissions(folder: Path, assignment: str) -> list[str]:
+    """The students whose submission of an assignment lies in nbgrader's `submitted` folder."""
+    if not folder.is_dir():
+        return []
+    found = (entry.name for entry in folder.iterdir() if not entry.is_symlink() and (entry / assignment).is_dir())
+    return sorted(name for name in found if STUDENT.fullmatch(name))
+
+
+def read_files(folder: Path, student: str, assignment: Assignment) -> dict[str, bytes | str]:
+    """Notebook -> its bytes, or the reason why it cannot be taken."""
+    files: dict[str, bytes | str] = {}
+    for part in assignment.parts:
+        try:
+            files[part.name] = read_below(folder, student, assignment.name, part.path.name)
+        except Rejected as reason:
+            files[part.name] = str(reason)
+        except OSError as error:
+            raise CourseError(f"cannot read {folder}: {error.strerror or error}") from None
+    return files
+
+
+def key(assignment: Assignment, student: str, files: dict[str, bytes | str]) -> str:
+    """The content key of a submission."""
+    return key_of(student, assignment.digest, files)
+
+
+def grade(assignment: Assignment, worker: Worker, student: str, files: dict[str, bytes | str]) -> dict:
+    """The result of one submission."""
+    start = time.time()
+    parts = {part.name: _grade_part(assignment, worker, part, files[part.name]) for part in assignment.parts}
+    return _result(assignment, student, key(assignment, student, files), parts, start)
+
+
+def failed(assignment: Assignment, student: str, files: dict[str, bytes | str], reason: str) -> dict:
+    """The result of a submission that could not be graded, through no fault of the student."""
+    result = _result(assignment, student, key(assignment, student, files), {}, time.time())
+    return {**result, "status": "infra_error", "score": None, "reason": reason}
+
+
+def grade_own(assignment: Assignment, worker: Worker, which: str) -> dict:
+    """The result of the reference ("reference"), or of the untouched release ("blank")."""
+    start, parts = time.time(), {}
+    for part in assignment.parts:
+        submission = solved(part) if which == "reference" else blank(part)
+        steps, _ = assemble(part.plan, submission)
+        parts[part.name] = _run(assignment, worker, part, steps, [])
+    return _result(assignment, f"*{which}*", key_of(f"*{which}*", assignment.digest, {}), parts, start)
+
+
+def _grade_part(assignment: Assignment, worker: Worker, part: Part, data: bytes | str) -> dict:
+    try:
+        if isinstance(data, str):
+            raise Rejected(data)
+        submission = parse(data)
+    except Rejected as reason:
+        cells = {step["id"]: _nothing(step, "rejected") for step in part.plan["steps"] if step["kind"] == "graded"}
+        return {
+            "status": "rejected",
+            "reason": f"{part.path.name}: {reason}",
+            "cells": cells,
+            "notes": [],
+            "level": None,
+        }
+    steps, notes = assemble(part.plan, submission)
+    return _run(assignment, worker, part, steps, notes)
+
+
+def _run(assignment: Assignment, worker: Worker, part: Part, steps: list[dict], notes: list[str]) -> dict:
+    for step in steps:
+        step["reference"] = part.reference.get(step["id"], 0.0)
+    try:
+        outcome = worker.grade(assignment, part, steps)
+    except WorkerLost as error:
+        return {"status": "infra_error", "reason": str(error), "cells": {}, "notes": notes, "level": None}
+    if outcome["infrastructure"] or not (outcome["ended"] or outcome["overdue"]):
+        reason = outcome["infrastructure"] or "the tester ended without a verdict"
+        return {"status": "infra_error", "reason": reason, "cells": {}, "notes": notes, "level": None}
+    cells, worst = {}, set()
+    for step in steps:
+        told = outcome["cells"].get(step["id"])
+        if told is None:
+            told = {"status": "timeout", "points": 0.0, "message": "the time for the submission was up"}
+        worst.add(WORST.get(told["status"]))
+        notes = [*notes, *told.pop("notes", [])]
+        cells[step["id"]] = _kept(told, step)
+    status = next((name for name in ("timeout", "oom", "died") if name in worst), "graded")
+    result = {"status": status, "reason": _reason(cells), "cells": cells, "notes": notes[:50]}
+    return {**result, "level": outcome["level"], "seconds": outcome["seconds"], "cpu": outcome["cpu"]}
+
+
+def _kept(told: dict, step: dict) -> dict:
+    """What a result keeps of a cell: numbers, and text without control characters."""
+    kept = {"kind": step["kind"], "status": told["status"], "seconds": told.get("seconds", 0.0)}
+    if step["kind"] == "graded":
+        kept |= {"points": min(max(float(told["points"]), 0.0), step["points"]), "max": step["points"]}
+    for name in ("error", "message", "line", "output", "printed"):
+        if told.get(name):
+            kept[name] = visible(told[name])[:LONGEST_OUTPUT]
+    if told.get("hidden"):
+        kept["hidden"] = True
+    if told.get("places"):
+        kept["places"] = [[visible(cell)[:80], line, visible(text)[:200]] for cell, line, text in told["places"]]
+    return kept
+
+
+def visible(text: str) -> str:
+    """Text without what a terminal would obey: control characters and marks that turn the direction of writing."""
+    return CONTROL.sub("�", text.encode("utf-8", "replace").decode())
+
+
+def _nothing(step: dict, status: str) -> dict:
+    return {"kind": "graded", "status": status, "seconds": 0.0, "points": 0.0, "max": step["points"]}
+
+
+def _reason(cells: dict) -> str:
+    for name, cell in cells.items():
+        if cell["status"] in WORST:
+            return f"{name}: {cell.get('message', cell['status'])}"[:300]
+    return ""
+
+
+def _result(assignment: Assignment, student: str, key: str, parts: dict, start: float) -> dict:
+    """The parts' results as one."""
+    statuses = [part["status"] for part in parts.values()]
+    if "infra_error" in statuses:
+        status = "infra_error"
+    elif "rejected" in statuses and set(statuses) != {"rejected"}:
+        status = "partial"
+    else:
+        status = next((name for name in ("rejected", "timeout", "oom", "died") if name in statuses), "graded")
+    cells = [cell for part in parts.values() for cell in part["cells"].values() if cell["kind"] == "graded"]
+    score = None if status == "infra_error" else round(sum(cell["points"] for cell in cells), 4)
+    reasons = [part["reason"] for part in parts.values() if part["reason"]]
+    result = {"key": key, "student": student, "assignment": assignment.name, "status": status, "score": score}
+    result |= {"max": assignment.points, "reason": "; ".join(reasons), "isolation": assignment.rung.words}
+    result |= {"seconds": round(time.time() - start, 3), "at": round(start, 3), "notebooks": parts}
+    return result

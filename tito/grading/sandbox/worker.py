@@ -1,0 +1,130 @@
+"""A worker: a long-lived process that grades submissions one after the other, each in a fork of its own.
+
+Reads tasks from stdin and writes results to stdout, one JSON object a line. What a submission leaves behind, however it
+ends, is killed: the worker is the one that orphans come back to.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import select
+import signal
+import sys
+import time
+
+import numpy as np  # noqa: F401  (imported before the fork, once)
+
+from tito.grading.sandbox import tester
+
+GRACE = 4.0  # seconds beyond the submission's wall time before the tester itself is ended
+TESTER_MEMORY = 4 << 30
+DEATH_SIGNAL, SUBREAPER = 1, 36
+LIBC = ctypes.CDLL(None)
+
+
+def main() -> None:
+    """Grade what comes in, until stdin is closed."""
+    LIBC.prctl(DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+    LIBC.prctl(SUBREAPER, 1, 0, 0, 0)
+    plans: dict = {}
+    for line in sys.stdin:
+        task = json.loads(line)
+        if "plan" in task:  # sent once for an assignment; later tasks name it
+            plans[task["name"]] = task["plan"]
+            continue
+        answer = grade({**plans[task["name"]], **task})
+        print(json.dumps({"ticket": task["ticket"], **answer}), flush=True)
+
+
+def grade(task: dict) -> dict:
+    """The outcome of every cell of one submission, and how it ended."""
+    start, used = time.monotonic(), _processor_time()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        _child(task, reading, writing)
+    os.close(writing)
+    try:
+        messages = _listen(reading, start + task["limits"]["wall"] + GRACE)
+    finally:
+        os.close(reading)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+        _reap()
+    outcome: dict = {"cells": {}, "level": None, "infrastructure": None}
+    for message in messages:
+        if "cell" in message:
+            outcome["cells"][message.pop("cell")] = message
+        elif "done" in message:
+            outcome["level"] = message["done"]
+        elif "infrastructure" in message:
+            outcome["infrastructure"] = message["infrastructure"]
+    outcome["ended"] = outcome["level"] is not None
+    outcome["overdue"] = time.monotonic() - start > task["limits"]["wall"] + GRACE
+    outcome["seconds"], outcome["cpu"] = round(time.monotonic() - start, 3), round(_processor_time() - used, 3)
+    return outcome
+
+
+def _child(task: dict, reading: int, writing: int) -> None:
+    """In the fork: report each cell as a line, then leave without any clean-up."""
+    os.close(reading)
+    LIBC.prctl(DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+    quiet = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(quiet, descriptor)
+    resource.setrlimit(resource.RLIMIT_AS, (TESTER_MEMORY, TESTER_MEMORY))
+
+    def report(message: dict) -> None:
+        data = memoryview(json.dumps(message).encode() + b"\n")
+        while data:
+            data = data[os.write(writing, data) :]
+
+    try:
+        tester.run(task, report)
+    except BaseException as error:
+        with contextlib.suppress(BaseException):
+            report({"infrastructure": f"the tester failed: {type(error).__name__}: {error}"[:500]})
+    finally:
+        os._exit(0)
+
+
+def _listen(reading: int, deadline: float) -> list[dict]:
+    """What the tester reports until it closes its end, or the deadline."""
+    data = bytearray()
+    poll = select.poll()
+    poll.register(reading, select.POLLIN | select.POLLHUP)
+    while (left := deadline - time.monotonic()) > 0:
+        if poll.poll(left * 1000):
+            part = os.read(reading, 1 << 18)
+            if not part:
+                break
+            data += part
+    return [json.loads(line) for line in bytes(data).split(b"\n")[:-1]]
+
+
+def _reap() -> None:
+    """Kill and collect every child, until there is none."""
+    while True:
+        for child in _children():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+def _children() -> list[int]:
+    with open(f"/proc/self/task/{os.getpid()}/children") as file:
+        return [int(number) for number in file.read().split()]
+
+
+def _processor_time() -> float:
+    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(part.ru_utime + part.ru_stime for part in usage)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""A student's copy of the course, and what is remembered of it."""

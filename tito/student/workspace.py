@@ -1,0 +1,306 @@
+"""A student's own copy of the course: made by `tito init`, brought up to date by `tito init DIR --update`.
+
+A new copy appears whole or not at all. Nothing that a student wrote is ever overwritten without a copy of it.
+"""
+
+import contextlib
+import os
+import shlex
+import shutil
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tito import CourseError
+from tito.course import notebook
+from tito.course.journal import commit, finish, locked, pending, write_synced
+from tito.course.registry import SETTINGS, Course
+from tito.course.scaffold import PRISTINE
+from tito.course.storage import digest, write_atomic
+from tito.student.merge import Merged, merge
+from tito.student.template import REFERENCE_MARK, STUB_MARK, Plan, files, read_record, workspace_settings
+
+_STALE = 60  # seconds after which a copy that nobody builds any more is cleared away
+
+
+def plan(source: Course, start: str | None, chosen: Iterable[str], with_reference: bool) -> Plan:
+    """What `tito init` was asked for: all modules from `start` on, or the chosen ones, or all, are left to write."""
+    chosen = list(chosen)
+    if start and chosen:
+        raise CourseError("say --from or --modules, not both")
+    first = source.module(start).number if start else ""
+    found = source.select(chosen) if chosen else [module for module in source.modules if module.number >= first]
+    return Plan(source, tuple(module.number for module in found), with_reference)
+
+
+def init(target: Path, plan: Plan, archive: Path | None = None) -> None:
+    """Make a student's copy at `target`, a new or empty folder; pack it into the zip file `archive` if one is named."""
+    _check_free(target)
+    if archive and archive.exists():
+        raise CourseError(f"{archive} exists already: name another file, or delete it")
+    made = _with_index(files(plan))
+    if target.exists():
+        with locked(target):
+            _check_empty(target)  # another tito may have been quicker
+            commit(target, made, {})
+            finish(target)
+    else:
+        _appear(target, made)
+    if archive:
+        _pack(archive, target.name, made)
+
+
+def _check_free(target: Path) -> None:
+    """Refuse a place where something is already; finish what an interrupted `tito init` left there."""
+    if pending(target):
+        recover(target)
+    _check_empty(target)
+    if not target.parent.is_dir():
+        raise CourseError(f"there is no folder {target.parent}: make it first, or name another place")
+
+
+def _check_empty(target: Path) -> None:
+    """Refuse to make a course over what is there."""
+    if (target / SETTINGS).is_file():
+        command = f"tito init {shlex.quote(str(target))} --update"
+        raise CourseError(f"{target} is a course already, and nothing was changed. Newer course text: {command}")
+    if target.exists() and (not target.is_dir() or any(path.name != ".tito" for path in target.iterdir())):
+        raise CourseError(f"{target} is not empty: name a new folder")
+
+
+def _with_index(made: dict[str, bytes]) -> dict[str, bytes]:
+    """The files, settings first, and with them nbdev's index of the package, which is computed from the others."""
+    with tempfile.TemporaryDirectory(prefix="tito-init-") as folder:
+        for name, content in made.items():
+            path = Path(folder) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        path, index = _index(Course.load(folder))
+    return {SETTINGS: made[SETTINGS], **made, path: index}
+
+
+def _index(course: Course) -> tuple[str, bytes]:
+    from tito.course.export import INDEX, export_to
+
+    with tempfile.TemporaryDirectory(prefix="tito-init-") as copy:
+        export_to(course, [], Path(copy))
+        content = (Path(copy) / course.package.name / INDEX).read_bytes()
+    return (course.package.relative_to(course.root) / INDEX).as_posix(), content
+
+
+def _appear(target: Path, made: dict[str, bytes]) -> None:
+    """Build the copy in a hidden folder beside its place, and rename it."""
+    from filelock import FileLock
+
+    _clear_stale(target)
+    try:
+        staged = Path(tempfile.mkdtemp(prefix=f".{target.name}.tito-", dir=target.parent))
+        try:
+            (staged / ".tito").mkdir()
+            with FileLock(staged / ".tito" / "course.lock"):
+                for name, content in made.items():
+                    write_synced(staged / name, content)
+                staged.chmod((staged / ".tito").stat().st_mode & 0o777)
+                os.rename(staged, target)
+        except BaseException:
+            shutil.rmtree(staged, ignore_errors=True)
+            raise
+    except OSError as error:
+        if (target / SETTINGS).is_file():
+            raise CourseError(f"another tito has just made {target}") from error
+        raise CourseError(f"cannot make {target}: {error.strerror or error}; nothing was made") from error
+
+
+def _clear_stale(target: Path) -> None:
+    """Delete what a `tito init` of this folder left behind when it was killed."""
+    from filelock import FileLock, Timeout
+
+    for folder in target.parent.glob(f".{_literal(target.name)}.tito-*"):
+        with contextlib.suppress(OSError, Timeout):
+            if time.time() - folder.stat().st_mtime > _STALE:
+                with FileLock(folder / ".tito" / "course.lock", timeout=0):
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _literal(name: str) -> str:
+    """A name in which nothing is a wildcard."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
+
+
+def _pack(archive: Path, folder: str, made: dict[str, bytes]) -> None:
+    """A zip of the copy; its bytes depend on the course alone."""
+    beside = archive.with_name(f".{archive.name}.tmp")
+    try:
+        with zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as packed:
+            for name in sorted(made):
+                entry = zipfile.ZipInfo(f"{folder}/{name}")
+                entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+                packed.writestr(entry, made[name])
+        os.replace(beside, archive)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise CourseError(f"cannot write {archive}: {error.strerror or error}; the folder was made") from error
+
+
+# Newer course text
+
+
+@dataclass
+class _Comparison:
+    """What an update would do: `changes` and the content they were made from, copies to keep, and sentences."""
+
+    changes: dict[str, bytes | None] = field(default_factory=dict)
+    seen: dict[str, bytes | None] = field(default_factory=dict)
+    copies: dict[str, bytes] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+
+    def change(self, name: str, old: bytes | None, new: bytes | None, said: str = "") -> None:
+        self.changes[name], self.seen[name] = new, old
+        if said:
+            self.said.append(f"{name}: {said}")
+
+
+def recover(root: Path) -> None:
+    """Finish an update of the course at `root` that was interrupted, if there is one."""
+    if pending(root):
+        with locked(root):
+            finish(root)
+        _refresh_index(root)
+
+
+def update(root: Path, source: Course) -> list[str]:
+    """Bring newer course text into the copy at `root`; returns sentences that say what changed."""
+    if workspace_settings(root) is None and not pending(root):
+        raise CourseError(f"{root} was not made by tito init: only such a folder can be updated")
+    with locked(root):
+        finish(root)
+        made = files(_plan_of(root, source))
+        found = _compare(root, source, made)
+        if found.changes:
+            found.said += _keep(root, source, found)
+            commit(root, found.changes, found.seen)
+            kept = finish(root)
+            found.said += [f"{name}: you saved it meanwhile, so it stays as it is: update again" for name in kept]
+    _refresh_index(root)
+    return found.said
+
+
+def _plan_of(root: Path, source: Course) -> Plan:
+    """The plan that the copy was made by; a module newer than the copy is the student's if it follows their last."""
+    settings = workspace_settings(root) or {}
+    scaffolds = {path.name.partition("_")[0] for path in (root / ".tito" / PRISTINE).glob("*_*")}
+    yours = {*settings.get("yours", "").split(), *scaffolds}
+    known = {path.name.partition("_")[0] for path in (root / source.settings["nbs_path"]).glob("*_*")}
+    new = [m.number for m in source.modules if m.number not in known and m.number > max(yours, default="")]
+    numbers = [module.number for module in source.modules if module.number in {*yours, *new}]
+    if not numbers:
+        raise CourseError(f"{root / SETTINGS} names no module that is yours to write: mend its section [workspace]")
+    return Plan(source, tuple(numbers), settings.get("reference") == "yes")
+
+
+def _compare(root: Path, source: Course, made: dict[str, bytes]) -> _Comparison:
+    record, found = read_record(root), _Comparison()
+    handed_out = record["files"]
+    for name, new in made.items():
+        old = _bytes(root / name)
+        if old == new:
+            continue
+        if old is None:
+            found.change(name, None, new, "" if name.startswith(".tito/") else "added")
+        elif name.startswith(".tito/"):
+            found.change(name, old, new)
+        elif name.endswith(".ipynb"):
+            _compare_notebook(found, root, name, new, record["cells"].get(name, {}))
+        else:
+            _compare_file(found, name, old, new, handed_out.get(name), _is_course_code(source, name))
+    for name in sorted(handed_out.keys() - made.keys()):
+        old = _bytes(root / name)
+        if old is not None and digest(old) == handed_out[name]:
+            found.change(name, old, None, "" if name.startswith(".tito/") else "removed, as the course has it no more")
+    return found
+
+
+def _compare_file(found: _Comparison, name: str, old: bytes, new: bytes, was: str | None, code: bool) -> None:
+    """A file that is no notebook: the course's where the student left it alone, or where verdicts depend on it."""
+    placeholder = (STUB_MARK.encode(), REFERENCE_MARK.encode())
+    if digest(old) == was or old.startswith(placeholder):
+        found.change(name, old, new, "new text")
+    elif new.startswith(placeholder) or digest(new) == was:
+        return  # an export of the student's, or an edit to which the course has nothing new
+    elif code:
+        found.copies[name] = old
+        found.change(name, old, new, "new text; you had changed it, and a copy of yours is kept")
+    else:
+        found.said.append(f"{name}: stays as you changed it; the course has new text (delete yours and update again)")
+
+
+def _is_course_code(source: Course, name: str) -> bool:
+    """Registry and tests: commands and verdicts depend on them."""
+    return name.endswith(".toml") and "/" in name or name.startswith(f"{source.settings['tests_path']}/")
+
+
+def _compare_notebook(found: _Comparison, root: Path, name: str, new: bytes, base: dict[str, str]) -> None:
+    try:
+        current = notebook.read(root / name)
+    except CourseError:
+        found.said.append(f"{name}: cannot be read, so it stays as it is: tito reset gives a new one")
+        return
+    old = _bytes(root / name)
+    merged = merge(current, _parsed(root, new), base)
+    if merged.nb != current:
+        found.change(name, old, notebook.dumps(merged.nb).encode(), _told(merged))
+
+
+def _parsed(root: Path, content: bytes) -> dict:
+    with tempfile.NamedTemporaryFile(suffix=".ipynb") as file:
+        file.write(content)
+        file.flush()
+        return notebook.read(Path(file.name))
+
+
+_WORDS = {"renewed": "with new text", "added": "added", "removed": "removed", "aside": "new, yours kept below as raw"}
+
+
+def _told(merged: Merged) -> str:
+    """`2 cells with new text (a, b), 1 added (c); 3 of yours kept`."""
+    parts = []
+    for what, word in _WORDS.items():
+        if names := getattr(merged, what):
+            shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
+            parts.append(f"{len(names)} {'cell' if len(names) == 1 else 'cells'} {word} ({shown})")
+    return f"{', '.join(parts) or 'marks and order mended'}; {len(merged.kept)} of yours kept"
+
+
+def _keep(root: Path, source: Course, found: _Comparison) -> list[str]:
+    """Copies of what will change, before it does: notebooks where `tito restore` finds them, other files beside."""
+    from tito.student.backup import keep
+
+    said, here = [], Course(root, source.settings, ())
+    for module in source.modules:
+        names = {path: path.relative_to(source.root).as_posix() for path in module.notebooks}
+        if any(found.seen.get(name) for name in names.values()):
+            there = tuple(root / name for name in names.values())
+            path = root / module.path.relative_to(source.root)
+            kept = keep(here, replace(module, path=path, notebooks=there), "update")
+            said.append(f"{module.folder}: the notebook as it was is kept: tito restore {kept.name}")
+    if found.copies:
+        folder = here.state / "backups" / "files" / time.strftime("%Y%m%d-%H%M%S")
+        for name, content in found.copies.items():
+            write_synced(folder / name, content)
+        said.append(f"copies of what you had changed are in {folder.relative_to(root)}")
+    return said
+
+
+def _refresh_index(root: Path) -> None:
+    """Compute the package's index anew: it depends on the student's exports and on the course's files."""
+    with contextlib.suppress(CourseError, SyntaxError, UnicodeDecodeError):
+        course = Course.load(root)
+        name, content = _index(course)
+        write_atomic(root / name, content.decode())
+
+
+def _bytes(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
