@@ -87,7 +87,7 @@ def grade(course):
 
     def run(*words, **settings):
         environment = {**os.environ, "PYTHONPATH": str(ROOT), **settings}
-        command = [sys.executable, "-m", "tito.cli.grade", *words]
+        command = [sys.executable, "-m", "tito", "grade", *words]
         done = subprocess.run(command, cwd=course.root, env=environment, capture_output=True, text=True, timeout=120)
         return done.returncode, done.stdout, done.stderr
 

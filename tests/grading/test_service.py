@@ -251,7 +251,7 @@ def test_the_commands(grade, course, submission, tmp_path):
 def test_killed_twenty_times_and_run_again(desk, submission):
     """Every round brings new submissions and a kill at a random moment; then one run that nobody disturbs."""
     rng, killed, count, solved = random.Random(5), 0, 0, ((), ("relu",), ("relu", "gelu"))
-    command = [sys.executable, "-m", "tito.cli.grade", "run", "02", "--jobs", "2"]
+    command = [sys.executable, "-m", "tito", "grade", "run", "02", "--jobs", "2"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     print(f"\n{'round':>5} {'killed after':>12} {'handed in':>9} {'results kept':>12} {'in the gradebook':>16}")
     while killed < 20 and count < 400:

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterable
 
-from rich.console import Console
+from rich import console as rich_console
 from rich.table import Table
 from rich.text import Text
 
@@ -23,22 +23,24 @@ STYLES = {"passed": "green", "ok": "green", "failed": "red", "wrong": "red"}
 _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
-class Screen:
+class Console:
     """Writes to standard output; colours only on a terminal that wants them."""
 
     def __init__(self, quiet: bool = False):
         plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
         colours = None if plain else "auto"
-        self.console = Console(highlight=False, markup=False, emoji=False, color_system=colours, quiet=quiet)
-        self.narrow = self.console.width < NARROW
+        plainly = {"highlight": False, "markup": False, "emoji": False}
+        self.terminal = rich_console.Console(color_system=colours, quiet=quiet, **plainly)
+        self.narrow = self.terminal.width < NARROW
         self._live = sys.stdout.isatty() and not plain and not quiet
         self._begun = False
 
     def say(self, text: str = "", style: str = "", indent: int = 0) -> None:
         """A sentence, wrapped, with what could confuse a terminal taken out."""
-        for line in Text(clean(text), style=style).wrap(self.console, max(self.console.width - indent, 10)) or [Text()]:
+        width = max(self.terminal.width - indent, 10)
+        for line in Text(clean(text), style=style).wrap(self.terminal, width) or [Text()]:
             line.rstrip()
-            self.console.print(Text(" " * indent).append_text(line), soft_wrap=True)
+            self.terminal.print(Text(" " * indent).append_text(line), soft_wrap=True)
 
     def next(self, command: str) -> None:
         """The one command to type next, never broken over lines."""
@@ -46,11 +48,11 @@ class Screen:
 
     def line(self, text: str) -> None:
         """Something to copy: never broken over lines."""
-        self.console.print(text, soft_wrap=True)
+        self.terminal.print(text, soft_wrap=True)
 
     def working(self, text: str):
         """A moving line while something is being done, on a terminal only."""
-        return self.console.status(text) if self._live else _Quiet()
+        return self.terminal.status(text) if self._live else _Quiet()
 
     def table(self, rows: Iterable[tuple], header: tuple[str, ...] = (), right: tuple[int, ...] = (), wide: int = 1):
         """A table without a frame; column `wide` is the one that wraps."""
@@ -61,10 +63,10 @@ class Screen:
             table.add_column(header[column] if header else "", justify=justify, no_wrap=fixed, overflow="fold")
         for row in rows:
             table.add_row(*(Text(clean(cell), style=STYLES.get(cell, "")) for cell in row))
-        for line in self.console.render_lines(table, pad=False):
+        for line in self.terminal.render_lines(table, pad=False):
             text = Text.assemble(*((segment.text, segment.style or "") for segment in line))
             text.rstrip()
-            self.console.print(text, soft_wrap=True)
+            self.terminal.print(text, soft_wrap=True)
 
     # tito test
 
@@ -172,11 +174,11 @@ class Screen:
             if not view.running:
                 self._view(view)
             return
-        with self.console.capture() as captured:
+        with self.terminal.capture() as captured:
             self._view(view)
             self.say("Watching. Ctrl-C ends it.", style="dim")
         lines = captured.get().splitlines()
-        lines = lines if len(lines) < self.console.height else [*lines[: self.console.height - 2], lines[-1]]
+        lines = lines if len(lines) < self.terminal.height else [*lines[: self.terminal.height - 2], lines[-1]]
         # Each line is written over the old one, so that nothing flickers.
         opening, self._begun = "" if self._begun else "\x1b[2J", True
         sys.stdout.write(opening + "\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")
@@ -266,10 +268,10 @@ class Screen:
     def finding(self, finding: Finding) -> None:
         """One line of the doctor's report."""
         text = Text(clean(f"{finding.what}: {finding.text}"))
-        for n, line in enumerate(text.wrap(self.console, max(self.console.width - 6, 10))):
+        for n, line in enumerate(text.wrap(self.terminal, max(self.terminal.width - 6, 10))):
             line.rstrip()
             state = Text(f"{'' if n else finding.state:6}", style=STYLES.get(finding.state, "yellow"))
-            self.console.print(state.append_text(line), soft_wrap=True)
+            self.terminal.print(state.append_text(line), soft_wrap=True)
 
 
 class _Quiet:

@@ -241,16 +241,3 @@ def _moment(text: str | None):
 
 def _print(document: dict) -> None:
     print(json.dumps(document, indent=1, sort_keys=True))
-
-
-def main() -> None:
-    """`python -m tito.cli.grade`: the same commands on their own."""
-    try:
-        app(prog_name="tito grade")
-    except CourseError as error:
-        print(f"tito: {error}", file=sys.stderr)
-        sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,61 @@
+"""The commands of the course's authors."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tito.cli.common import UsageError, open_course
+
+
+def check(
+    mutants: Annotated[bool, typer.Option(help="Plant faults in the solutions, and see that tests notice.")] = True,
+    since: Annotated[str, typer.Option(metavar="COMMIT", help="Cells keep their ids since then.")] = "HEAD",
+) -> None:
+    """Check the course: notebooks, tests, pages and commands.
+
+    Scaffolds must fail, solutions pass, planted faults be noticed, and nothing be amiss in the files.
+    """
+    from tito.author.check import examine
+    from tito.cli.console import Console
+
+    course, console, wrong = open_course(), Console(), 0
+    for finding in examine(course, mutants, since):
+        console.finding(finding)
+        wrong += finding.state == "wrong"
+    console.say(f"\n{wrong} to mend." if wrong else "\nAll is well.")
+    if wrong:
+        raise typer.Exit(1)
+
+
+def wheel(
+    students: Annotated[bool, typer.Option("--students", help="Without the solutions of what's to write.")] = False,
+    start: Annotated[str | None, typer.Option("--from", metavar="MODULE", help="The first module to write.")] = None,
+    modules: Annotated[str, typer.Option(metavar="01,05,...", help="The modules to write; the others are given.")] = "",
+    to: Annotated[Path, typer.Option(metavar="DIR", help="Where to put it.")] = Path("dist/students"),
+) -> None:
+    """Build the wheel that an instructor hands out."""
+    from tito.author.wheel import students_wheel
+    from tito.cli.console import Console
+    from tito.student import template, workspace
+
+    if not students:
+        raise UsageError("say --students; the whole course, solutions included, is built by: pip wheel --no-deps .")
+    console = Console()
+    with console.working("Building"):
+        chosen = filter(None, modules.replace(" ", "").split(","))
+        made = students_wheel(workspace.plan(template.source(), start, chosen, False), to)
+    console.line(f"Built {made}")
+    console.next(f"pip install {shlex.quote(str(made))}")
+
+
+def build(to: Annotated[Path, typer.Option(metavar="DIR", help="Where to put them.")] = Path("site")) -> None:
+    """Build static pages of the whole course, with outputs and without solutions."""
+    from tito.author import site
+    from tito.cli.console import Console
+
+    course, console = open_course(), Console()
+    with console.working("Building"):
+        count = site.build(course, to, console.line)
+    console.line(f"Built {count} pages: open {to / 'index.html'}")
