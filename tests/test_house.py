@@ -15,6 +15,7 @@ import pytest
 
 from tito.course import notebook
 from tito.course.export import HAND_WRITTEN, export
+from tito.course.lint import lint_notebook
 from tito.course.registry import Course
 from tito.course.script import twin_text
 
@@ -84,7 +85,7 @@ def test_import_is_fast_on_top_of_numpy():
 
 @each_notebook
 def test_notebooks_lint_clean(path):
-    assert notebook.lint(notebook.read(path)) == []
+    assert lint_notebook(notebook.read(path)) == []
 
 
 @each_notebook

@@ -8,6 +8,7 @@ import pytest
 
 from tito import CourseError
 from tito.course import notebook
+from tito.course.lint import lint_notebook
 
 SOLUTION = '''\
 #| export
@@ -147,7 +148,7 @@ def test_sound_cells_have_no_fault():
 
 
 def test_a_good_notebook_is_clean(nb):
-    assert notebook.lint(nb) == []
+    assert lint_notebook(nb) == []
 
 
 def marks(nb, index=3):
@@ -190,7 +191,7 @@ def swap(nb, index, old, new):
 )
 def test_lint_catches(nb, harm, message):
     harm(nb)
-    found = "\n".join(notebook.lint(nb))
+    found = "\n".join(lint_notebook(nb))
     assert message in found
     assert bool(message) == bool(found)
 
@@ -223,6 +224,6 @@ def test_lint_catches(nb, harm, message):
 )
 def test_solution_regions_stand_inside_functions(nb, source, message):
     nb["cells"][3]["source"] = source
-    found = "\n".join(notebook.lint(nb))
+    found = "\n".join(lint_notebook(nb))
     assert message in found
     assert bool(message) == bool(found)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tito import CourseError
 from tito.course import notebook
+from tito.course.lint import lint_notebook
 from tito.course.registry import REGISTRY, Course, Module
 from tito.course.scaffold import strip
 from tito.doctor import Finding
@@ -101,7 +102,7 @@ def _metadata(module: Module) -> Check:
     graded, solutions = set(), set()
     for path in module.notebooks:
         nb = notebook.read(path)
-        yield from (f"{path.name}, {problem}" for problem in notebook.lint(nb))
+        yield from (f"{path.name}, {problem}" for problem in lint_notebook(nb))
         if path.read_text(encoding="utf-8") != notebook.dumps(nb):
             yield f"{path.name} is not in canonical form: write it with tito.course.notebook.write"
         graded |= {cell["id"] for cell in nb["cells"] if notebook.kind(cell) in ("graded", "manual")}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tito import CourseError
 from tito.course import notebook
+from tito.course.lint import lint_notebook
 from tito.course.registry import Course, Module
 from tito.grading import grade
 from tito.grading.plan import Assignment, Part, prepare, solved
@@ -87,7 +88,7 @@ class Finding:
 
 def quick(course: Course, module: Module) -> list[str]:
     """What is wrong with the form of a module's notebooks; nothing is executed."""
-    return [f"{path.name}: {problem}" for path in module.notebooks for problem in notebook.lint(notebook.read(path))]
+    return [f"{path.name}: {problem}" for path in module.notebooks for problem in lint_notebook(notebook.read(path))]
 
 
 def examine(course: Course, module: Module, isolation: str | None = None, unsafe: bool = False) -> Iterator[Finding]:
@@ -98,7 +99,7 @@ def examine(course: Course, module: Module, isolation: str | None = None, unsafe
     try:
         for part in assignment.parts:
             finding = Finding(part.path.name)
-            finding.problems += [problem for problem in notebook.lint(notebook.read(part.path))]
+            finding.problems += [problem for problem in lint_notebook(notebook.read(part.path))]
             finding.problems += _own(assignment, worker, part)
             if not finding.problems:
                 finding.problems += _spoiled(assignment, worker, part, module)

@@ -1,4 +1,4 @@
-"""Notebooks: read, tell the kinds of cells apart, check them, write them in one canonical form.
+"""Notebooks: read, tell the kinds of cells apart, write them in one canonical form.
 
 A notebook is the dictionary its JSON holds, except that every cell's `source` is one string. Cells are counted from 1.
 """
@@ -8,8 +8,6 @@ import io
 import json
 import re
 import tokenize
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 from tito import CourseError
@@ -17,17 +15,13 @@ from tito.course.storage import write_atomic
 
 CORE = ("export", "solution", "graded")  # the kinds that `tito test` and grading execute
 EXPORTS = {"export", "exports", "exporti"}  # the directives that send a cell to the package
-LONGEST = 45  # lines of a code cell
 KERNEL = {"display_name": "TinyTorch", "language": "python", "name": "tinytorch"}  # what the notebooks name
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 BEGIN_HIDDEN, END_HIDDEN = "### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS"
 
-_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _DIRECTIVE = re.compile(r"\s*#\s*\|\s*([^\s:]+)\s*:?\s*(.*?)\s*$")
 _ASSIGNMENT = re.compile(r"#\s*(TODO|HINT)\b")
 _MARKER = re.compile(r"###\s*(BEGIN|END) SOLUTION\b")
-_FLAGS = {"grade", "locked", "solution"}
-_NBGRADER = {"solution": (False, False, True), "graded": (True, True, False), "manual": (True, False, True)}
 
 
 def read(path: Path) -> dict:
@@ -190,113 +184,3 @@ def library_lines(source: str) -> list[tuple[int, str]]:
         elif task:
             lines[number - 1] = lines[number - 1][:column].rstrip()
     return [(number, line) for number, line in enumerate(lines, 1) if number not in dropped]
-
-
-def lint(nb: dict) -> list[str]:
-    """What is wrong with a course notebook as committed, in plain words; empty if nothing is."""
-    found = [] if nb.get("nbformat_minor", 0) >= 5 else ["nbformat_minor must be 5 or more: cells need ids"]
-    marks = [cell["metadata"].get("nbgrader", {}).get("grade_id") for cell in nb["cells"]]
-    for what, values in (("id", [cell["id"] for cell in nb["cells"]]), ("grade_id", filter(None, marks))):
-        found += [f"{what} {value!r} stands on {n} cells" for value, n in Counter(values).items() if n > 1]
-    for number, cell in enumerate(nb["cells"], 1):
-        problems = [*_lint_metadata(cell), *(_lint_code(cell) if cell["cell_type"] == "code" else ())]
-        found += [f"{label(number, cell)}: {problem}" for problem in problems]
-    return found
-
-
-def _lint_metadata(cell: dict) -> Iterator[str]:
-    if not _ID.fullmatch(cell["id"]):
-        yield "an id is 1 to 64 letters, digits, _ and -"
-    marks = cell["metadata"].get("nbgrader")
-    if marks is None:
-        return
-    if marks.get("schema_version") != 3 or not all(isinstance(marks.get(flag), bool) for flag in _FLAGS):
-        yield "nbgrader needs schema_version 3 and grade, locked and solution, each true or false"
-    if unknown := marks.keys() - _FLAGS - {"schema_version", "grade_id", "points", "task"}:
-        yield f"nbgrader does not know {', '.join(sorted(unknown))}"
-    if ("points" in marks) != bool(marks.get("grade")):
-        yield "points belong on graded cells, on each of them, and nowhere else"
-    if marks.get("points", 0) < 0:
-        yield f"points must not be negative, and are {marks['points']}"
-    if marks.get("grade_id") != cell["id"]:
-        yield f"grade_id {marks.get('grade_id')!r} must equal the cell's id"
-    flags = tuple(marks.get(flag) for flag in sorted(_FLAGS))
-    if flags != _NBGRADER.get(kind(cell)) or marks.get("task"):
-        yield "nbgrader cells are solution, graded and locked, or manual (graded and solution)"
-
-
-def _lint_code(cell: dict) -> Iterator[str]:
-    source, lines = cell["source"], cell["source"].splitlines()
-    if cell.get("outputs") or cell.get("execution_count") is not None:
-        yield "holds outputs or an execution count: clear them"
-    if len(lines) > LONGEST:
-        yield f"has {len(lines)} lines, more than {LONGEST}: split it"
-    if any(line.startswith("# %%") for line in lines):
-        yield "a line `# %%` would split the cell in its .py twin"
-    if problem := misplaced(source) if kind(cell) == "exploration" else fault(source):
-        yield f"line {problem[0]}: {problem[1]}"
-    elif kind(cell) == "graded":
-        yield from _lint_graded(source)
-    elif kind(cell) == "solution":
-        yield from _lint_solution(source)
-
-
-def _lint_graded(source: str) -> Iterator[str]:
-    tree = ast.parse(source)
-    tests = {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
-    calls = {getattr(node.value.func, "id", None) for node in tree.body if _is_call(node)}
-    if tests - calls:
-        yield f"defines {', '.join(sorted(tests - calls))} without calling it: no error would mean full points"
-    if source.count(BEGIN_HIDDEN) != source.count(END_HIDDEN):
-        yield "a hidden-test region has no end or no beginning"
-    if BEGIN in source:
-        yield "a solution region belongs in a solution cell"
-
-
-def _lint_solution(source: str) -> Iterator[str]:
-    if "export" not in directives(source):
-        yield "a solution cell begins with `#| export`"
-    regions = _regions(source)
-    if not regions:
-        yield f"needs {BEGIN} .. {END}, in this order: without them the whole cell would be replaced"
-        return
-    owners = [_owner(ast.parse(source), *region) for region in regions]
-    if None in owners:
-        yield f"line {regions[owners.index(None)][0]}: a solution region must be inside one function"
-    if len(set(owners)) < len(owners):
-        yield "a function has more than one solution region"
-    try:
-        compile(_stub(source, regions), "<stub>", "exec", dont_inherit=True)
-    except SyntaxError as error:
-        yield f"without its solution the cell does not compile: {error.msg}"
-
-
-def _regions(source: str) -> list[tuple[int, int]]:
-    """(first, last) line of every solution region; empty unless every begin has its end."""
-    marks = [(n, BEGIN in line) for n, line in enumerate(source.splitlines(), 1) if BEGIN in line or END in line]
-    if len(marks) % 2 or any(begins == bool(n % 2) for n, (_, begins) in enumerate(marks)):
-        return []
-    return [(marks[n][0], marks[n + 1][0]) for n in range(0, len(marks), 2)]
-
-
-def _owner(tree: ast.Module, first: int, last: int) -> int | None:
-    """The line of the innermost function that holds the statements of lines first..last; None if that's no function."""
-    nodes = list(ast.walk(tree))
-    inside = [node for node in nodes if isinstance(node, ast.stmt) and first < node.lineno < last]
-    end = max((node.end_lineno for node in inside), default=last)
-    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-    holders = [node for node in nodes if isinstance(node, kinds) and node.lineno < first and end <= node.end_lineno]
-    owner = max(holders, key=lambda node: node.lineno, default=None)
-    return None if owner is None or isinstance(owner, ast.ClassDef) else owner.lineno
-
-
-def _stub(source: str, regions: list[tuple[int, int]]) -> str:
-    lines = source.splitlines()
-    for first, last in reversed(regions):
-        indent = lines[first - 1][: len(lines[first - 1]) - len(lines[first - 1].lstrip())]
-        lines[first - 1 : last] = [f"{indent}raise NotImplementedError()"]
-    return "\n".join(lines)
-
-
-def _is_call(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)

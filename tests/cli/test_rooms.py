@@ -1,0 +1,79 @@
+"""The rooms of tito: imports go down only, lazy ones too, and a file is read in one sitting."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TITO = ROOT / "tito"
+LONGEST = 400  # lines of a file that are not blank
+# room -> the rooms that it may import from; a room's own files may import each other
+ROOMS = {
+    "course": "",
+    "runner": "course",
+    "student": "course runner",
+    "grading": "course runner",
+    "jupyter": "course runner",
+    "milestone": "course runner",
+    "data": "course runner",
+    "bench": "course runner",
+    "author": "course runner student grading jupyter milestone data bench doctor",
+    "doctor": "course runner student grading jupyter milestone data bench",
+    "cli": "course runner student grading jupyter milestone data bench author doctor",
+    "__main__": "cli",
+    "__init__": "",
+}
+PARTS = {"predict": "milestone", "download": "data", "pickled": "data"}  # files that share a room beside the others
+
+
+def room(path: Path) -> str:
+    """The room of a file of tito: its folder, or its own name where it stands beside them."""
+    first, *others = path.relative_to(TITO).parts
+    name = first if others else Path(first).stem
+    return PARTS.get(name, name)
+
+
+def imported(path: Path, package: str):
+    """(line, dotted name) of everything that a file imports from a package, at its top or inside a function."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names if alias.name.split(".")[0] == package)
+        elif isinstance(node, ast.ImportFrom):
+            if node.module and node.module.split(".")[0] == package and not node.level:
+                yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def test_every_file_is_in_a_room():
+    assert {room(path) for path in TITO.rglob("*.py") if "_course" not in path.parts} == ROOMS.keys()
+
+
+def test_imports_go_down_only():
+    wrong = []
+    for path in sorted(TITO.rglob("*.py")):
+        if "_course" in path.parts:
+            continue
+        here = room(path)
+        for line, name in imported(path, "tito"):
+            there = PARTS.get(name.split(".")[1], name.split(".")[1])
+            if there in ROOMS and there != here and there not in ROOMS[here].split():
+                wrong.append(f"{path.relative_to(ROOT)}, line {line}: {here} imports {name}")
+    assert wrong == []
+
+
+def test_the_rooms_have_no_circle():
+    below = {name: set(rooms.split()) for name, rooms in ROOMS.items()}
+    done: set[str] = set()
+    while ready := {name for name, rooms in below.items() if rooms <= done} - done:
+        done |= ready
+    assert done == below.keys()
+
+
+@pytest.mark.parametrize("path", sorted(TITO.rglob("*.py")), ids=lambda path: path.relative_to(TITO).as_posix())
+def test_a_file_is_read_in_one_sitting(path):
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    assert len(lines) <= LONGEST
+
+
+def test_the_package_imports_nothing_of_tito():
+    assert [str(path) for path in (ROOT / "tinytorch").rglob("*.py") if list(imported(path, "tito"))] == []
