@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 from tito.course import notebook  # noqa: E402
 from tito.course.registry import Course  # noqa: E402
-from tito.grading import skeleton  # noqa: E402
+from tito.course.scaffold import released  # noqa: E402
 from tito.grading.service import Desk  # noqa: E402
 
 TOML = """number = "01"
@@ -87,7 +87,7 @@ def hand_in(course: Course, module, numbers: range) -> None:
         for number in numbers:
             cells = []
             for cell in nb["cells"]:
-                made = {**cell, "source": skeleton.released(cell)}
+                made = {**cell, "source": released(cell)}
                 if notebook.kind(cell) == "solution":
                     solutions += 1
                     if number % 2 == 0 or solutions % 2:

@@ -14,7 +14,6 @@ HINTS = ["one", "two", "three"]
 @pytest.fixture
 def course(toy):
     """A course without a fault: one exercise of a hundred points."""
-    pytest.importorskip("nbgrader")
     toy.module("01", "alpha", [("double", SOLVED, toy.TEST_DOUBLE, 100)], hints=HINTS)
     toy.folder = toy.root / "modules/01_alpha"
     toy.path = toy.folder / "alpha_dev.ipynb"

@@ -14,7 +14,6 @@ from tito.author.wheel import _build, students_wheel
 from tito.course.registry import Course
 from tito.student import template, workspace
 
-pytest.importorskip("nbgrader", reason="nbgrader makes the scaffolds")
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 

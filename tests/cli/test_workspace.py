@@ -20,7 +20,6 @@ from tito.milestone import unwritten
 from tito.student import template, workspace
 from tito.student.merge import merge
 
-pytest.importorskip("nbgrader", reason="nbgrader makes the scaffolds")
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SOLUTION = """\
@@ -198,12 +197,12 @@ def test_a_students_source_has_no_reference_to_give(student, tmp_path):
     assert not (tmp_path / "third").exists()
 
 
-def test_without_nbgrader_only_a_students_source_will_do(student, source, tmp_path, monkeypatch):
+def test_without_nbgrader_a_course_is_made_all_the_same(student, source, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nbgrader", None)
     monkeypatch.setitem(sys.modules, "nbgrader.preprocessors", None)
-    with pytest.raises(CourseError, match=r"needs nbgrader.*\[grade\]"):
-        workspace.init(tmp_path / "no", workspace.plan(source, "02", [], False))
-    workspace.init(tmp_path / "yes", workspace.plan(Course.load(student), "02", [], False))
-    assert not (tmp_path / "no").exists() and (tmp_path / "yes" / SECOND).is_file()
+    for name, origin in (("made", source), ("again", Course.load(student))):
+        workspace.init(tmp_path / name, workspace.plan(origin, "02", [], False))
+        assert sources(tmp_path / name / SECOND) == sources(student / SECOND)
 
 
 def test_the_command(source, tito, tmp_path, monkeypatch):

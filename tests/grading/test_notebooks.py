@@ -7,6 +7,7 @@ import pytest
 
 from tito.course import notebook
 from tito.course.registry import Course
+from tito.course.scaffold import released
 from tito.grading import grade, plan
 from tito.grading.plan import prepare
 from tito.grading.sandbox import isolation
@@ -32,7 +33,7 @@ def rung():
 def earned(assignment, worker, part, solved):
     """Graded cell -> (points, maximum) with the reference in the given solution cells."""
     cells = [
-        SubmittedCell(cell["id"], True, True, cell["source"] if cell["id"] in solved else plan.released(cell))
+        SubmittedCell(cell["id"], True, True, cell["source"] if cell["id"] in solved else released(cell))
         for cell in notebook.read(part.path)["cells"]
     ]
     steps, _ = plan.assemble(part.plan, Submission(cells))

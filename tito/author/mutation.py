@@ -7,7 +7,6 @@ process, and returns those that no graded cell noticed.
 import ast
 import json
 import os
-import re
 import select
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from tito import CourseError
 from tito.course import notebook
+from tito.course.scaffold import without_hidden
 
 SWAPS = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, 
@@ -27,7 +27,6 @@ SWAPS = {
 }  # fmt: skip
 NAMES = {"max": "min", "sum": "mean", "zeros": "ones", "maximum": "minimum", "exp": "negative"}
 NAMES |= {other: name for name, other in NAMES.items() if name != "exp"}
-HIDDEN = re.compile(rf"^[ \t]*{notebook.BEGIN_HIDDEN}.*?{notebook.END_HIDDEN}[^\n]*\n?", re.S | re.M)
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def survivors(cells: list[dict], chosen: list[Mutant], seconds: float = 10, hidd
     A mutant that takes longer than `seconds` counts as noticed, as it would run into the time limit.
     """
     core = [cell for cell in cells if notebook.kind(cell) in notebook.CORE]
-    sources = [cell["source"] if hidden else HIDDEN.sub("", cell["source"]) for cell in core]
+    sources = [cell["source"] if hidden else without_hidden(cell["source"]) for cell in core]
     namespace, alive = {"__name__": "__main__"}, []
     graded = [notebook.kind(cell) == "graded" for cell in core]
     for position, (cell, source) in enumerate(zip(core, sources, strict=True)):

@@ -15,8 +15,9 @@ from pathlib import Path
 from tito import CourseError
 from tito.course import notebook
 from tito.course.registry import Course
+from tito.course.scaffold import released
 from tito.course.storage import write_atomic
-from tito.grading.plan import Assignment, Part, assemble, without_hidden, without_solution
+from tito.grading.plan import Assignment, Part, assemble
 from tito.grading.submissions import Rejected, Submission, parse
 
 SCHEMES = re.compile(r"(javascript|vbscript|data)\s*:", re.I)
@@ -75,13 +76,13 @@ def build_marked(part: Part, submission: Submission, told: dict) -> dict:
                 cells.append(_code(f"{cell['id'][:50]}-own-{number}", helper, {}, []))
             made = _code(cell["id"], steps[cell["id"]]["source"], cell["metadata"], _outputs(outcome))
         elif kind == "graded":
-            made = _code(cell["id"], without_hidden(cell["source"]), cell["metadata"], _outputs(outcome))
+            made = _code(cell["id"], released(cell), cell["metadata"], _outputs(outcome))
         elif kind == "manual":
             made["source"] = harmless(texts.get(cell["id"], "(no answer)"))
         elif kind == "exploration":
             continue  # not graded, and long
         elif cell["cell_type"] == "code":
-            made = _code(cell["id"], without_solution(cell["source"]), cell["metadata"], [])
+            made = _code(cell["id"], released(cell), cell["metadata"], [])
         cells.append(made)
     metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}

@@ -24,10 +24,9 @@ import numpy
 from tito import CourseError
 from tito.course import notebook
 from tito.course.registry import Course, Module
+from tito.course.scaffold import hidden_lines, released
 from tito.grading.sandbox import isolation
 from tito.grading.submissions import Submission, SubmittedCell
-
-STUB = ("# YOUR CODE HERE", "raise NotImplementedError()")  # nbgrader's own
 
 
 def plan_notebook(path: Path, package: str) -> dict:
@@ -59,46 +58,6 @@ def plan_notebook(path: Path, package: str) -> dict:
         "manual": manual,
         "known": known,
     }
-
-
-def released(cell: dict) -> str:
-    """A cell's source as nbgrader releases it: stubs for solutions, no hidden tests."""
-    source = cell["source"]
-    if notebook.kind(cell) == "manual":
-        return "YOUR ANSWER HERE"
-    return without_hidden(without_solution(source)) if cell["cell_type"] == "code" else source
-
-
-def without_solution(source: str) -> str:
-    """The source with nbgrader's stub in the place of every solution region."""
-    out, inside = [], False
-    for line in source.split("\n"):
-        if notebook.BEGIN in line:
-            inside, indent = True, line[: len(line) - len(line.lstrip())]
-            out += [indent + part for part in STUB]
-        elif notebook.END in line:
-            inside = False
-        elif not inside:
-            out.append(line)
-    return "\n".join(out)
-
-
-def without_hidden(source: str) -> str:
-    """The source without its hidden tests."""
-    hidden = {n for first, last in hidden_lines(source) for n in range(first, last + 1)}
-    return "\n".join(line for number, line in enumerate(source.split("\n"), 1) if number not in hidden)
-
-
-def hidden_lines(source: str) -> list[tuple[int, int]]:
-    """(first, last) line of every region of hidden tests, markers included."""
-    regions, first = [], None
-    for number, line in enumerate(source.split("\n"), 1):
-        if notebook.BEGIN_HIDDEN in line:
-            first = number
-        elif notebook.END_HIDDEN in line and first:
-            regions.append((first, number))
-            first = None
-    return regions
 
 
 def _names(source: str):
@@ -147,7 +106,7 @@ def assemble(plan: dict, submission: Submission) -> tuple[list[dict], list[str]]
     for cell in submission.cells:
         given = plan["known"].get(cell.id)
         if cell.code and given is not None and cell.id not in solutions and cell.id in {s["id"] for s in plan["steps"]}:
-            if not _same(cell.source, given) and not _same(cell.source, without_hidden(given)):
+            if not _same(cell.source, given):
                 notes.append(
                     f"the cell {cell.id} was given and is graded as it was given; your change there does not count"
                 )
