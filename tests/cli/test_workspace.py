@@ -20,7 +20,6 @@ from tito.milestone import unwritten
 from tito.student import template, workspace
 from tito.student.merge import merge
 
-
 REPOSITORY = Path(__file__).resolve().parents[2]
 SOLUTION = """\
 #| export
