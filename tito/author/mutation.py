@@ -19,6 +19,7 @@ from tito import CourseError
 from tito.course import notebook
 from tito.course.scaffold import without_hidden
 
+PATIENCE = 900  # seconds for what one process tries
 SWAPS = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, 
     ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult, ast.Pow: ast.Mult,
@@ -110,6 +111,18 @@ def survivors(cells: list[dict], chosen: list[Mutant], seconds: float = 10, hidd
     return alive
 
 
+def shares(path: Path, most: int) -> list[tuple[int, int]]:
+    """How to share a notebook's mutants among processes that try about `most` each; see `part` below."""
+    count = len(_all_mutants(notebook.read(path)["cells"]))
+    pieces = count // most + 1
+    return [(first, pieces) for first in range(pieces)]
+
+
+def _all_mutants(cells: list[dict]) -> list[Mutant]:
+    solutions = [cell for cell in cells if notebook.kind(cell) == "solution"]
+    return [mutant for cell in solutions for mutant in mutate(cell["id"], cell["source"])]
+
+
 def try_in_process(
     path: Path, folder: Path, planted: Iterable = (), hidden: bool = True, part: tuple[int, int] = (0, 1)
 ) -> tuple[int, list]:
@@ -123,7 +136,12 @@ def try_in_process(
     environment = {**os.environ, **threads, "PYTHONPATH": places}
     command = [sys.executable, "-P", "-c", "from tito.author.mutation import main; main()"]
     question = json.dumps([str(path), list(planted), hidden, part])
-    done = subprocess.run(command, input=question, env=environment, capture_output=True, text=True, timeout=280)
+    try:
+        done = subprocess.run(
+            command, input=question, env=environment, cwd=folder, capture_output=True, text=True, timeout=PATIENCE
+        )
+    except subprocess.TimeoutExpired:
+        raise CourseError(f"the mutants of {path.name} took over {PATIENCE} s") from None
     if done.returncode:
         said = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
         raise CourseError(f"{path.name} could not be tried with mutants: {said[0]}")
@@ -134,10 +152,7 @@ def main() -> None:
     """What that process does: a question on standard input, the answer on standard output."""
     path, planted, hidden, (first, step) = json.load(sys.stdin)
     cells = notebook.read(Path(path))["cells"]
-    chosen = [Mutant(*fields) for fields in planted]
-    if not chosen:
-        chosen = [m for cell in cells if notebook.kind(cell) == "solution" for m in mutate(cell["id"], cell["source"])]
-    chosen = chosen[first::step]
+    chosen = ([Mutant(*fields) for fields in planted] or _all_mutants(cells))[first::step]
     answer, sys.stdout = sys.stdout, sys.stderr
     alive = survivors(cells, chosen, hidden=hidden)
     json.dump([len(chosen), [[m.cell, m.line, m.change] for m in alive]], answer)

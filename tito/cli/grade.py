@@ -189,20 +189,20 @@ def lint(
     as_json: Json = False,
 ) -> None:
     """Check that the graded cells are worth their points: the reference passes, faults are noticed."""
-    from tito.author import lint as linter
+    from tito.author.graded_cells import check_graded
     from tito.cli import grade_tables
     from tito.course.registry import Course
 
     course = Course.load()
-    chosen, findings = course.select(module) if module else list(course.modules), []
+    chosen, reports = course.select(module) if module else list(course.modules), []
     for one in chosen:
-        for finding in linter.examine(course, one, isolation, allow_unsafe):
-            findings.append(finding)
+        for report in check_graded(course, one, isolation, allow_unsafe):
+            reports.append(report)
             if not as_json:
-                grade_tables.finding(finding)
+                grade_tables.notebook_report(report)
     if as_json:
-        _print({"notebooks": [grade_tables.plain_finding(finding) for finding in findings]})
-    if not all(finding.ok for finding in findings):
+        _print({"notebooks": [grade_tables.notebook_data(report) for report in reports]})
+    if not all(report.ok for report in reports):
         raise typer.Exit(1)
 
 

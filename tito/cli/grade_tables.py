@@ -7,7 +7,7 @@ from contextlib import suppress
 from rich.console import Console
 from rich.table import Table
 
-from tito.author.lint import Finding
+from tito.author.graded_cells import NotebookReport
 from tito.grading.grade import visible
 from tito.grading.service import Report
 
@@ -119,26 +119,26 @@ def status(name: str, rows: list[dict]) -> None:
     print(f"\n{len(rows)} submissions. Isolation: {'; '.join(levels) or 'none graded yet'}")
 
 
-def finding(found: Finding) -> None:
-    """What lint found about a notebook."""
-    killed = found.mutants - len(found.alive)
+def notebook_report(report: NotebookReport) -> None:
+    """What lint says of a notebook."""
+    noticed = report.mutants - len(report.alive)
     print(
-        f"{found.notebook}: {killed} of {found.mutants} mutants noticed ({100 * found.noticed:.1f} %)"
-        + ("" if found.ok else "  MEND")
+        f"{report.notebook}: {noticed} of {report.mutants} mutants noticed ({100 * report.noticed:.1f} %)"
+        + ("" if report.ok else "  MEND")
     )
-    for problem in found.problems:
+    for problem in report.problems:
         print(f"  {problem}")
-    for cell, line, change in found.alive:
+    for cell, line, change in report.alive:
         print(f"  lives on: {cell}, line {line}: {change}")
 
 
-def plain_finding(found: Finding) -> dict:
+def notebook_data(report: NotebookReport) -> dict:
     """The same as data."""
-    alive = [{"cell": cell, "line": line, "change": change} for cell, line, change in found.alive]
+    alive = [{"cell": cell, "line": line, "change": change} for cell, line, change in report.alive]
     return {
-        "notebook": found.notebook,
-        "ok": found.ok,
-        "problems": found.problems,
-        "mutants": found.mutants,
+        "notebook": report.notebook,
+        "ok": report.ok,
+        "problems": report.problems,
+        "mutants": report.mutants,
         "alive": alive,
     }

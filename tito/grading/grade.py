@@ -248,7 +248,7 @@ def grade_own(assignment: Assignment, worker: Worker, which: str) -> dict:
     for part in assignment.parts:
         submission = solved(part) if which == "reference" else blank(part)
         steps, _ = assemble(part.plan, submission)
-        parts[part.name] = _run(assignment, worker, part, steps, [])
+        parts[part.name] = run_steps(assignment, worker, part, steps, [])
     return _result(assignment, f"*{which}*", key_of(f"*{which}*", assignment.digest, {}), parts, start)
 
 
@@ -267,10 +267,11 @@ def _grade_part(assignment: Assignment, worker: Worker, part: Part, data: bytes 
             "level": None,
         }
     steps, notes = assemble(part.plan, submission)
-    return _run(assignment, worker, part, steps, notes)
+    return run_steps(assignment, worker, part, steps, notes)
 
 
-def _run(assignment: Assignment, worker: Worker, part: Part, steps: list[dict], notes: list[str]) -> dict:
+def run_steps(assignment: Assignment, worker: Worker, part: Part, steps: list[dict], notes: list[str]) -> dict:
+    """The result of one notebook, from its steps with a submission in them."""
     for step in steps:
         step["reference"] = part.reference.get(step["id"], 0.0)
     try:

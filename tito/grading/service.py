@@ -8,6 +8,8 @@ from datetime import datetime
 from pathlib import Path
 
 from tito import CourseError
+from tito.course import notebook
+from tito.course.lint import lint_notebook
 from tito.course.registry import Course, Module
 from tito.course.storage import only_one, write_atomic
 from tito.grading import feedback, grade, gradebook, marks, submissions
@@ -76,9 +78,9 @@ class Desk:
 
     def assign(self, module: Module, due: datetime | None = None) -> Path:
         """nbgrader's release of a module, after a check of its notebooks; returns its folder."""
-        from tito.author import lint
-
-        problems = lint.quick(self.course, module)
+        problems = [
+            f"{path.name}: {problem}" for path in module.notebooks for problem in lint_notebook(notebook.read(path))
+        ]
         if problems:
             raise CourseError(f"{module.folder} is not released:\n  " + "\n  ".join(problems[:10]))
         with self.locked():
