@@ -43,7 +43,9 @@ def reports(tmp_path):
         notebook.write(folder / "toy_dev.ipynb", {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
         exercise = 'id = "double"\ntitle = "x"\ndifficulty = 1\nminutes = 1\nhints = []\n'
         exercise += f"solution = {json.dumps(['double'])}\ntests = {json.dumps(['test_double'])}\n"
-        entry = 'number = "01"\nname = "toy"\ntitle = "x"\nsummary = "x"\nrequires = []\nnotebooks = ["toy_dev.ipynb"]\n'
+        entry = (
+            'number = "01"\nname = "toy"\ntitle = "x"\nsummary = "x"\nrequires = []\nnotebooks = ["toy_dev.ipynb"]\n'
+        )
         (folder / "module.toml").write_text(f"{entry}[[exercise]]\n{exercise}")
         course = Course.load(tmp_path)
         return list(check_graded(course, course.module("01")))
@@ -61,4 +63,3 @@ def test_a_test_of_the_shape_alone_is_not(reports):
     words = ("zeros", "nan", "first row only")
     assert report.problems == [f"double: results of {how} pass all of its graded cells" for how in words]
     assert not report.ok and [change for _, _, change in report.alive] == ["2 * x -> (2 / x)", "2 -> 3"]
-
