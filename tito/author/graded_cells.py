@@ -12,7 +12,7 @@ from tito.course import notebook
 from tito.course.lint import lint_notebook
 from tito.course.registry import Course, Module
 from tito.grading import grade
-from tito.grading.plan import Assignment, Part, assemble, prepare, solved
+from tito.grading.plan import Assignment, Part, assemble, prepare, reference_submission
 from tito.grading.sandbox.isolation import choose
 from tito.grading.submissions import Submission, SubmittedCell
 
@@ -118,7 +118,7 @@ def _import_fails(assignment: Assignment, worker: grade.Worker, part: Part) -> I
 
 def _spoiled(assignment: Assignment, worker: grade.Worker, part: Part, module: Module) -> Iterator[str]:
     """Zeros, NaN, nothing at all, or all but the first row zeroed: some cell of the exercise has to notice."""
-    reference = solved(part)
+    reference = reference_submission(part)
     for exercise in module.exercises:
         if exercise.notebook != part.path:
             continue

@@ -18,7 +18,7 @@ from tito.course.registry import Course
 from tito.course.scaffold import released
 from tito.course.storage import write_atomic
 from tito.grading.plan import Assignment, Part, assemble
-from tito.grading.submissions import Rejected, Submission, parse
+from tito.grading.submissions import RejectedError, Submission, parse
 
 SCHEMES = re.compile(r"(javascript|vbscript|data)\s*:", re.I)
 LONGEST_WORDS = 90  # characters of a message in the table on top
@@ -53,7 +53,7 @@ def write_marked(
 def _parsed(data: bytes | str) -> Submission:
     try:
         return parse(data) if isinstance(data, bytes) else Submission([])
-    except Rejected:
+    except RejectedError:
         return Submission([])
 
 
@@ -195,7 +195,7 @@ def call_nbgrader(course: Course, what: str, *names: str, patience: float = 3600
         )
 
 
-def clean_page(html: str, unread: Collection[str] = ()) -> str:
+def sanitize_page(html: str, unread: Collection[str] = ()) -> str:
     """A page in which nothing runs and nothing is fetched; nbgrader's 0 of the cells `unread` is no score yet."""
     from bs4 import BeautifulSoup, Comment
 
@@ -236,11 +236,11 @@ def clean_page(html: str, unread: Collection[str] = ()) -> str:
     return str(page)
 
 
-def clean_pages(folder: Path, assignment: str, students: list[str], unread: dict) -> list[Path]:
+def sanitize_pages(folder: Path, assignment: str, students: list[str], unread: dict) -> list[Path]:
     """Clean the pages of an assignment in nbgrader's `feedback` folder; returns them. `unread`: of each student."""
     pages = []
     for student in students:
         for page in sorted((folder / student / assignment).glob("*.html")):
-            write_atomic(page, clean_page(page.read_text(encoding="utf-8"), unread.get(student, ())))
+            write_atomic(page, sanitize_page(page.read_text(encoding="utf-8"), unread.get(student, ())))
             pages.append(page)
     return pages
