@@ -39,10 +39,10 @@ def write_marked(
     """Write the student's notebooks into nbgrader's `autograded` folder; False if they were there already."""
     changed = False
     for part in assignment.parts:
-        told = result["notebooks"].get(part.name)
-        if told is None:
+        part_result = result["notebooks"].get(part.name)
+        if part_result is None:
             continue
-        nb = build_marked(part, _parsed(files[part.name]), told)
+        nb = build_marked(part, _parsed(files[part.name]), part_result)
         target = folder / student / assignment.name / part.path.name
         if target.is_symlink() or target.parent.is_symlink() or target.parent.parent.is_symlink():
             raise CourseError(f"{target} is reached by a link: remove it")
@@ -57,14 +57,14 @@ def _parsed(data: bytes | str) -> Submission:
         return Submission([])
 
 
-def build_marked(part: Part, submission: Submission, told: dict) -> dict:
+def build_marked(part: Part, submission: Submission, part_result: dict) -> dict:
     """The notebook as data."""
     reference = notebook.read(part.path)
     steps = {step["id"]: step for step in assemble(part.plan, submission)[0]}
     texts = {cell.id: cell.source for cell in submission.cells if cell.id in part.plan["manual"]}
-    cells = [_summary(told)]
+    cells = [_summary(part_result)]
     for cell in reference["cells"]:
-        kind, outcome = notebook.kind(cell), told["cells"].get(cell["id"], {})
+        kind, outcome = notebook.kind(cell), part_result["cells"].get(cell["id"], {})
         made = {
             "cell_type": cell["cell_type"],
             "id": cell["id"],
@@ -126,18 +126,18 @@ def explain(outcome: dict) -> list[str]:
     return lines
 
 
-def _summary(told: dict) -> dict:
+def _summary(part_result: dict) -> dict:
     """A first cell that says how it went, cell by cell."""
     rows = ["### Your result, cell by cell", "", "| cell | &emsp;points | &emsp;what happened |", "|---|---|---|"]
-    for name, cell in told["cells"].items():
+    for name, cell in part_result["cells"].items():
         if cell["kind"] == "graded":
             words = STATUS.get(cell["status"], cell["status"])
             if cell["status"] == "failed":
                 message = explain(cell)[0]
                 words = "not written yet" if message.startswith("Not written yet") else f"{words}: {_short(message)}"
             rows.append(f"| {name} | &emsp;{cell['points']:g} of {cell['max']:g} | &emsp;{words} |")
-    rows += ["", *([f"**{harmless(told['reason'])}**", ""] if told.get("reason") else [])]
-    rows += [f"- {harmless(note)}" for note in told.get("notes", [])]
+    rows += ["", *([f"**{harmless(part_result['reason'])}**", ""] if part_result.get("reason") else [])]
+    rows += [f"- {harmless(note)}" for note in part_result.get("notes", [])]
     rows += ["", "Below is your notebook as it was graded, without the cells that are not."]
     return {"cell_type": "markdown", "id": "result-summary", "metadata": {}, "source": "\n".join(rows)}
 

@@ -286,30 +286,30 @@ def run_steps(assignment: Assignment, worker: Worker, part: Part, steps: list[di
         return {"status": "infra_error", "reason": reason, "cells": {}, "notes": notes, "level": None}
     cells, worst = {}, set()
     for step in steps:
-        told = outcome["cells"].get(step["id"])
-        if told is None:
-            told = {"status": "timeout", "points": 0.0, "message": "the time for the submission was up"}
-        worst.add(WORST.get(told["status"]))
-        notes = [*notes, *told.pop("notes", [])]
-        cells[step["id"]] = _cell_result(told, step)
+        cell = outcome["cells"].get(step["id"])
+        if cell is None:
+            cell = {"status": "timeout", "points": 0.0, "message": "the time for the submission was up"}
+        worst.add(WORST.get(cell["status"]))
+        notes = [*notes, *cell.pop("notes", [])]
+        cells[step["id"]] = _cell_result(cell, step)
     status = next((name for name in ("timeout", "oom", "died") if name in worst), "graded")
     result = {"status": status, "reason": _reason(cells), "cells": cells, "notes": notes[:50]}
     return {**result, "level": outcome["level"], "seconds": outcome["seconds"], "cpu": outcome["cpu"]}
 
 
-def _cell_result(told: dict, step: dict) -> dict:
+def _cell_result(cell: dict, step: dict) -> dict:
     """What a result keeps of a cell: numbers, and text without control characters."""
-    kept = {"kind": step["kind"], "status": told["status"], "seconds": told.get("seconds", 0.0)}
+    result = {"kind": step["kind"], "status": cell["status"], "seconds": cell.get("seconds", 0.0)}
     if step["kind"] == "graded":
-        kept |= {"points": min(max(float(told["points"]), 0.0), step["points"]), "max": step["points"]}
+        result |= {"points": min(max(float(cell["points"]), 0.0), step["points"]), "max": step["points"]}
     for name in ("error", "message", "line", "output", "printed"):
-        if told.get(name):
-            kept[name] = visible(told[name])[:LONGEST_OUTPUT]
-    if told.get("hidden"):
-        kept["hidden"] = True
-    if told.get("places"):
-        kept["places"] = [[visible(cell)[:80], line, visible(text)[:200]] for cell, line, text in told["places"]]
-    return kept
+        if cell.get(name):
+            result[name] = visible(cell[name])[:LONGEST_OUTPUT]
+    if cell.get("hidden"):
+        result["hidden"] = True
+    if cell.get("places"):
+        result["places"] = [[visible(place)[:80], line, visible(text)[:200]] for place, line, text in cell["places"]]
+    return result
 
 
 def visible(text: str) -> str:

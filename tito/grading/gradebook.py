@@ -295,12 +295,12 @@ def store_scores(
                 if kind != "GradeCell" or row is None:
                     continue
                 _, _, grade_id, auto, manual, _, needs = row
-                told = found.get(cell)
-                if told is None and not failed:
+                outcome = found.get(cell)
+                if outcome is None and not failed:
                     if new:
                         book.set_score(grade_id, None, True)
                     continue
-                score = None if failed else told["points"]
+                score = None if failed else outcome["points"]
                 look = manual is not None and (needs or score != auto) or score is None
                 before, after = before + (auto or 0.0), after + (score or 0.0)
                 if score != auto or look != bool(needs):

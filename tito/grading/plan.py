@@ -230,7 +230,7 @@ def prepare(course: Course, module: Module, rung: isolation.Rung, limits: dict |
     home = tempfile.TemporaryDirectory(prefix=PREFIX)
     Path(home.name).chmod(0o755)
     parts, limits = [], {**LIMITS, **(limits or {})}
-    found = hashlib.sha256(_environment(rung, limits).encode())
+    digest = hashlib.sha256(_environment(rung, limits).encode())
     for path in module.notebooks:
         earlier = earlier_targets(course, path)
         plan = plan_notebook(path, course.lib_name)
@@ -242,10 +242,10 @@ def prepare(course: Course, module: Module, rung: isolation.Rung, limits: dict |
                 f"{course.package} does not hold the modules before {module.folder}: run tito export --all"
             )
         parts.append(Part(path.stem, path, plan, kit))
-        found.update(json.dumps(plan, sort_keys=True).encode())
+        digest.update(json.dumps(plan, sort_keys=True).encode())
         for file in sorted(kit.folder.rglob("*.py")):
-            found.update(file.relative_to(kit.folder).as_posix().encode() + b"\0" + file.read_bytes())
-    return Assignment(course, module, rung, limits, parts, found.hexdigest(), home)
+            digest.update(file.relative_to(kit.folder).as_posix().encode() + b"\0" + file.read_bytes())
+    return Assignment(course, module, rung, limits, parts, digest.hexdigest(), home)
 
 
 def _sweep() -> None:
