@@ -2,9 +2,8 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'checked_loss', 'training_step', 'recorded', 'evaluate', 'train_epoch', 'epochs_without_improvement',
-           'snapshot', 'part_of', 'restore', 'write_safely', 'safetensors_library', 'write_arrays', 'read_arrays',
-           'save_weights', 'load_weights', 'checksum', 'write_checkpoint', 'read_checkpoint', 'History', 'NullReporter',
-           'LineReporter', 'BarReporter', 'reporter', 'TrainingInterrupted', 'check_same_settings', 'Epochs', 'Keeping',
+           'snapshot', 'part_of', 'restore', 'write_safely', 'write_arrays', 'read_arrays', 'save_weights',
+           'load_weights', 'write_checkpoint', 'read_checkpoint', 'History', 'TrainingInterrupted', 'Epochs', 'Keeping',
            'Fitting', 'Trainer']
 
 # %% ../../modules/07_training/training_dev.ipynb #imports
@@ -150,7 +149,7 @@ def write_safely(path, payload):
             os.close(folder)
 
 
-def safetensors_library():
+def _safetensors_library():
     """The safetensors package, or ModuleNotFoundError naming it: training alone does not need it."""
     try:
         import safetensors
@@ -166,14 +165,14 @@ FORMAT = "tinytorch checkpoint 1"
 
 def write_arrays(path, arrays, metadata=None):
     """Write {name: array} and {name: text} to a safetensors file, atomically."""
-    library = safetensors_library()
+    library = _safetensors_library()
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     write_safely(path, library.numpy.save(arrays, metadata))
 
 
 def read_arrays(path):
     """({name: array}, {name: text}) from a safetensors file; ValueError, naming the file, if it is damaged."""
-    library = safetensors_library()
+    library = _safetensors_library()
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no file {path}")
     try:
@@ -195,7 +194,7 @@ def load_weights(path):
     return part_of(arrays, "model") if metadata.get("format") == FORMAT else arrays
 
 # %% ../../modules/07_training/training_dev.ipynb #checkpoint
-def checksum(arrays, text):
+def _checksum(arrays, text):
     """One number that changes with any bit of the arrays or the text."""
     found = zlib.crc32(text.encode())
     for name in sorted(arrays):
@@ -208,7 +207,7 @@ def write_checkpoint(path, state, extra):
     arrays = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
     numbers = {name: value for name, value in state.items() if name not in arrays}
     text = json.dumps({"state": numbers, "extra": extra})
-    write_arrays(path, arrays, {"format": FORMAT, "content": text, "crc32": checksum(arrays, text)})
+    write_arrays(path, arrays, {"format": FORMAT, "content": text, "crc32": _checksum(arrays, text)})
 
 
 def read_checkpoint(path):
@@ -216,7 +215,7 @@ def read_checkpoint(path):
     arrays, metadata = read_arrays(path)
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path} holds weights, but no training state: load it with load_weights and train from there")
-    if metadata.get("crc32") != checksum(arrays, metadata["content"]):
+    if metadata.get("crc32") != _checksum(arrays, metadata["content"]):
         raise ValueError(f"{path} is damaged, its checksum is wrong: use an older copy, or start anew without resume")
     content = json.loads(metadata["content"])
     return {**arrays, **content["state"]}, content["extra"]
@@ -359,7 +358,7 @@ class TrainingInterrupted(KeyboardInterrupt):
         super().__init__(text)
 
 
-def check_same_settings(saved, now):
+def _check_same_settings(saved, now):
     """ValueError if a setting that stays the same during a run (momentum, gamma, ...) differs from the checkpoint's."""
     for part, moving in (("optimizer", "lr"), ("scheduler", "last_step")):
         old, new = part_of(saved, part), part_of(now, part)
@@ -423,7 +422,7 @@ class Keeping(Epochs):
         state, extra = read_checkpoint(path)
         before = snapshot(self.model, self.optimizer, self.scheduler)
         try:
-            check_same_settings(state, before)
+            _check_same_settings(state, before)
             if batches not in (None, extra["batches"]):
                 raise ValueError(f"an epoch had {extra['batches']} batches and has {batches} now: use the same data")
             restore(state, self.model, self.optimizer, self.scheduler)
@@ -449,7 +448,7 @@ class Fitting(Keeping):
             raise ValueError("resume=True needs checkpoint=PATH, the file to go on from")
         self.history, self.kept, mode = History(), 0, self.model.training
         if checkpoint is not None:
-            safetensors_library()  # if it is missing, say so now and not after the first epoch
+            _safetensors_library()  # if it is missing, say so now and not after the first epoch
         if resume:
             self.resume(checkpoint, len(train))
         try:
