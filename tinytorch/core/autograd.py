@@ -399,7 +399,7 @@ def bce_target(upstream, out, logits, target):
 # %% ../../modules/05_autograd/autograd_dev.ipynb #tools
 @contextlib.contextmanager
 def no_grad():
-    """Within this block (or decorated function) results do not remember how they were made."""
+    """Within this block (or decorated function), in its thread, results do not remember how they were made."""
     token = grad_enabled.set(False)
     try:
         yield
