@@ -171,8 +171,8 @@ def test_layers_call_the_rung_in_force(monkeypatch):
         slow = layer(x)
     with use("windows"):
         fast = layer(x)
-    assert slow.recipe[0] is spatial.loops_conv2d
-    assert fast.recipe[0] is spatial.conv2d
+    assert slow.grad_fn[0] is spatial.loops_conv2d
+    assert fast.grad_fn[0] is spatial.conv2d
     np.testing.assert_allclose(slow.numpy(), fast.numpy(), rtol=1e-4, atol=1e-5)
     monkeypatch.setitem(ENGINES, "mine", {"conv2d": lambda *inputs: "called"})
     with use("mine"):
@@ -212,4 +212,4 @@ def test_environment_variable(value, printed):
 
 def test_no_grad_keeps_no_columns():
     with no_grad():
-        assert Conv2d(1, 1, 1)(Tensor(np.ones((1, 1, 2, 2)))).recipe is None
+        assert Conv2d(1, 1, 1)(Tensor(np.ones((1, 1, 2, 2)))).grad_fn is None

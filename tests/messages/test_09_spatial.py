@@ -73,7 +73,7 @@ WRITTEN = {
         normalised = (x - per_channel(mean)) * scale
         return normalised * per_channel(weight) + per_channel(bias), (normalised, scale)"""],
     "batch_norm2d_rules": [None, None, """
-        normalised, scale = kept
+        normalised, scale = saved
         flow = upstream * per_channel(weight)
         if own and mistake != "constants":
             count = flow[:, 0].size

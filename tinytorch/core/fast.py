@@ -24,7 +24,7 @@ import numpy as np
 
 from . import spatial
 from .activations import ReLU, relu
-from .autograd import RULES, gradient
+from .autograd import BACKWARD, gradient
 from tinytorch.core.spatial import (
     ENGINES,
     MaxPool2d,
@@ -184,15 +184,15 @@ def unfold_inside(rows, s, first, last):
     return u
 
 
-def unfolded(x, s, bytes_per_row, step=1, kept=None):
+def unfolded(x, s, bytes_per_row, step=1, saved=None):
     """Yield (a, b, u, at): rows a .. b, few enough for the cache, whose windows begin at row `at` of the unfolded u.
 
-    step: how many output rows are counted as one row (2 where they are pooled); kept: u, if forward has kept it.
+    step: how many output rows are counted as one row (2 where they are pooled); saved: u, if forward has saved it.
     """
-    rows, line = None if kept is not None else in_order(x), s.phases * s.groups * s.line * s.columns * x.itemsize
+    rows, line = None if saved is not None else in_order(x), s.phases * s.groups * s.line * s.columns * x.itemsize
     way = unfold if s.ph or s.pw else unfold_inside
     for first, last in chunks(s.ho // step, line * s.sh * step, BLOCK):
-        u = way(rows, s, first * step, last * step) if kept is None else kept
+        u = way(rows, s, first * step, last * step) if saved is None else saved
         for a, b in chunks(last - first, bytes_per_row):
             yield first + a, first + b, u, a * step
 
@@ -237,7 +237,7 @@ def multiply_rows(u, lines, s, row, out):
 
 # %% ../../modules/09_spatial/fast_dev.ipynb #convolve
 def convolve(x, weight, bias, s):
-    """(N, C, H, W) to (N, O, H_out, W_out); and the unfolded input, unless it was too large to be kept."""
+    """(N, C, H, W) to (N, O, H_out, W_out); and the unfolded input, unless it was too large to be saved."""
     out, lines, u, at, a = borrow((s.ho, s.o, s.wo, s.n), x.dtype), weight_lines(weight, s), None, 0, 0
     for a, b, u, at in unfolded(x, s, s.o * s.columns * x.itemsize) if out.size else ():
         multiply_rows(u, lines, s, at, out[None, a:b])
@@ -272,10 +272,10 @@ def as_weight(total, s):
     return np.ascontiguousarray(lines).reshape(s.o, s.cg, s.kh, s.kw)
 
 
-def weight_gradient(upstream, kept, x, weight, s):
-    """Gradient of the weight, (O, C // groups, kh, kw); kept: the unfolded x, or None."""
+def weight_gradient(upstream, saved, x, weight, s):
+    """Gradient of the weight, (O, C // groups, kh, kw); saved: the unfolded x, or None."""
     g, total = in_order(upstream)[None], no_gradient(weight, s)
-    for a, b, u, at in unfolded(x, s, s.o * max(s.columns, s.kh * s.line) * g.itemsize, 1, kept) if g.size else ():
+    for a, b, u, at in unfolded(x, s, s.o * max(s.columns, s.kh * s.line) * g.itemsize, 1, saved) if g.size else ():
         add_weight_gradient(total, g[:, a:b], u, s, at)
     return as_weight(total, s)
 
@@ -593,9 +593,9 @@ def conv_relu_pool(x, weight, bias, s):
     return as_images(out), (u if at == 2 * a else None, out, *masks)
 
 # %% ../../modules/09_spatial/fast_dev.ipynb #conv_relu_pool_gradients
-def conv_relu_pool_gradients(upstream, kept, x, weight, s, wants_x=True):
-    """(dx or None, dweight, dbias), in one pass over the rows; kept: what conv_relu_pool kept."""
-    (unfolded_x, out, *masks), upstream, total = kept, in_order(upstream), no_gradient(weight, s)
+def conv_relu_pool_gradients(upstream, saved, x, weight, s, wants_x=True):
+    """(dx or None, dweight, dbias), in one pass over the rows; saved: what conv_relu_pool saved."""
+    (unfolded_x, out, *masks), upstream, total = saved, in_order(upstream), no_gradient(weight, s)
     g, shape = borrow(out.shape, x.dtype), (2, len(out), 2, s.o, s.q, s.n)
     whole = borrow(shape, x.dtype) if wants_x else None
     for a, b, u, at in unfolded(x, s, 4 * s.o * s.columns * x.itemsize, 2, unfolded_x) if out.size else ():
@@ -636,13 +636,13 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
 # %% ../../modules/09_spatial/fast_dev.ipynb #tape-conv-rules
 @gradient(conv2d, wrt="x")
-def conv2d_x(upstream, kept, x, weight, *_):
-    return input_gradient(in_order(upstream)[None], weight, kept[0])
+def conv2d_x(upstream, saved, x, weight, *_):
+    return input_gradient(in_order(upstream)[None], weight, saved[0])
 
 
 @gradient(conv2d, wrt="weight")
-def conv2d_weight(upstream, kept, x, weight, *_):
-    s, u = kept
+def conv2d_weight(upstream, saved, x, weight, *_):
+    s, u = saved
     return weight_gradient(upstream, u, x, weight, s)
 
 
@@ -679,15 +679,15 @@ def avg_pool2d_x(upstream, out, x, kernel_size, stride, padding, count_include_p
 
 # %% ../../modules/09_spatial/fast_dev.ipynb #tape-fused
 class Kept:
-    """What the fused forward kept, and the gradients for the upstream that came last: three rules, one pass."""
+    """What the fused forward saved, and the gradients for the upstream that came last: three rules, one pass."""
 
-    def __init__(self, sizes, kept):
-        self.sizes, self.kept, self.upstream, self.gradients = sizes, kept, None, None
+    def __init__(self, sizes, saved):
+        self.sizes, self.saved, self.upstream, self.gradients = sizes, saved, None, None
 
     def all(self, upstream, x, weight, wants_x=False):
         """(dx, dweight, dbias). The rule for x runs first where it is wanted, so the pass knows whether it is."""
         if self.upstream is not upstream or (wants_x and self.gradients[0] is None):
-            self.gradients = conv_relu_pool_gradients(upstream, self.kept, x, weight, self.sizes, wants_x)
+            self.gradients = conv_relu_pool_gradients(upstream, self.saved, x, weight, self.sizes, wants_x)
             self.upstream = upstream
         return self.gradients
 
@@ -697,23 +697,23 @@ def conv_relu_pool2d(x, weight, bias=None, stride=1, padding=0, dilation=1, grou
     """max_pool2d(relu(conv2d(...)), 2) as one operation: (B, C, H, W) to (B, O, H_out // 2, W_out // 2)."""
     s = checked(x.shape, weight.shape, stride, padding, dilation, groups, 2)
     x, weight = one_dtype(x, weight)
-    out, kept = conv_relu_pool(x, weight, bias, s)
-    return out, Kept(s, kept)
+    out, saved = conv_relu_pool(x, weight, bias, s)
+    return out, Kept(s, saved)
 
 
 @gradient(conv_relu_pool2d, wrt="x")
-def conv_relu_pool2d_x(upstream, kept, x, weight, *_):
-    return kept.all(upstream, x, weight, wants_x=True)[0]
+def conv_relu_pool2d_x(upstream, saved, x, weight, *_):
+    return saved.all(upstream, x, weight, wants_x=True)[0]
 
 
 @gradient(conv_relu_pool2d, wrt="weight")
-def conv_relu_pool2d_weight(upstream, kept, x, weight, *_):
-    return kept.all(upstream, x, weight)[1]
+def conv_relu_pool2d_weight(upstream, saved, x, weight, *_):
+    return saved.all(upstream, x, weight)[1]
 
 
 @gradient(conv_relu_pool2d, wrt="bias")
-def conv_relu_pool2d_bias(upstream, kept, x, weight, *_):
-    return kept.all(upstream, x, weight)[2]
+def conv_relu_pool2d_bias(upstream, saved, x, weight, *_):
+    return saved.all(upstream, x, weight)[2]
 
 # %% ../../modules/09_spatial/fast_dev.ipynb #fuse
 @lru_cache(256)
@@ -743,8 +743,8 @@ def fuse(layer, rest):
 def both_ways(function, upstream, *inputs):
     """[result, gradient of each array among the inputs]: an operation on plain arrays, forward and backward."""
     result = function.__wrapped__(*inputs)
-    out, kept = result if type(result) is tuple else (result, result)
-    return [out] + [rule(upstream, kept, *inputs) for rule in RULES[function] if rule]
+    out, saved = result if type(result) is tuple else (result, result)
+    return [out] + [vjp(upstream, saved, *inputs) for vjp in BACKWARD[function] if vjp]
 
 
 def agree(mine, right):

@@ -472,9 +472,9 @@ def max_pool2d(x, kernel_size, stride=None, padding=0):
 
 # %% ../../modules/09_spatial/spatial_dev.ipynb #max_pool2d_x
 @gradient(max_pool2d, wrt="x")
-def max_pool2d_x(upstream, kept, x, kernel_size, stride, padding):
+def max_pool2d_x(upstream, saved, x, kernel_size, stride, padding):
     """Gradient of the images: each window's upstream goes to the first pixel that holds its maximum."""
-    out, view = kept
+    out, view = saved
     kernel, stride, padding = pool_settings(x, kernel_size, stride, padding)
     free, pieces = np.ones(out.shape, bool), np.empty((*kernel, *out.shape), upstream.dtype)
     for r, s in np.ndindex(kernel):
@@ -679,21 +679,21 @@ def batch_norm2d(x, weight, bias, mean, var, eps=1e-5, own=False):
 
 # %% ../../modules/09_spatial/spatial_dev.ipynb #batch_norm2d_rules
 @gradient(batch_norm2d, wrt="weight")
-def batch_norm2d_weight(upstream, kept, *inputs):
+def batch_norm2d_weight(upstream, saved, *inputs):
     """Gradient of the weight, (C,)."""
-    return (upstream * kept[0]).sum(axis=(0, 2, 3))
+    return (upstream * saved[0]).sum(axis=(0, 2, 3))
 
 
 @gradient(batch_norm2d, wrt="bias")
-def batch_norm2d_bias(upstream, kept, *inputs):
+def batch_norm2d_bias(upstream, saved, *inputs):
     """Gradient of the bias, (C,)."""
     return upstream.sum(axis=(0, 2, 3))
 
 
 @gradient(batch_norm2d, wrt="x")
-def batch_norm2d_x(upstream, kept, x, weight, bias, mean, var, eps, own):
+def batch_norm2d_x(upstream, saved, x, weight, bias, mean, var, eps, own):
     """Gradient of the images, (B, C, H, W)."""
-    normalised, scale = kept
+    normalised, scale = saved
     through = upstream * (per_channel(weight) * scale)
     if not own:
         return through

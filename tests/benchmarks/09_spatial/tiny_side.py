@@ -7,7 +7,7 @@ from workloads import CHAIN, batch_of, network, noise
 
 from tinytorch import Tensor
 from tinytorch.core import spatial
-from tinytorch.core.autograd import RULES, no_grad
+from tinytorch.core.autograd import BACKWARD, no_grad
 from tinytorch.core.layers import Sequential
 from tinytorch.core.losses import cross_entropy
 from tinytorch.core.optimizers import SGD
@@ -49,8 +49,8 @@ class TinySide:
         raw = Tensor(np.ascontiguousarray(x)), *inputs[1:]
         settings = shape.stride, shape.padding, shape.dilation, shape.groups
         out = operation(*inputs, *settings)
-        _, _, arrays, kept = out.recipe
-        by_x, by_weight, by_bias, *_ = RULES[operation]
+        _, _, arrays, saved = out.grad_fn
+        by_x, by_weight, by_bias, *_ = BACKWARD[operation]
 
         def forward(given):
             with no_grad():
@@ -59,8 +59,8 @@ class TinySide:
         return {
             "forward": lambda: forward(inputs),
             "forward from NCHW": lambda: forward(raw),
-            "weight gradient": lambda: (by_weight(upstream, kept, *arrays), by_bias(upstream, kept, *arrays)),
-            "input gradient": lambda: by_x(upstream, kept, *arrays),
+            "weight gradient": lambda: (by_weight(upstream, saved, *arrays), by_bias(upstream, saved, *arrays)),
+            "input gradient": lambda: by_x(upstream, saved, *arrays),
         }
 
     def pooling(self, channels: int, side: int, batch: int) -> dict:
@@ -69,8 +69,9 @@ class TinySide:
         upstream = self.as_found(noise((batch, channels, side // 2, side // 2)))
         with spatial.use(self.name):
             operation = spatial.engine("max_pool2d")
-        _, _, arrays, kept = operation(x, 2).recipe
-        return {"forward": lambda: operation(x, 2), "backward": lambda: RULES[operation][0](upstream, kept, *arrays)}
+        _, _, arrays, saved = operation(x, 2).grad_fn
+        by_x = BACKWARD[operation][0]
+        return {"forward": lambda: operation(x, 2), "backward": lambda: by_x(upstream, saved, *arrays)}
 
     def step(self, name: str, form: str, images: int):
         """A whole training step, which returns the loss."""
