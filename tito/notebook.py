@@ -253,7 +253,7 @@ def _lint_graded(source: str) -> Iterator[str]:
 
 
 def _lint_solution(source: str) -> Iterator[str]:
-    if "export" not in directives(source):
+    if not directives(source).keys() & EXPORTS:
         yield "a solution cell begins with `#| export`"
     regions = _regions(source)
     if not regions:
