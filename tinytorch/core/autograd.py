@@ -4,12 +4,10 @@
 
 # %% auto #0
 __all__ = ['BACKWARD', 'RELEASED', 'numeric_gradient', 'gradient', 'show', 'unbroadcast', 'add_ab', 'sub_b', 'multiply_a',
-           'divide_a', 'divide_b', 'sub_a', 'multiply_b', 'neg_a', 'power_exponent', 'exp_a', 'log_a', 'sqrt_a',
-           'power_a', 'as_matrices', 'matmul_a', 'matmul_b', 'expand', 'sum_a', 'mean_a', 'max_a', 'reshape_a',
-           'transpose_a', 'index_a', 'apply_vjp', 'reduce_to_shape', 'initial_gradient', 'backward', 'relu_x',
-           'sigmoid_x', 'tanh_x', 'softmax_x', 'leaky_relu_x', 'gelu_x', 'log_softmax_x', 'linear_x', 'linear_weight',
-           'linear_bias', 'cross_entropy_logits', 'mse_loss_prediction', 'mse_loss_target', 'bce_logits', 'bce_target',
-           'no_grad', 'gradcheck']
+           'divide_a', 'divide_b', 'exp_a', 'log_a', 'sqrt_a', 'power_a', 'matmul_a', 'matmul_b', 'expand', 'sum_a',
+           'mean_a', 'max_a', 'reshape_a', 'transpose_a', 'index_a', 'apply_vjp', 'backward', 'relu_x', 'sigmoid_x',
+           'tanh_x', 'softmax_x', 'linear_x', 'linear_weight', 'linear_bias', 'cross_entropy_logits',
+           'mse_loss_prediction', 'no_grad', 'gradcheck']
 
 # %% ../../modules/05_autograd/autograd_dev.ipynb #imports
 import contextlib
@@ -167,7 +165,7 @@ def power_a(upstream, out, a, exponent):
     return upstream * exponent * a ** (exponent - 1)
 
 # %% ../../modules/05_autograd/autograd_dev.ipynb #as-matrices
-def as_matrices(upstream, a, b):
+def _as_matrices(upstream, a, b):
     """The three arrays of a matmul with the axes put back that 1-D inputs left out."""
     if b.ndim == 1:
         b, upstream = b[:, None], np.expand_dims(upstream, -1)
@@ -179,7 +177,7 @@ def as_matrices(upstream, a, b):
 @gradient(matmul, wrt="a")
 def matmul_a(upstream, out, a, b):
     shape = a.shape
-    upstream, a, b = as_matrices(upstream, a, b)
+    upstream, a, b = _as_matrices(upstream, a, b)
     result = unbroadcast(upstream @ b.swapaxes(-1, -2), a.shape)
     return result.reshape(shape)
 
@@ -187,7 +185,7 @@ def matmul_a(upstream, out, a, b):
 @gradient(matmul, wrt="b")
 def matmul_b(upstream, out, a, b):
     shape = b.shape
-    upstream, a, b = as_matrices(upstream, a, b)
+    upstream, a, b = _as_matrices(upstream, a, b)
     result = unbroadcast(a.swapaxes(-1, -2) @ upstream, b.shape)
     return result.reshape(shape)
 
@@ -256,14 +254,14 @@ def apply_vjp(operation, which, upstream, saved, arrays):
         result = vjp(upstream, saved, *arrays)
         if getattr(result, "shape", None) == arrays[which].shape:
             return result
-        return reduce_to_shape(result, upstream, arrays[which].shape)
+        return _reduce_to_shape(result, upstream, arrays[which].shape)
     except Exception as error:
         shapes = f"upstream {np.shape(upstream)}, inputs {', '.join(str(getattr(a, 'shape', a)) for a in arrays)}"
         error.add_note(f"in the gradient rule {vjp.__name__} of {operation.__name__}: {shapes}")
         raise
 
 
-def reduce_to_shape(result, upstream, shape):
+def _reduce_to_shape(result, upstream, shape):
     """A rule's result in its input's shape: summed if it has upstream's shape (broadcast), refused otherwise."""
     if not isinstance(result, np.ndarray | np.generic):
         raise TypeError(f"a gradient rule must return an array, got {result!r}: is there a return?")
@@ -271,10 +269,8 @@ def reduce_to_shape(result, upstream, shape):
         raise ValueError(f"the rule returned the shape {result.shape}, its input has {shape}: they must be equal")
     return unbroadcast(result, shape)
 
-
-
 # %% ../../modules/05_autograd/autograd_dev.ipynb #initial-gradient
-def initial_gradient(tensor, upstream):
+def _initial_gradient(tensor, upstream):
     """The gradient that backward starts from: ones for a scalar, or the given array, checked."""
     if not tensor.requires_grad:
         raise RuntimeError("backward from a tensor that requires no gradients: was it made under no_grad, or detached?")
@@ -296,7 +292,7 @@ def backward(tensor, upstream=None, retain_graph=False):
 
     Raises RuntimeError from a graph already walked, or a result that is not a scalar without upstream.
     """
-    waiting = {tensor.sequence_nr: (tensor, initial_gradient(tensor, upstream))}
+    waiting = {tensor.sequence_nr: (tensor, _initial_gradient(tensor, upstream))}
     newest, leaves = [tensor.sequence_nr], []
     while newest:
         tensor, upstream = waiting.pop(heappop(newest))
@@ -403,7 +399,7 @@ def bce_target(upstream, out, logits, target):
 # %% ../../modules/05_autograd/autograd_dev.ipynb #tools
 @contextlib.contextmanager
 def no_grad():
-    """Within this block (or decorated function) results do not remember how they were made."""
+    """Within this block (or decorated function), in its thread, results do not remember how they were made."""
     token = grad_enabled.set(False)
     try:
         yield
