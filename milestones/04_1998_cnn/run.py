@@ -28,10 +28,11 @@ from fitting import (
     show_samples,
     slopes_agree,
 )
-from networks import NETWORKS, mlp_of
+from networks import NETWORKS, mlp_of, spatial
 from stage import ROOT, Stage, Unusable, count, given, percent, positive, setting
 
 from tinytorch import Tensor, nn, optim
+from tinytorch.backend import backend
 
 # The tasks --------------------------------------------------------------------------------------------------------
 
@@ -117,10 +118,7 @@ TASKS = {"digits": digits_task, "cifar10": cifar_task}
 
 def whose_convolution():
     """Which convolution runs, and whose: your own, or the reference: given in this course, or installed elsewhere."""
-    from tinytorch.backend import backend
-    from tinytorch.core import spatial
-
-    file = Path(spatial.__file__).resolve()
+    file = Path(spatial().__file__).resolve()
     own = file.is_relative_to(ROOT) and not given("09", file)
     return f"{'yours' if own else 'reference'} ({backend()})"
 
