@@ -78,7 +78,6 @@ def test_environment_variable(value, printed):
     assert ended.stdout.strip() and not ended.stderr
 
 
-
 def test_the_layers_are_found_in_both_places():
     assert [nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.SimpleCNN, nn.Flatten] == [
         *(Conv2d, MaxPool2d, AvgPool2d, SimpleCNN, Flatten)

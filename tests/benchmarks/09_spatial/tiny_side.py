@@ -146,4 +146,3 @@ def numpy_chain():
             y = y * 0.99
 
     return run
-
