@@ -183,7 +183,7 @@ def show(found: Figures, screen) -> None:
     """The heading, the table and how it stands."""
     screen.say(heading(found.facts))
     screen.say()
-    header, lines = table(found.rows, screen.console.width)
+    header, lines = table(found.rows, screen.terminal.width)
     screen.table(lines, header, right=tuple(range(1, len(header) - 1)), wide=0)
     screen.say(f"\n{conclusion(found)}")
 
