@@ -76,7 +76,7 @@ print(json.dumps(sorted(tops - set(sys.stdlib_module_names) - {"numpy", "tinytor
 
 def test_importing_any_module_loads_numpy_and_the_standard_library_only():
     targets = [f"tinytorch.{target}" for module in COURSE.modules for target in module.targets.values()]
-    others = ["tinytorch", "tinytorch.nn", "tinytorch.optim", "tinytorch.viz"]
+    others = ["tinytorch", "tinytorch.backend", "tinytorch.nn", "tinytorch.optim", "tinytorch.viz"]
     assert python(IMPORT_ALL, *others, *targets) == []
 
 
@@ -109,8 +109,8 @@ def test_the_twin_keeps_every_graded_and_solution_cell(path):
     assert marks(jupytext.reads(text, fmt="py:percent").cells) == marks(notebook.read(path)["cells"])
 
 
-def test_the_package_begins_with_its_fastest_rung():
-    code = "import json; from tinytorch.core.spatial import *; print(json.dumps([rung(), *ENGINES['fast']]))"
+def test_the_package_begins_with_its_fastest_backend():
+    code = "import json; from tinytorch import backend as b; print(json.dumps([b.backend(), *b.BACKENDS['fast']]))"
     assert python(code) == ["fast", "conv2d", "max_pool2d", "avg_pool2d", "fuse"]
 
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from run import NETWORKS
+from networks import NETWORKS
 
 from tinytorch import Tensor, no_grad
 

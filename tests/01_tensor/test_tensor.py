@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tinytorch.core.tensor import Tensor, manual_seed, operation, randn
+from tinytorch.core.tensor import Tensor, manual_seed, max_, neg, operation, randn, sub, sum_
 
 SHAPES = arrays.mutually_broadcastable_shapes(num_shapes=2, max_dims=4, max_side=4)
 
@@ -62,6 +62,18 @@ def test_a_failing_operation_names_itself_and_its_shapes():
     assert caught.value.__notes__ == ["in add of (2,), (3,)"]
 
 
+def test_operations_are_called_what_people_type_and_pickle_by_name():
+    x = Tensor([[1.0, 2.0]], requires_grad=True)
+    assert Tensor.sum.__name__ == sum_.__name__ == "sum" and Tensor.max.__name__ == max_.__name__ == "max"
+    assert sub.__name__ == "sub" and neg.__name__ == "neg"
+    assert repr(x.sum()).endswith("made by sum)") and repr(x.max(1)).endswith("made by max)")
+    with pytest.raises(ValueError) as caught:
+        x.sum(axis=5)
+    assert caught.value.__notes__ == ["in sum of (1, 2), 5, False"]
+    for run in (sum_, max_, sub, neg):
+        assert pickle.loads(pickle.dumps(run)) is run
+
+
 @given(SHAPES)
 def test_operators_follow_numpy(shapes):
     rng = np.random.default_rng(0)
@@ -111,7 +123,7 @@ def test_comparisons_are_boolean_tensors_without_memory():
     x = Tensor([1.0, 2.0, 3.0], requires_grad=True)
     cases = (x == 2, [0, 1, 0]), (x != 2, [1, 0, 1]), (x < 2, [1, 0, 0]), (x >= Tensor(2.0), [0, 1, 1])
     for result, expected in cases:
-        assert result.dtype == bool and result.data.tolist() == [bool(e) for e in expected] and result.recipe is None
+        assert result.dtype == bool and result.data.tolist() == [bool(e) for e in expected] and result.grad_fn is None
     assert x in {x: "tensors are keys by identity"}
 
 
@@ -127,30 +139,30 @@ def test_shapes_and_indexing():
 def test_results_remember_and_detach_forgets():
     x = Tensor([1.0, 2.0], requires_grad=True)
     y = x.exp()
-    assert y.recipe[0].__name__ == "exp" and y.recipe[1] == (x,) and repr(y).endswith("made by exp)")
-    assert (Tensor([1.0]) + 1).recipe is None and not y.detach().requires_grad
+    assert y.grad_fn[0].__name__ == "exp" and y.grad_fn[1] == (x,) and repr(y).endswith("made by exp)")
+    assert (Tensor([1.0]) + 1).grad_fn is None and not y.detach().requires_grad
     kept = y.astype("float64")
-    assert kept.recipe is None and kept.dtype == np.float64
+    assert kept.grad_fn is None and kept.dtype == np.float64
 
 
-def test_keywords_and_defaults_reach_the_recipe_by_position():
+def test_keywords_and_defaults_reach_the_grad_fn_by_position():
     x = Tensor([[1.0, 2.0]], requires_grad=True)
-    assert x.sum(keepdims=True).recipe[1] == (x, None, True) and x.sum(1).recipe[1] == (x, 1, False)
+    assert x.sum(keepdims=True).grad_fn[1] == (x, None, True) and x.sum(1).grad_fn[1] == (x, 1, False)
 
 
-def test_an_operation_may_keep_something_for_its_gradient():
+def test_an_operation_may_save_something_for_its_gradient():
     @operation
     def halved(a):
-        return a / 2, "kept"
+        return a / 2, "saved"
 
-    assert halved(Tensor([2.0], requires_grad=True)).recipe[3] == "kept"
+    assert halved(Tensor([2.0], requires_grad=True)).grad_fn[3] == "saved"
     assert halved(Tensor([2.0])).data.tolist() == [1.0]
 
 
 def test_copies_hold_numbers_not_history():
     y = Tensor([1.0, 2.0], requires_grad=True) * 2
     for again in (copy.deepcopy(y), pickle.loads(pickle.dumps(y))):
-        assert again.data.tolist() == [2, 4] and again.recipe is None and again.requires_grad
+        assert again.data.tolist() == [2, 4] and again.grad_fn is None and again.requires_grad
 
 
 def test_seed_repeats():

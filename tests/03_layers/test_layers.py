@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tinytorch.core.activations import ReLU, relu
 from tinytorch.core.layers import Dropout, Flatten, Linear, Module, Sequential, linear
-from tinytorch.core.tensor import Tensor, exp, manual_seed, negate
+from tinytorch.core.tensor import Tensor, exp, manual_seed, neg
 
 SIDES = st.integers(1, 6)
 
@@ -80,8 +80,8 @@ def test_signal_keeps_its_size_through_ten_layers():
 
 def test_sequential_runs_in_order():
     x = Tensor([[0.5, -1.0]])
-    assert np.allclose(Sequential(negate, exp)(x).numpy(), np.exp([[-0.5, 1.0]]))
-    assert np.allclose(Sequential(exp, negate)(x).numpy(), -np.exp([[0.5, -1.0]]))
+    assert np.allclose(Sequential(neg, exp)(x).numpy(), np.exp([[-0.5, 1.0]]))
+    assert np.allclose(Sequential(exp, neg)(x).numpy(), -np.exp([[0.5, -1.0]]))
     assert Sequential()(x) is x
 
 
@@ -118,13 +118,13 @@ class Fusing(Module):
         return relu(x + 1)
 
 
-@pytest.mark.parametrize("after, calls", [((ReLU(), negate), 1), ((negate, ReLU()), 0), ((), 0), ((ReLU(),), 1)])
+@pytest.mark.parametrize("after, calls", [((ReLU(), neg), 1), ((neg, ReLU()), 0), ((), 0), ((ReLU(),), 1)])
 def test_sequential_takes_a_fused_offer(after, calls):
     layer, x = Fusing(), Tensor([-3.0, 2.0])
     want = layer(x)
     for follower in after:
         want = follower(want)
-    assert np.array_equal(Sequential(negate, negate, layer, *after)(x).numpy(), want.numpy())
+    assert np.array_equal(Sequential(neg, neg, layer, *after)(x).numpy(), want.numpy())
     assert layer.calls == calls
 
 

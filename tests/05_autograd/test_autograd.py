@@ -1,6 +1,7 @@
 """Gradients of every operation of 01-05, the engine's order and memory, and its messages."""
 
 import gc
+import threading
 import tracemalloc
 import weakref
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from tinytorch.core import activations, layers, losses, tensor
-from tinytorch.core.autograd import RULES, backward, gradcheck, gradient, no_grad, show
+from tinytorch.core.autograd import BACKWARD, backward, gradcheck, gradient, no_grad, show
 from tinytorch.core.tensor import Tensor, index, operation, power
 
 RNG = np.random.default_rng(0)
@@ -21,10 +22,10 @@ LABELS = np.array([2, 0])
 X1 = Tensor([1.0], requires_grad=True)
 CASES = {
     "add": (lambda a, b: a + b, X, Y[0]),
-    "subtract": (lambda a, b: a - b, X[:, :1], Y),
+    "sub": (lambda a, b: a - b, X[:, :1], Y),
     "multiply": (lambda a, b: a * b, X, Y[:1]),
     "divide": (lambda a, b: a / b, X, POSITIVE),
-    "negate": (lambda a: -a, X),
+    "neg": (lambda a: -a, X),
     "power": (lambda a: a**3, X),
     "power, exponent": (lambda a, e: a**e, POSITIVE, Y[0]),
     "exp": (lambda a: a.exp(), X),
@@ -68,7 +69,7 @@ def test_every_operation_has_a_rule_for_every_input_that_can_want_one():
         for name, run in vars(module).items():
             if hasattr(run, "__wrapped__") and run.__module__ == module.__name__:
                 inputs = run.__wrapped__.__code__.co_varnames[: run.__wrapped__.__code__.co_argcount]
-                missing = [i for i, rule in zip(inputs, RULES[run], strict=True) if rule is None and i not in unwanted]
+                missing = [i for i, vjp in zip(inputs, BACKWARD[run], strict=True) if vjp is None and i not in unwanted]
                 assert not missing, f"{name} has no gradient for {missing}"
                 seen += 1
     assert seen >= 26
@@ -147,6 +148,41 @@ def test_no_grad_forgets_and_nests():
     assert (x * 2).requires_grad and not no_grad()(lambda: x * 2)().requires_grad
 
 
+def test_no_grad_decorates_a_function_that_is_called_again_and_calls_itself():
+    x = Tensor([1.0], requires_grad=True)
+
+    @no_grad()
+    def deep(n):
+        return [(x * 2).requires_grad, *(deep(n - 1) if n else ())]
+
+    for _ in range(2):
+        assert deep(2) == [False] * 3 and (x * 2).requires_grad
+
+
+def test_no_grad_is_for_its_own_thread():
+    x, seen = Tensor([1.0], requires_grad=True), {}
+
+    def work(name):
+        seen[name] = (x * 2).requires_grad
+
+    def other():
+        work("before")
+        with no_grad():
+            held.set()
+            assert done.wait(10)
+            work("inside")
+
+    held, done = threading.Event(), threading.Event()
+    thread = threading.Thread(target=other)
+    with no_grad():
+        thread.start()
+        assert held.wait(10)
+    work("here, while the other is in no_grad")
+    done.set()
+    thread.join(10)
+    assert seen == {"before": True, "here, while the other is in no_grad": True, "inside": False}
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_gradients_keep_the_dtype(dtype):
     x = Tensor(X, dtype, requires_grad=True)
@@ -180,12 +216,12 @@ def test_the_graph_is_freed_by_backward_and_holds_no_cycles():
         gc.enable()
 
 
-def _cube():
-    @operation
+def _cube(name="cube"):
     def cube(a):
         return a**3
 
-    return cube
+    cube.__name__ = name
+    return operation(cube)
 
 
 def _wrong(rule):
@@ -198,6 +234,7 @@ def _wrong(rule):
     ("act", "kind", "words"),
     [
         (lambda: _cube()(X1).backward(), NotImplementedError, r"@gradient\(cube, wrt='a'\)"),
+        (lambda: _cube("all_")(X1).backward(), NotImplementedError, r"all has no .* @gradient\(all_, wrt='a'\)"),
         (lambda: gradient(_cube(), wrt="q"), ValueError, "has the inputs a; there is no 'q'"),
         (_wrong(lambda upstream, out, a: None), TypeError, "is there a return"),
         (_wrong(lambda upstream, out, a: np.ones((5, 2))), ValueError, r"shape \(5, 2\), its input has \(2,\)"),

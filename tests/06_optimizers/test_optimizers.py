@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tinytorch.core.optimizers import PIECE, SGD, Adam, AdamW, Optimizer, clip_grad_norm
+from tinytorch.core.optimizers import CHUNK, SGD, Adam, AdamW, Optimizer, clip_grad_norm
 from tinytorch.core.tensor import Tensor
 
 KINDS = {
@@ -40,7 +40,7 @@ def test_float32_stays_float32_even_with_numpy_numbers(make):
     optimizer = make(parameters(some((3, 4), (5,))))
     optimizer.lr = float(np.float64(0.1))
     run(optimizer, 2)
-    kept = [a for memory in optimizer.memory for name, a in memory.items() if name != "step"]
+    kept = [a for state in optimizer.state for name, a in state.items() if name != "step"]
     assert all(a.dtype == np.float32 for a in kept + [p.data for p in optimizer.parameters])
 
 
@@ -50,7 +50,7 @@ def test_float64_parameters_are_walked_in_float64(make):
     optimizer = make([w])
     w.grad = np.full(3, 1e-3)
     optimizer.step()
-    kept = [a for name, a in optimizer.memory[0].items() if name != "step"]
+    kept = [a for name, a in optimizer.state[0].items() if name != "step"]
     assert w.data.dtype == np.float64 and all(a.dtype == np.float64 for a in kept)
 
 
@@ -86,7 +86,7 @@ def test_gradients_are_read_only_to_the_optimizer(make):
 def test_pieces_and_memory_orders_change_no_bit(make):
     """A large parameter, in any memory order, with gradients in any order, moves like its rows one by one."""
     start, *grads = some(*[(40, 30, 50)] * 4)
-    assert start.size > PIECE
+    assert start.size > CHUNK
     rows = parameters(start)
     whole = Tensor(np.ascontiguousarray(start.transpose(1, 2, 0)).transpose(2, 0, 1), requires_grad=True)
     order = np.argsort(whole.data.strides)
@@ -108,7 +108,7 @@ def test_parameters_without_gradient_stay_and_count_no_step(make):
     w.grad = np.ones(3, np.float32)
     before = b.data.copy()
     optimizer.step()
-    assert np.array_equal(b.data, before) and optimizer.memory[1] == {} and optimizer.memory[0]["step"] == 1
+    assert np.array_equal(b.data, before) and optimizer.state[1] == {} and optimizer.state[0]["step"] == 1
 
 
 @every_kind
@@ -214,7 +214,7 @@ def test_messages(make, kind, message):
 
 def test_an_optimizer_without_update_says_what_to_write():
     optimizer = Optimizer(parameters(some((2,))), 0.1)
-    with pytest.raises(NotImplementedError, match=r"Optimizer needs an update\(w, grad, memory\)"):
+    with pytest.raises(NotImplementedError, match=r"Optimizer needs an update\(w, grad, state\)"):
         run(optimizer, 1)
 
 

@@ -76,7 +76,7 @@ def test_who_steps_when():
         (lambda: OneCycleLR(sgd(), 0.1, 5, pct_start=1.0), ValueError, "pct_start must be at least 0 and below 1"),
         (lambda: rates(OneCycleLR(sgd(), 0.1, 5), 6), ValueError, "made for 5 steps and this is step 6"),
         (lambda: StepLR([1], 2), TypeError, "takes the optimizer first, got list"),
-        (lambda: Scheduler(sgd()), NotImplementedError, r"needs a rate\(n\)"),
+        (lambda: Scheduler(sgd()), NotImplementedError, r"needs a get_lr\(n\)"),
         (lambda: StepLR(sgd(), 2).load_state_dict({"T_max": 3}), ValueError, "StepLR keeps step_size"),
     ],
 )

@@ -15,10 +15,10 @@ from tinytorch.core.training import (
     History,
     Trainer,
     TrainingInterrupted,
+    epochs_without_improvement,
     evaluate,
     restore,
     snapshot,
-    stale_epochs,
     train_epoch,
     training_step,
 )
@@ -97,8 +97,8 @@ def test_train_epoch_calls_watch_and_schedule_after_every_batch():
 
 
 @pytest.mark.parametrize(("losses", "expected"), [([], 0), ([1], 0), ([3, 2, 1], 0), ([1, 1, 1], 2), ([2, 1, 3, 2], 2)])
-def test_stale_epochs(losses, expected):
-    assert stale_epochs(losses) == expected
+def test_epochs_without_improvement(losses, expected):
+    assert epochs_without_improvement(losses) == expected
 
 
 def test_snapshot_of_one_network_into_another():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import tinytorch.data.loader
 from tinytorch.core.tensor import Tensor
-from tinytorch.data.loader import Dataset, TensorDataset, collate, digits, epoch_batches, fetch, stream
+from tinytorch.data.loader import Dataset, TensorDataset, collate, digits, epoch_batches, epoch_rng, fetch
 
 
 def test_tensor_dataset_rows_belong_together():
@@ -83,16 +83,16 @@ def test_epoch_batches_partition_the_samples(count, size, shuffle, drop_last, se
 
 
 def test_every_position_sees_every_sample():
-    orders = [np.concatenate(epoch_batches(6, 4, True, False, stream(1, epoch))) for epoch in range(300)]
+    orders = [np.concatenate(epoch_batches(6, 4, True, False, epoch_rng(1, epoch))) for epoch in range(300)]
     seen = np.array([[np.sum(np.array(orders)[:, place] == i) for i in range(6)] for place in range(6)])
     assert seen.min() > 20 and seen.max() < 90  # 50 expected everywhere
 
 
 def test_streams_are_independent_and_repeatable():
     keys = [(0, 0), (0, 1), (1, 0), (0, 0, 1), (0, 1, 1), (1, 0, 1)]
-    draws = {key: tuple(stream(*key).integers(0, 2**62, 3)) for key in keys}
+    draws = {key: tuple(epoch_rng(*key).integers(0, 2**62, 3)) for key in keys}
     assert len(set(draws.values())) == len(draws)
-    assert draws[(0, 0)] == tuple(stream(0, 0, 0).integers(0, 2**62, 3))
+    assert draws[(0, 0)] == tuple(epoch_rng(0, 0, 0).integers(0, 2**62, 3))
 
 
 def test_digits_split():

@@ -123,6 +123,16 @@ def test_the_package_reads_like_a_library(course):
     assert "from ..core.alpha import Box" in (course.package / "data" / "beta.py").read_text()
 
 
+def test_an_internal_cell_is_exported_and_offered_to_nobody(course):
+    change(course, "alpha", "box", SOLUTION.replace("#| export\n", "#| exporti\n"))
+    change(course, "alpha", "half", "#| exporti\ndef half(x):\n    # TODO: divide\n    return x / 2")
+    run(course)
+    text = (course.package / "core" / "alpha.py").read_text()
+    assert "__all__ = []" in text and "class Box" in text and "def half(x):\n    return x / 2" in text
+    assert not re.search("SOLUTION|TODO|HINT|exporti", text)
+    assert notebook.kind({"cell_type": "code", "metadata": {}, "source": "#| exporti\nx = 1"}) == "export"
+
+
 def test_exporting_again_changes_nothing(course):
     run(course)
     before = {file: (course.root / file).stat().st_mtime_ns for file in package(course)}

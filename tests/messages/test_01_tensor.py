@@ -31,7 +31,7 @@ MISTAKES = {  # name: (what the message must say, solution cell, code for its re
         return made if dtype or made.dtype.kind != "f" else made.astype("f4")
         """,
     ),
-    "subtract swapped": ("b - a, the inputs the wrong way round", "elementwise", None, "return -(a - b)"),
+    "sub swapped": ("b - a, the inputs the wrong way round", "elementwise", None, "return -(a - b)"),
     "divide rounds": ("a // b, which rounds", "elementwise", None, None, None, "return np.floor_divide(a, b)"),
     "in place": (
         "writes into a",
@@ -80,7 +80,7 @@ MISTAKES = {  # name: (what the message must say, solution cell, code for its re
         "reductions",
         "return np.sum(a, axis=axis, keepdims=keepdims, dtype=np.float32)",
     ),
-    "sum without keepdims": ("total: keepdims keeps an axis", "reductions", "return np.sum(a, axis)"),
+    "sum without keepdims": ("sum: keepdims keeps an axis", "reductions", "return np.sum(a, axis)"),
     "wrong axis": (
         "axis 1, along the rows",
         "reductions",

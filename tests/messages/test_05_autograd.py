@@ -92,7 +92,7 @@ MISTAKES = {  # name: (what the message must say, solution cell, code for its re
         "reduction_rules",
         None,
         None,
-        "return np.ones(a.shape) * spread(upstream, a.shape, axis, keepdims)",
+        "return np.ones(a.shape) * expand(upstream, a.shape, axis, keepdims)",
     ),
     "transposed again": ("the same axes applied again", "shape_rules", None, "return np.transpose(upstream, axes)"),
     "assigned, not added": (
@@ -113,17 +113,17 @@ MISTAKES = {  # name: (what the message must say, solution cell, code for its re
         while waiting:
             number = min(waiting)
             tensor, arriving = waiting.pop(number)
-            if tensor.recipe is None:
+            if tensor.grad_fn is None:
                 leaves += [(tensor, arriving)]
             else:
-                if tensor.recipe is RELEASED:
+                if tensor.grad_fn is RELEASED:
                     raise RuntimeError("already walked: retain_graph=True keeps it")
-                operation, inputs, arrays, kept = tensor.recipe
-                tensor.recipe = tensor.recipe if retain_graph else RELEASED
+                operation, inputs, arrays, saved = tensor.grad_fn
+                tensor.grad_fn = tensor.grad_fn if retain_graph else RELEASED
                 for i in range(len(inputs)):
                     if isinstance(inputs[i], Tensor) and inputs[i].requires_grad:
-                        share = apply_rule(operation, i, arriving, kept, arrays)
-                        waiting[inputs[i].number] = inputs[i], share
+                        share = apply_vjp(operation, i, arriving, saved, arrays)
+                        waiting[inputs[i].sequence_nr] = inputs[i], share
         """,
     ),
     "softmax entry by entry": (

@@ -1,12 +1,12 @@
 """What the graded cells say to the usual mistakes, in solutions written differently from the reference."""
 
 ADAM = """
-b1, b2, t = self.beta1, self.beta2, memory["step"]
-memory["exp_avg"][...] = b1 * memory["exp_avg"] + (1 - b1) * grad
-memory["exp_avg_sq"][...] = b2 * memory["exp_avg_sq"] + (1 - b2) * np.square(grad)
+b1, b2, t = self.beta1, self.beta2, state["step"]
+state["exp_avg"][...] = b1 * state["exp_avg"] + (1 - b1) * grad
+state["exp_avg_sq"][...] = b2 * state["exp_avg_sq"] + (1 - b2) * np.square(grad)
 w[...] = w - self.lr * MEAN / (ROOT + self.eps)
 """
-MEAN, ROOT = 'memory["exp_avg"] / (1 - b1**t)', 'np.sqrt(memory["exp_avg_sq"] / (1 - b2**t))'
+MEAN, ROOT = 'state["exp_avg"] / (1 - b1**t)', 'np.sqrt(state["exp_avg_sq"] / (1 - b2**t))'
 
 
 def adam(mean=MEAN, root=ROOT):
@@ -50,19 +50,19 @@ MISTAKES = {  # name: (what the message must say, solution cell, code for its re
         return velocity
         """,
     ),
-    "no correction": ("the bias not corrected", "adam", adam('memory["exp_avg"]', 'np.sqrt(memory["exp_avg_sq"])')),
-    "one correction": ("the mean's bias not corrected", "adam", adam(mean='memory["exp_avg"]')),
+    "no correction": ("the bias not corrected", "adam", adam('state["exp_avg"]', 'np.sqrt(state["exp_avg_sq"])')),
+    "one correction": ("the mean's bias not corrected", "adam", adam(mean='state["exp_avg"]')),
     "step off by one": ("the step counted from 2", "adam", adam().replace("**t", "**(t + 1)")),
-    "no root": ("the root left out", "adam", adam(root='memory["exp_avg_sq"] / (1 - b2**t)')),
+    "no root": ("the root left out", "adam", adam(root='state["exp_avg_sq"] / (1 - b2**t)')),
     "decay in the gradient": (
         "decay added to the gradient",
         "adamw",
-        "self.adapt(w, grad + w * self.weight_decay, memory)",
+        "self.adam_step(w, grad + w * self.weight_decay, state)",
     ),
     "decay without lr": (
         "decay that lr does not scale",
         "adamw",
-        "w -= self.weight_decay * w\nself.adapt(w, grad, memory)",
+        "w -= self.weight_decay * w\nself.adam_step(w, grad, state)",
     ),
     "clipped by value": (
         "every entry cut off by itself",

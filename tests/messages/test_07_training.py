@@ -103,17 +103,17 @@ MISTAKES = {  # name: (what the message must say, solution cell, code for its re
     ),
     "best counted": (
         "the best itself counted",
-        "stale_epochs",
+        "epochs_without_improvement",
         "at = int(np.argmin(losses))\nreturn 0 if at == len(losses) - 1 else len(losses) - at",
     ),
     "place of the best": (
         "the place of the best",
-        "stale_epochs",
+        "epochs_without_improvement",
         "at = int(np.argmin(losses))\nreturn 0 if at == len(losses) - 1 else at",
     ),
     "one before": (
         "compared with the one before",
-        "stale_epochs",
+        "epochs_without_improvement",
         """
         count = 0
         for before, now in zip(losses, losses[1:]):

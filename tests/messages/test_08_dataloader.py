@@ -31,12 +31,12 @@ return full + (rest > 0 and not self.drop_last)
 BATCHES = """
 rows = epoch_batches(len(self.dataset), self.batch_size, self.shuffle, self.drop_last, STREAM)
 for i in range(len(rows)):
-    yield prepare(fetch(self.dataset, rows[i]), TRANSFORM, stream(self.seed, epoch, i + 1))
+    yield prepare(fetch(self.dataset, rows[i]), TRANSFORM, epoch_rng(self.seed, epoch, i + 1))
 """
 COUNTED = "self.epoch += 1\nreturn as_tensors(self.batches(self.epoch - 1), self.prefetch)"
 
 
-def batches(stream="stream(self.seed, epoch)", transform="self.transform"):
+def batches(stream="epoch_rng(self.seed, epoch)", transform="self.transform"):
     return BATCHES.replace("STREAM", stream).replace("TRANSFORM", transform)
 
 
@@ -134,11 +134,11 @@ MISTAKES = {  # name: (what the message must say, solution cell, code for its re
         "data_loader",
         LENGTH,
         """
-        count, generator = len(self.dataset), stream(self.seed, epoch)
+        count, generator = len(self.dataset), epoch_rng(self.seed, epoch)
         for i, rows in enumerate(epoch_batches(count, self.batch_size, self.shuffle, self.drop_last, generator)):
             inputs, targets = fetch(self.dataset, rows)
             others = fetch(self.dataset, np.arange(i * self.batch_size, i * self.batch_size + len(rows)))
-            yield prepare((inputs, others[1]), self.transform, stream(self.seed, epoch, i + 1))
+            yield prepare((inputs, others[1]), self.transform, epoch_rng(self.seed, epoch, i + 1))
         """,
         COUNTED,
     ),
@@ -163,7 +163,7 @@ MISTAKES = {  # name: (what the message must say, solution cell, code for its re
         batches(),
         COUNTED.replace("self.epoch - 1", "self.epoch"),
     ),
-    "shuffle not seeded": ("draw from stream(seed, epoch) alone", "data_loader", LENGTH, batches("None"), COUNTED),
+    "shuffle not seeded": ("draw from epoch_rng(seed, epoch) alone", "data_loader", LENGTH, batches("None"), COUNTED),
     "transform left out": (
         "a transform that is never called",
         "data_loader",

@@ -77,7 +77,7 @@ def _lint_graded(source: str) -> Iterator[str]:
 
 
 def _lint_solution(source: str) -> Iterator[str]:
-    if "export" not in notebook.directives(source):
+    if not notebook.directives(source).keys() & notebook.EXPORTS:
         yield "a solution cell begins with `#| export`"
     regions = _regions(source)
     if not regions:

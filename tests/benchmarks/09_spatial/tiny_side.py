@@ -1,4 +1,4 @@
-"""TinyTorch's side of every measurement, on the rung that it was made for: functions without arguments."""
+"""TinyTorch's side of every measurement, on the backend that it was made for: functions without arguments."""
 
 import functools
 
@@ -6,51 +6,52 @@ import numpy as np
 from workloads import CHAIN, batch_of, network, noise
 
 from tinytorch import Tensor
+from tinytorch.backend import kernel, use_backend
 from tinytorch.core import spatial
-from tinytorch.core.autograd import RULES, no_grad
+from tinytorch.core.autograd import BACKWARD, no_grad
 from tinytorch.core.layers import Sequential
 from tinytorch.core.losses import cross_entropy
 from tinytorch.core.optimizers import SGD
 
 
 class TinySide:
-    """Work on one rung ("windows", "fast"). What is made here may be called in turns with another rung's."""
+    """Work on one backend ("windows", "fast"). What is made here may be called in turns with another backend's."""
 
-    def __init__(self, rung: str):
-        self.name = rung
-        with spatial.use(rung):
-            probe = spatial.engine("conv2d")(Tensor(noise((64, 2, 4, 4))), Tensor(noise((3, 2, 1, 1)))).data
+    def __init__(self, backend: str):
+        self.name = backend
+        with use_backend(backend):
+            probe = kernel("conv2d")(Tensor(noise((64, 2, 4, 4))), Tensor(noise((3, 2, 1, 1)))).data
         self._axes = np.argsort([-stride for stride in probe.strides], kind="stable")
 
     def _here(self, function):
-        """The function, always run on this rung."""
+        """The function, always run on this backend."""
 
         @functools.wraps(function)
         def run():
-            with spatial.use(self.name):
+            with use_backend(self.name):
                 return function()
 
         return run
 
     def as_found(self, array: np.ndarray) -> np.ndarray:
-        """The array in the memory order in which this rung's layers hand images on."""
+        """The array in the memory order in which this backend's layers hand images on."""
         return np.ascontiguousarray(array.transpose(self._axes)).transpose(np.argsort(self._axes))
 
     def convolution(self, shape, batch: int) -> dict:
         """Forward on images as layers hand them on and as people bring them; gradients of weight (with bias) and input.
 
-        Each by the rung's own operation and rules.
+        Each by the backend's own operation and rules.
         """
         x, weight, bias, upstream = shape.arrays(batch)
         x, upstream = self.as_found(x), self.as_found(upstream)
-        with spatial.use(self.name):
-            operation = spatial.engine("conv2d")
+        with use_backend(self.name):
+            operation = kernel("conv2d")
         inputs = Tensor(x), Tensor(weight, requires_grad=True), Tensor(bias)
         raw = Tensor(np.ascontiguousarray(x)), *inputs[1:]
         settings = shape.stride, shape.padding, shape.dilation, shape.groups
         out = operation(*inputs, *settings)
-        _, _, arrays, kept = out.recipe
-        by_x, by_weight, by_bias, *_ = RULES[operation]
+        _, _, arrays, saved = out.grad_fn
+        by_x, by_weight, by_bias, *_ = BACKWARD[operation]
 
         def forward(given):
             with no_grad():
@@ -59,18 +60,19 @@ class TinySide:
         return {
             "forward": lambda: forward(inputs),
             "forward from NCHW": lambda: forward(raw),
-            "weight gradient": lambda: (by_weight(upstream, kept, *arrays), by_bias(upstream, kept, *arrays)),
-            "input gradient": lambda: by_x(upstream, kept, *arrays),
+            "weight gradient": lambda: (by_weight(upstream, saved, *arrays), by_bias(upstream, saved, *arrays)),
+            "input gradient": lambda: by_x(upstream, saved, *arrays),
         }
 
     def pooling(self, channels: int, side: int, batch: int) -> dict:
         """2x2 max pooling, forward and backward."""
         x = Tensor(self.as_found(noise((batch, channels, side, side))), requires_grad=True)
         upstream = self.as_found(noise((batch, channels, side // 2, side // 2)))
-        with spatial.use(self.name):
-            operation = spatial.engine("max_pool2d")
-        _, _, arrays, kept = operation(x, 2).recipe
-        return {"forward": lambda: operation(x, 2), "backward": lambda: RULES[operation][0](upstream, kept, *arrays)}
+        with use_backend(self.name):
+            operation = kernel("max_pool2d")
+        _, _, arrays, saved = operation(x, 2).grad_fn
+        by_x = BACKWARD[operation][0]
+        return {"forward": lambda: operation(x, 2), "backward": lambda: by_x(upstream, saved, *arrays)}
 
     def step(self, name: str, form: str, images: int):
         """A whole training step, which returns the loss."""
@@ -144,4 +146,3 @@ def numpy_chain():
             y = y * 0.99
 
     return run
-
