@@ -27,7 +27,7 @@ _MARKER = re.compile(r"###\s*(BEGIN|END) SOLUTION\b")
 def read(path: Path) -> dict:
     """The notebook at `path`; CourseError names the file if it isn't a notebook of format 4 with cell ids."""
     try:
-        nb = json.loads(Path(path).read_text(encoding="utf-8"))
+        nb = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise CourseError(f"no notebook at {path}: restore it, or mend the registry that names it") from None
     except (OSError, ValueError) as error:
