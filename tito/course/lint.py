@@ -49,7 +49,7 @@ def _lint_metadata(cell: dict) -> Iterator[str]:
 
 
 def _lint_code(cell: dict) -> Iterator[str]:
-    source, lines = cell["source"], cell["source"].splitlines()
+    source, lines = cell["source"], notebook.python_lines(cell["source"])
     if cell.get("outputs") or cell.get("execution_count") is not None:
         yield "holds outputs or an execution count: clear them"
     if len(lines) > LONGEST:
@@ -98,7 +98,7 @@ def _lint_solution(source: str) -> Iterator[str]:
 
 def _regions(source: str) -> list[tuple[int, int]]:
     """(first, last) line of every solution region; empty unless every begin has its end."""
-    numbered = list(enumerate(source.splitlines(), 1))
+    numbered = list(enumerate(notebook.python_lines(source), 1))
     marks = [(n, notebook.BEGIN in line) for n, line in numbered if notebook.BEGIN in line or notebook.END in line]
     if len(marks) % 2 or any(begins == bool(n % 2) for n, (_, begins) in enumerate(marks)):
         return []
