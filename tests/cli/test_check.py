@@ -76,6 +76,7 @@ def test_every_fault_in_the_files_is_named(course, check):
     "old, new, sentence",
     [
         ('hints = ["one", "two", "three"]', 'hints = ["one", "two", "three", "four"]', "double has 4 hints, not three"),
+        ('hints = ["one", "two", ', 'hints = ["one", "return 2 * x", ', "a hint of exercise double quotes its"),
         ('title = "Task double"', 'title = ""', "exercise double has no title"),
         ("difficulty = 1", "difficulty = 4", "exercise double has the difficulty 4"),
         ("minutes = 5", "minutes = 0", "exercise double takes 0 minutes"),

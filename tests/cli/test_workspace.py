@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tito import CourseError
-from tito.author.leak_check import quoted, regions, search
+from tito.author.leak_check import regions, search
 from tito.course import journal, notebook
 from tito.course.registry import Course
 from tito.milestone import unwritten
@@ -248,12 +248,6 @@ def test_no_solution_and_no_hidden_test_is_anywhere(everything_to_write):
     course = Course.load(REPOSITORY)
     assert all(regions(course, module) for module in course.modules)
     assert search(course, course.modules, everything_to_write) == []
-
-
-@pytest.mark.parametrize("number", NUMBERS)
-def test_hints_tell_in_words_and_quote_no_line_of_a_solution(number):
-    course = Course.load(REPOSITORY)
-    assert quoted(course, course.module(number)) == []
 
 
 def test_what_is_searched_for_would_be_found(everything_to_write, tmp_path):

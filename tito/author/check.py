@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from tito import CourseError
+from tito.author.leak_check import quoted
 from tito.author.mutation import shares, try_in_process
 from tito.course import notebook
 from tito.course.lint import lint_notebook
@@ -126,6 +127,12 @@ def _exercises(course: Course, module: Module) -> Check:
             yield f"{_named(exercise)} takes {exercise.minutes} minutes"
 
 
+def _hints(course: Course, module: Module) -> Check:
+    """Hints tell in words; the lines themselves are the student's to write."""
+    for id, line in quoted(course, module):
+        yield f"{REGISTRY}: a hint of exercise {id} quotes its solution: {line}"
+
+
 def _named(exercise: Exercise) -> str:
     return f"{REGISTRY}: exercise {exercise.id}"
 
@@ -201,7 +208,7 @@ def _committed(course: Course, path: Path, since: str) -> dict | None:
         return None
 
 
-RULES = (_form, _claims, _exercises, _points, _prose, _requires, _page)  # of each module
+RULES = (_form, _claims, _exercises, _hints, _points, _prose, _requires, _page)  # of each module
 
 
 # Running

@@ -42,7 +42,7 @@ class Mutant:
 
 def mutate(cell: str, source: str) -> Iterator[Mutant]:
     """Every mutant of the solution regions of a cell. Messages, docstrings and strings are left alone."""
-    lines, inside, region = source.splitlines(keepends=True), False, set()
+    lines, inside, region = notebook.python_lines(source, ends=True), False, set()
     for number, line in enumerate(lines, 1):
         inside = notebook.BEGIN in line or (inside and notebook.END not in line)
         if inside:
