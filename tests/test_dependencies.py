@@ -24,8 +24,9 @@ BY_NAME = "import_module", "importorskip", "find_spec", "__import__"  # function
 
 # Used, but never imported: programs, or parts of one.
 RUN = {
+    "impi-rt": "mpiexec on Windows",
     "jupyterlab": "tito lab starts it",
-    "mpich": "mpiexec, which starts several workers",
+    "mpich": "mpiexec, which starts several workers, elsewhere",
     "pytest-xdist": "pytest -n",
     "ruff": ".ci/run",
     "sphinx": "tito site build runs it",
