@@ -1,7 +1,7 @@
 """`tito test`: a module's exercises and its pytest folder, run against what its notebooks export.
 
 The notebooks are exported to a temporary copy of the package, and fresh processes see that copy and no other. The
-notebook's cells and the pytest folder run side by side, each in a process of its own (see fresh.py).
+notebook's cells and the pytest folder run side by side, each in a process of its own (see process.py).
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from tito.course import notebook
 from tito.course.export import export_to
 from tito.course.registry import Course, Module
 from tito.course.scaffold import standing
-from tito.runner.process import Fresh, Stopped, import_all
+from tito.runner.process import ChildProcess, ChildStoppedError, import_all
 from tito.runner.results import ExerciseResult, Trouble, grade_id, judge_all, trouble_of, untouched
 
 GRADED, OTHER, EXPLORATION, PYTEST = 10.0, 30.0, 300.0, 60.0  # seconds for a cell of each kind, and for one pytest test
@@ -273,13 +273,13 @@ def run_cells(
 
 def _run_through(cells, folder, cwd, stop, outcomes: dict[str, dict]) -> bool:
     """One round; False if a cell stopped the process."""
-    with Fresh("cells", folder, cwd, stop) as child:
+    with ChildProcess("cells", folder, cwd, stop) as child:
         for cell in cells:
             if outcomes.get(cell.id, {}).get("state") == "stopped":
                 continue
             try:
                 outcome = child.ask(cell.limit, id=cell.id, source=cell.source, magics=cell.kind == "exploration")
-            except Stopped as reason:
+            except ChildStoppedError as reason:
                 where = [{"place": cell.id, "line": 0, "source": ""}]
                 outcome = {"state": "stopped", "type": "", "message": str(reason), "lines": where, "seconds": 0.0}
             outcomes[cell.id] = {**outcome, "printed": child.printed, "complained": child.complained}
@@ -331,7 +331,7 @@ def run_pytest(
     with _slots, tempfile.TemporaryDirectory() as examples:
         start = time.perf_counter()
         variables = {"HYPOTHESIS_STORAGE_DIRECTORY": examples, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # a second less
-        with Fresh("pytest", folder, course.root, stop, **variables) as child:
+        with ChildProcess("pytest", folder, course.root, stop, **variables) as child:
             _follow(child, [*_OPTIONS, *([] if full else _SHORT), f"--rootdir={course.root}", str(tests)], result)
         result.seconds = time.perf_counter() - start
     if not result.passed and not result.failed and not result.problem:
@@ -346,7 +346,7 @@ _OPTIONS = ("-q", "--tb=no", "--color=no", "-p", "no:cacheprovider", "--import-m
 _SHORT = ("-m", "not slow and not browser and not parity", "--ignore-glob=*_parity.py")
 
 
-def _follow(child: Fresh, arguments: list[str], result: PytestResult) -> None:
+def _follow(child: ChildProcess, arguments: list[str], result: PytestResult) -> None:
     """Count what the child tells until it says that the session ended."""
     outcomes: dict[str, str] = {}
     current, message = "the start of pytest", {}
@@ -365,7 +365,7 @@ def _follow(child: Fresh, arguments: list[str], result: PytestResult) -> None:
             result.problem = f"pytest itself failed (exit code {message['code']}): {child.printed.strip()[-500:]}"
         if message["origin"] and not Path(message["origin"]).is_relative_to(child.folder):
             result.problem = f"The tests imported {message['origin']}, not what the notebook exports."
-    except Stopped as reason:
+    except ChildStoppedError as reason:
         outcomes[current] = "failed"
         result.trouble = result.trouble or Trouble(current, str(reason))
     counts = Counter(outcomes.values())
