@@ -55,14 +55,14 @@ class ChildProcess:
         except OSError as error:
             raise CourseError(f"tito hears its child processes at 127.0.0.1, which fails here: {error}") from None
         try:
-            self._start([sys.executable, "-P", str(CHILD), mode, str(folder)], cwd, {**environment(folder), **variables})
+            self._start((mode, str(folder)), cwd, {**environment(folder), **variables})
         except BaseException:
             self.close()
             raise
 
-    def _start(self, command: list[str], cwd: Path, variables: dict[str, str]) -> None:
+    def _start(self, words: tuple[str, str], cwd: Path, variables: dict[str, str]) -> None:
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-        self._process = platform.start(command, cwd=cwd, env=variables, **pipes)
+        self._process = platform.start([sys.executable, "-P", str(CHILD), *words], cwd=cwd, env=variables, **pipes)
         self._printed, self._complained = _Output(self._process.stdout), _Output(self._process.stderr)
         with contextlib.suppress(OSError), self._process.stdin as given:
             given.write(f"{self._listener.getsockname()[1]} {self._word}\n".encode())

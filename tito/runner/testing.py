@@ -7,12 +7,11 @@ notebook's cells and the pytest folder run side by side, each in a process of it
 import contextlib
 import hashlib
 import importlib.util
-import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -21,6 +20,8 @@ from tito.course import notebook
 from tito.course.export import export_to
 from tito.course.registry import Course, Module
 from tito.course.scaffold import standing
+from tito.course.storage import temporary
+from tito.runner import platform
 from tito.runner.process import ChildProcess, ChildStoppedError, import_all
 from tito.runner.results import ExerciseResult, Trouble, grade_id, judge_all, trouble_of, untouched
 
@@ -128,10 +129,17 @@ def check_modules(course: Course, modules: list[Module], options: Options) -> It
     futures = [pool.submit(check_module, course, module, options) for module in modules]
     try:
         for future in futures:
-            yield future.result()
+            yield _result(future)
     finally:
         options.interrupted.set()
         pool.shutdown(cancel_futures=True)
+
+
+def _result(future: Future) -> ModuleResult:
+    """Its result; Ctrl-C is heard meanwhile."""
+    while not wait([future], platform.HEARD).done:
+        pass
+    return future.result()
 
 
 def check_module(course: Course, module: Module, options: Options) -> ModuleResult:
@@ -139,7 +147,7 @@ def check_module(course: Course, module: Module, options: Options) -> ModuleResu
     start = time.perf_counter()
     result = ModuleResult(module.number, module.folder, module.title, notebooks=digest(module.notebooks))
     result.hidden = standing(course, module) in ("scaffold", "yours")
-    with tempfile.TemporaryDirectory(prefix="tito-test-") as folder:
+    with temporary(prefix="tito-test-") as folder:
         try:
             notebooks = {path: notebook.read(path) for path in module.notebooks}
             result.exercises, result.by_hand = untouched(module, notebooks)
@@ -328,7 +336,7 @@ def run_pytest(
     if importlib.util.find_spec("pytest") is None:
         result.problem = "pytest is not installed: pip install pytest"
         return result
-    with _slots, tempfile.TemporaryDirectory() as examples:
+    with _slots, temporary() as examples:
         start = time.perf_counter()
         variables = {"HYPOTHESIS_STORAGE_DIRECTORY": examples, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # a second less
         with ChildProcess("pytest", folder, course.root, stop, **variables) as child:
