@@ -173,7 +173,13 @@ def _mutants(course: Course, path: Path) -> tuple[int, list]:
     command = [sys.executable, "-P", "-c", RUN, str(path)]
     try:
         done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=PATIENCE, cwd=course.root
+            command,
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=PATIENCE,
+            cwd=course.root,
         )
     except subprocess.TimeoutExpired:
         raise CourseError(f"the mutants of {path.name} took over {PATIENCE} s") from None
