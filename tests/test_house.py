@@ -71,7 +71,7 @@ print(json.dumps(sorted(tops - set(sys.stdlib_module_names) - {"numpy", "tinytor
 
 def test_importing_any_module_loads_numpy_and_the_standard_library_only():
     targets = [f"tinytorch.{target}" for module in COURSE.modules for target in module.targets.values()]
-    others = ["tinytorch", "tinytorch.nn", "tinytorch.optim", "tinytorch.viz"]
+    others = ["tinytorch", "tinytorch.backend", "tinytorch.nn", "tinytorch.optim", "tinytorch.viz"]
     assert python(IMPORT_ALL, *others, *targets) == []
 
 
@@ -118,8 +118,8 @@ def test_points_of_the_first_notebook_sum_to_a_hundred_and_the_others_are_a_bonu
     assert all(exercise.bonus == (exercise.notebook != module.notebooks[0]) for exercise in module.exercises)
 
 
-def test_the_package_begins_with_its_fastest_rung():
-    code = "import json; from tinytorch.core.spatial import *; print(json.dumps([rung(), *ENGINES['fast']]))"
+def test_the_package_begins_with_its_fastest_backend():
+    code = "import json; from tinytorch import backend as b; print(json.dumps([b.backend(), *b.BACKENDS['fast']]))"
     assert python(code) == ["fast", "conv2d", "max_pool2d", "avg_pool2d", "fuse"]
 
 

@@ -12,11 +12,11 @@ _HOME = {
         "core.autograd": "no_grad gradcheck",
         "core.training": "Trainer save_weights load_weights",
         "data.loader": "Dataset TensorDataset DataLoader",
-        "core.spatial": "use",
+        "backend": "use_backend",
     }.items()
     for name in names.split()
 }
-_PARTS = ("core", "data", "nn", "optim", "viz")
+_PARTS = ("backend", "core", "data", "nn", "optim", "viz")
 
 __all__ = [*_HOME, *_PARTS]
 

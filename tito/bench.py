@@ -39,7 +39,7 @@ class Asked:
 
 @dataclass
 class Figures:
-    """What one run measured. `facts`: the machine, the rung, the load; `rows`: a dictionary for each figure."""
+    """What one run measured. `facts`: the machine, the backend, the load; `rows`: a dictionary for each figure."""
 
     module: Module
     facts: dict = field(default_factory=dict)
@@ -158,11 +158,12 @@ def table(rows: list[dict], width: int) -> tuple[tuple[str, ...], list[tuple[str
 def heading(facts: dict) -> str:
     """What was measured on what, and how busy the machine was."""
     machine = facts.get("machine", {})
-    other = f"PyTorch {machine['torch']}, NCHW" if "torch" in machine else f"the rung {machine.get('against')}"
+    other = f"PyTorch {machine['torch']}, NCHW" if "torch" in machine else f"the backend {machine.get('against')}"
     software = f"NumPy {machine.get('numpy')}, {machine.get('blas')}, {machine.get('system')}"
     return (
-        f"Convolution on the rung {machine.get('rung')}, as a part of the time of {other}: process time on one thread, "
-        f"medians of rounds in turns (quartiles; best: the quickest rounds of both). {software}, "
+        f"Convolution on the backend {machine.get('backend')}, as a part of the time of {other}: "
+        "process time on one thread, medians of rounds in turns (quartiles; best: the quickest rounds of both). "
+        f"{software}, "
         f"{machine.get('cores')} cores; load {facts.get('load_before')} before and {facts.get('load_after')} after."
     )
 
@@ -182,7 +183,7 @@ def show(found: Figures, screen) -> None:
     """The heading, the table and how it stands."""
     screen.say(heading(found.facts))
     screen.say()
-    header, lines = table(found.rows, screen.console.width)
+    header, lines = table(found.rows, screen.terminal.width)
     screen.table(lines, header, right=tuple(range(1, len(header) - 1)), wide=0)
     screen.say(f"\n{conclusion(found)}")
 
@@ -238,7 +239,7 @@ def _draw_ratios(axes, rows: list[dict], facts: dict) -> None:
     axes.minorticks_off()
     machine = facts.get("machine", {})
     axes.set_xlabel(f"time as a part of {machine.get('against')}'s; dark tick: required, light tick: aim")
-    axes.set_title(f"rung {machine.get('rung')}, one thread; green: aim, blue: reached, red: short", fontsize=10)
+    axes.set_title(f"backend {machine.get('backend')}, one thread; green: aim, blue: reached, red: short", fontsize=10)
 
 
 def _draw_growth(axes, row: dict) -> None:

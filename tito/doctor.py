@@ -49,7 +49,7 @@ def _project(course: Course) -> dict:
     """The [project] table of the course's pyproject.toml."""
     path = course.root / "pyproject.toml"
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8")).get("project", {})
+        return tomllib.loads(path.read_text(encoding="utf-8-sig")).get("project", {})
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

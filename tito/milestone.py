@@ -47,7 +47,7 @@ def load(course: Course) -> list[Milestone]:
     """The course's milestones in order."""
     path = course.folder("milestones") / LIST
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8")).get("milestone", [])
+        tables = tomllib.loads(path.read_text(encoding="utf-8-sig")).get("milestone", [])
         found = [Milestone(**{**table, "requires": tuple(table["requires"])}) for table in tables]
     except FileNotFoundError:
         raise CourseError(f"no {path}: this course has no milestones") from None

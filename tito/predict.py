@@ -107,7 +107,7 @@ def show(course: Course, images: list[Path], asked: Asked, screen) -> int:
             screen.line(f"{image}: no picture that can be read: {answer['error']}")
             continue
         screen.line(str(image))
-        for line in bars(answer["classes"], min(BAR, screen.console.width - 24)):
+        for line in bars(answer["classes"], min(BAR, screen.terminal.width - 24)):
             screen.line(line)
     return failed
 

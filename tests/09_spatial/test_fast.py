@@ -1,4 +1,4 @@
-"""The fast rung held equal to loops and windows: values, gradients, ties, layouts; fusing; borrowed memory."""
+"""The fast backend held equal to loops and windows: values, gradients, ties, layouts; fusing; cached memory."""
 
 import threading
 
@@ -7,15 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinytorch.core import spatial
+from tinytorch import backend
+from tinytorch.backend import BACKENDS, resolve, use_backend
 from tinytorch.core.activations import ReLU, Sigmoid, relu
 from tinytorch.core.autograd import no_grad
 from tinytorch.core.layers import Sequential
-from tinytorch.core.spatial import ENGINES, AvgPool2d, Conv2d, MaxPool2d, SimpleCNN, digits_cnn, known, use
+from tinytorch.core.spatial import AvgPool2d, Conv2d, MaxPool2d, SimpleCNN, digits_cnn
 from tinytorch.core.tensor import Tensor, manual_seed
 
 fast = pytest.importorskip("tinytorch.core.fast", reason="fast_dev.ipynb has not been exported", exc_type=ImportError)
-pytestmark = pytest.mark.skipif("fast" not in ENGINES, reason="fast_dev.ipynb is not finished")
+pytestmark = pytest.mark.skipif("fast" not in BACKENDS, reason="fast_dev.ipynb is not finished")
 
 PAIR = st.tuples
 SETTINGS = st.fixed_dictionaries(
@@ -37,10 +38,10 @@ LAYOUTS = {
 }
 
 
-def outcome(rung, build, arrays, upstream_seed):
-    """What build(*tensors) gives on a rung: [result, gradient of every tensor]."""
+def outcome(name, build, arrays, upstream_seed):
+    """What build(*tensors) gives on a backend: [result, gradient of every tensor]."""
     tensors = [Tensor(a, dtype=a.dtype, requires_grad=True) for a in arrays]
-    with use(rung):
+    with use_backend(name):
         out = build(*tensors)
         upstream = np.random.default_rng(upstream_seed).standard_normal(out.shape).astype(out.dtype)
         out.backward(upstream)
@@ -63,7 +64,7 @@ def draw(rng, dtype, *shapes):
 
 def convolution(settings):
     def run(x, weight, bias):
-        return spatial.engine("conv2d")(x, weight, bias, **settings)
+        return backend.kernel("conv2d")(x, weight, bias, **settings)
 
     return run
 
@@ -75,7 +76,7 @@ def test_convolution_equals_windows(settings, dtype, seed, images, layout):
     shapes = (images, cg * g, *rng.integers(6, 11, 2)), (og * g, cg, kh, kw), (og * g,)
     x, weight, bias = draw(rng, dtype, *shapes)
     arrays = LAYOUTS[layout](x), weight, bias
-    same(*(outcome(rung, convolution(settings), arrays, seed) for rung in ("fast", "windows")))
+    same(*(outcome(name, convolution(settings), arrays, seed) for name in ("fast", "windows")))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -85,7 +86,7 @@ def test_convolution_equals_the_loops(seed, dtype):
     groups = 1 + seed % 2
     settings = dict(stride=(1 + seed % 2, 1), padding=(1, seed % 3), dilation=(1, 1 + seed // 4), groups=groups)
     arrays = draw(rng, dtype, (2, 2 * groups, 5, 6), (2 * groups, 2, 3, 2), (2 * groups,))
-    same(*(outcome(rung, convolution(settings), arrays, seed) for rung in ("fast", "loops")))
+    same(*(outcome(name, convolution(settings), arrays, seed) for name in ("fast", "loops")))
 
 
 @given(DTYPES, SEEDS, st.booleans(), st.sampled_from(["max", "average"]), st.sampled_from(sorted(LAYOUTS)))
@@ -97,7 +98,7 @@ def test_pooling_equals_windows_and_ties_fall_alike(dtype, seed, plain, kind, la
     images = np.round(rng.standard_normal((int(rng.integers(0, 5)), 2, *rng.integers(3, 9, 2))))
     x = LAYOUTS[layout](images.astype(dtype))
     layer = MaxPool2d(kernel, stride, padding) if kind == "max" else AvgPool2d(kernel, stride, padding, seed % 2 == 0)
-    mine, right = (outcome(rung, layer, [x], seed) for rung in ("fast", "windows"))
+    mine, right = (outcome(name, layer, [x], seed) for name in ("fast", "windows"))
     same(mine, right)
     assert kind != "max" or (mine[0] == right[0]).all() and ((mine[1] != 0) == (right[1] != 0)).all()
 
@@ -107,18 +108,18 @@ def test_a_nan_passes_on_and_whole_numbers_are_pooled():
     x[0, 0, 2, 3] = np.nan
     for layer in (MaxPool2d(2), MaxPool2d(3, 2, 1), AvgPool2d(2)):
         for images in (x, np.nan_to_num(x * 9).astype(int)):
-            with use("windows"):
+            with use_backend("windows"):
                 want = layer(Tensor(images)).numpy()
-            with use("fast"):
+            with use_backend("fast"):
                 np.testing.assert_allclose(layer(Tensor(images)).numpy(), want, rtol=1e-6)
 
 
 def test_half_precision_and_mixed_inputs_have_the_dtype_of_windows():
     layer = Conv2d(1, 2, 3)
     for x in (Tensor(np.arange(50).reshape(2, 1, 5, 5)), Tensor(np.ones((2, 1, 5, 5)), dtype="float64")):
-        with use("windows"):
+        with use_backend("windows"):
             want = layer(x)
-        with use("fast"):
+        with use_backend("fast"):
             got = layer(x)
         assert got.dtype == want.dtype
         np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-5)
@@ -127,7 +128,7 @@ def test_half_precision_and_mixed_inputs_have_the_dtype_of_windows():
 @pytest.fixture
 def narrow(monkeypatch):
     """Blocks, chunks and tiles so small that a little image needs many of each."""
-    caches = fast.chunks, fast.tiles, fast.sizes, fast.checked
+    caches = fast.chunks, fast.tiles, fast.sizes, fast._checked
     for name, size in (("BLOCK", 1 << 13), ("CHUNK", 1 << 11), ("COLUMNS", 32), ("SMALL", 1 << 8)):
         monkeypatch.setattr(fast, name, size)
     for cache in caches:
@@ -142,9 +143,9 @@ def test_large_images_are_done_block_by_block_and_tile_by_tile(narrow, dilation)
     x, weight, bias = draw(np.random.default_rng(2), np.float32, (7, 4, 23, 22), (6, 2, 3, 3), (6,))
     settings = {"padding": 1, "groups": 2, "dilation": dilation}
     net = Sequential(Conv2d(4, 6, 3, **settings), ReLU(), MaxPool2d(2))
-    assert len(fast.cut(22 * 7, fast.COLUMNS)) > 2 and 9 * x.nbytes > 8 * fast.BLOCK
-    same(*(outcome(rung, convolution(settings), (x, weight, bias), 0) for rung in ("fast", "windows")))
-    same(*(outcome(rung, net, [x], 0) for rung in ("fast", "windows")))
+    assert len(fast.split(22 * 7, fast.COLUMNS)) > 2 and 9 * x.nbytes > 8 * fast.BLOCK
+    same(*(outcome(name, convolution(settings), (x, weight, bias), 0) for name in ("fast", "windows")))
+    same(*(outcome(name, net, [x], 0) for name in ("fast", "windows")))
 
 
 def test_tiles_are_small_products_unless_only_slivers_would_be_left():
@@ -166,14 +167,14 @@ def test_unfolding_without_padding_is_one_copy_of_the_same_numbers(stride, dilat
     (x,) = draw(np.random.default_rng(3), np.float32, (5, 4, 13, 14))
     s = fast.sizes(x.shape, (2, 4 // groups, 3, 2), (stride,) * 2, (0, 0), (dilation,) * 2, groups, phases)
     for first, last in ((0, s.ho), (1, s.ho - 1)):
-        args = fast.in_order(x), s, first, last
+        args = fast.to_hcwn(x), s, first, last
         np.testing.assert_array_equal(fast.unfold_inside(*args), fast.unfold(*args))
 
 
 @pytest.mark.parametrize("images", [1, 15, 16, 37])
 def test_rows_are_reordered_whole_whatever_the_number_of_images(images):
     (x,) = draw(np.random.default_rng(4), np.float32, (images, 3, 9, 160))
-    rows = fast.in_order(x)
+    rows = fast.to_hcwn(x)
     assert rows.flags.c_contiguous and x.nbytes * 4 > fast.SMALL
     np.testing.assert_array_equal(rows, x.transpose(2, 1, 3, 0))
 
@@ -196,9 +197,9 @@ def test_the_fused_block_equals_its_three_layers(settings, dtype, seed, images):
             x = layer(x)
         return x
 
-    def both(rung, run):
+    def both(name, run):
         net.zero_grad()
-        return outcome(rung, run, [x], seed) + [p.grad for p in net.parameters()]
+        return outcome(name, run, [x], seed) + [p.grad for p in net.parameters()]
 
     fused = both("fast", net)
     same(fused, both("fast", one_by_one))
@@ -206,8 +207,8 @@ def test_the_fused_block_equals_its_three_layers(settings, dtype, seed, images):
 
 
 def steps(*layers):
-    """How many functions a chain calls on the fast rung."""
-    with use("fast"):
+    """How many functions a chain calls on the fast backend."""
+    with use_backend("fast"):
         return len(list(Sequential(*layers).plan()))
 
 
@@ -220,8 +221,8 @@ def test_sequential_fuses_what_it_may_and_nothing_else():
     kept += [(Conv2d(1, 1, 2, padding="same"), ReLU(), pool), (conv, ReLU(), type("Own", (MaxPool2d,), {})(2))]
     assert [steps(*layers) for layers in kept] == [len(layers) for layers in kept]
     assert steps(Conv2d(1, 1, 3, padding="same"), ReLU(), pool) == 1
-    for rung in ("windows", "loops"):
-        with use(rung):
+    for name in ("windows", "loops"):
+        with use_backend(name):
             assert len(list(Sequential(conv, ReLU(), pool).plan())) == 3
 
 
@@ -231,8 +232,8 @@ STRANGE = [(2, 4, 9, 9), (4, 3, 9), (2, 9, 9, 3), (9, 9), (2, 3, 2, 2), (2, 3, 3
 @pytest.mark.parametrize("shape", STRANGE)
 def test_messages_and_single_images_are_those_of_windows(shape):
     net, x, seen = Sequential(Conv2d(3, 2, 3), ReLU(), MaxPool2d(2)), Tensor(np.ones(shape)), []
-    for rung in ("fast", "windows"):
-        with use(rung):
+    for name in ("fast", "windows"):
+        with use_backend(name):
             try:
                 seen.append(net(x).numpy().round(4).tolist())
             except ValueError as error:
@@ -244,7 +245,7 @@ def test_a_second_upstream_through_the_same_graph():
     manual_seed(1)
     net = Sequential(Conv2d(2, 3, 3), ReLU(), MaxPool2d(2))
     x = Tensor(np.random.default_rng(3).standard_normal((2, 2, 6, 6)), requires_grad=True)
-    with use("fast"):
+    with use_backend("fast"):
         out = net(x)
     ones = np.ones(out.shape, np.float32)
     out.backward(ones, retain_graph=True)
@@ -258,15 +259,15 @@ def test_a_second_upstream_through_the_same_graph():
 def test_networks_give_the_same_with_and_without_recording(make, shape):
     manual_seed(0)
     net, x = make(), np.random.default_rng(4).standard_normal(shape).astype(np.float32)
-    same(*(outcome(rung, net, [x], 5) for rung in ("fast", "windows")))
-    with use("fast"), no_grad():
+    same(*(outcome(name, net, [x], 5) for name in ("fast", "windows")))
+    with use_backend("fast"), no_grad():
         quiet = net(Tensor(x))
-    with use("windows"):
+    with use_backend("windows"):
         assert quiet.grad_fn is None
         np.testing.assert_allclose(quiet.numpy(), net(Tensor(x)).numpy(), atol=1e-5)
 
 
-# Which rung
+# Which backend
 
 
 def test_an_engine_that_is_not_finished_serves_nobody(monkeypatch):
@@ -274,28 +275,29 @@ def test_an_engine_that_is_not_finished_serves_nobody(monkeypatch):
         raise NotImplementedError
 
     monkeypatch.setattr(fast, "conv_relu_pool", unwritten)
-    assert fast.table().keys() == {"conv2d", "max_pool2d", "avg_pool2d"}
-    monkeypatch.setattr(fast, "pool_quads", lambda quads, out, left, top: out.fill(0))
-    assert fast.table() == {}
+    assert fast.self_check().keys() == {"conv2d", "max_pool2d", "avg_pool2d"}
+    monkeypatch.setattr(fast, "pool_cells", lambda cells, out, left, top: out.fill(0))
+    assert fast.self_check() == {}
     monkeypatch.setattr(fast, "unfold", unwritten)
-    monkeypatch.delitem(ENGINES, "fast")
-    fast.register()
-    assert "fast" not in ENGINES
-    with pytest.raises(ValueError, match="there is no rung 'fast': tinytorch.core.fast is not there, or not finished"):
-        known("fast")
+    monkeypatch.delitem(BACKENDS, "fast")
+    fast.register_fast()
+    assert "fast" not in BACKENDS
+    missing = "there is no backend 'fast': tinytorch.core.fast is not there, or not finished"
+    with pytest.raises(ValueError, match=missing):
+        resolve("fast")
 
 
-def test_layers_ask_the_rung_in_force(monkeypatch):
+def test_layers_ask_the_backend_in_force(monkeypatch):
     called = []
-    monkeypatch.setitem(ENGINES["fast"], "fuse", lambda layer, rest: called.append(len(rest)))
+    monkeypatch.setitem(BACKENDS["fast"], "fuse", lambda layer, rest: called.append(len(rest)))
     net = Sequential(Conv2d(1, 1, 1), ReLU(), MaxPool2d(2))
-    for rung in ("windows", "fast"):
-        with use(rung):
+    for name in ("windows", "fast"):
+        with use_backend(name):
             net(Tensor(np.ones((1, 1, 2, 2))))
     assert called == [2]
 
 
-# Borrowed memory
+# Cached memory
 
 
 SHAPES = [(3, 64, 32, 32), (200, 200), (70000,), (2, 5)]
@@ -306,7 +308,7 @@ ACTIONS = st.lists(st.tuples(st.sampled_from(SHAPES), st.sampled_from(["keep", "
 def test_memory_in_use_is_never_lent(actions):
     held = []
     for number, (shape, action) in enumerate(actions):
-        array = fast.borrow(shape, np.dtype(np.float32))
+        array = fast.empty_cached(shape, np.dtype(np.float32))
         array.fill(number)
         if action in ("keep", "view"):
             held.append((number, array[-1:].T[::3] if action == "view" else array))
@@ -318,15 +320,15 @@ def test_memory_in_use_is_never_lent(actions):
 
 def test_memory_that_nobody_uses_is_lent_again_and_never_hoarded():
     shape, dtype = (300, 1000), np.dtype(np.float32)
-    first = fast.borrow(shape, dtype)
+    first = fast.empty_cached(shape, dtype)
     address = first.ctypes.data
     view = first[5:, ::2]
     del first
-    assert fast.borrow(shape, dtype).ctypes.data != address
+    assert fast.empty_cached(shape, dtype).ctypes.data != address
     del view
-    assert address in {array.ctypes.data for array in [fast.borrow(shape, dtype) for _ in range(30)]}
+    assert address in {array.ctypes.data for array in [fast.empty_cached(shape, dtype) for _ in range(30)]}
     for exponent in range(20, 30):
-        fast.borrow((1 << exponent,), np.dtype(bool))
+        fast.empty_cached((1 << exponent,), np.dtype(bool))
     fast.make_room()
     assert sum(size * count for size, count in fast.workspaces().items()) <= fast.KEEP
 
@@ -335,7 +337,7 @@ def test_results_of_earlier_steps_stay_as_they_were():
     manual_seed(0)
     net, rng = SimpleCNN(), np.random.default_rng(6)
     batches = [rng.standard_normal((16, 3, 32, 32)).astype(np.float32) for _ in range(5)]
-    with use("fast"):
+    with use_backend("fast"):
         results = []
         for x in batches:
             net.zero_grad()
@@ -353,7 +355,7 @@ def test_threads_do_not_share_memory():
     def work(x, want):
         wrong.extend(1 for _ in range(8) if not (conv(x).numpy() == want).all())
 
-    with use("fast"):
+    with use_backend("fast"):
         threads = [threading.Thread(target=work, args=(x, conv(x).numpy().copy())) for x in inputs]
         for thread in threads:
             thread.start()

@@ -1,16 +1,17 @@
-"""The fast rung held against PyTorch: values, gradients and ties over random settings, one by one and fused."""
+"""The fast backend held against PyTorch: values, gradients and ties over random settings, one by one and fused."""
 
 import numpy as np
 import pytest
 
+from tinytorch.backend import BACKENDS, use_backend
 from tinytorch.core.activations import ReLU
 from tinytorch.core.layers import Sequential
-from tinytorch.core.spatial import ENGINES, AvgPool2d, Conv2d, MaxPool2d, output_size, use
+from tinytorch.core.spatial import AvgPool2d, Conv2d, MaxPool2d, output_size
 from tinytorch.core.tensor import Tensor
 
 pytest.importorskip("tinytorch.core.fast", reason="fast_dev.ipynb has not been exported", exc_type=ImportError)
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-pytestmark = [pytest.mark.parity, pytest.mark.skipif("fast" not in ENGINES, reason="fast_dev.ipynb is not finished")]
+pytestmark = [pytest.mark.parity, pytest.mark.skipif("fast" not in BACKENDS, reason="fast_dev.ipynb is not finished")]
 
 
 def both(own, theirs, x):
@@ -18,7 +19,7 @@ def both(own, theirs, x):
     dtype, tolerance = x.dtype, 1e-10 if x.dtype == np.float64 else 1e-5
     own.astype(dtype).load_state_dict({name: value.numpy() for name, value in theirs.state_dict().items()})
     mine, other = Tensor(x, dtype=dtype, requires_grad=True), torch.tensor(np.ascontiguousarray(x), requires_grad=True)
-    with use("fast"):
+    with use_backend("fast"):
         got = own(mine)
     want = theirs(other)
     upstream = np.random.default_rng(0).standard_normal(got.shape).astype(dtype)

@@ -1,22 +1,16 @@
-"""BatchNorm2d, the networks, and the choice of rung."""
-
-import os
-import subprocess
-import sys
+"""BatchNorm2d and the networks."""
 
 import numpy as np
 import pytest
 
-import tinytorch
 from tinytorch.core import layers, spatial
 from tinytorch.core.autograd import gradcheck, no_grad
 from tinytorch.core.losses import accuracy, cross_entropy
-from tinytorch.core.spatial import ENGINES, BatchNorm2d, Conv2d, MaxPool2d, SimpleCNN, digits_cnn, rung, use, wide_cnn
+from tinytorch.core.spatial import BatchNorm2d, Conv2d, MaxPool2d, SimpleCNN, digits_cnn
 from tinytorch.core.tensor import Tensor, manual_seed
 
 NETWORKS = {
     "simple": (SimpleCNN, (3, 32, 32), 25_578),
-    "wide": (wide_cnn, (3, 32, 32), 545_098),
     "digits": (digits_cnn, (1, 8, 8), 810),
 }
 
@@ -149,65 +143,6 @@ def test_batch_norm_messages_and_repr():
         "running_var",
         "num_batches_tracked",
     ]
-
-
-def test_a_rung_for_a_block_and_from_now_on():
-    with use("windows"):
-        with use("loops"):
-            assert rung() == "loops"
-            use("windows")
-            assert rung() == "windows"
-        assert rung() == "windows"
-        with pytest.raises(ZeroDivisionError), use("loops"):
-            raise ZeroDivisionError
-        assert rung() == "windows"
-    assert tinytorch.use is use
-
-
-def test_layers_call_the_rung_in_force(monkeypatch):
-    x = Tensor(np.random.default_rng(9).random((2, 3, 4, 5)).astype(np.float32), requires_grad=True)
-    layer = Conv2d(3, 4, 3, padding=1)
-    with use("loops"):
-        slow = layer(x)
-    with use("windows"):
-        fast = layer(x)
-    assert slow.grad_fn[0] is spatial.loops_conv2d
-    assert fast.grad_fn[0] is spatial.conv2d
-    np.testing.assert_allclose(slow.numpy(), fast.numpy(), rtol=1e-4, atol=1e-5)
-    monkeypatch.setitem(ENGINES, "mine", {"conv2d": lambda *inputs: "called"})
-    with use("mine"):
-        assert layer(x) == "called"
-
-
-def test_a_whole_step_on_loops_equals_windows():
-    gradients = {}
-    for name in ("loops", "windows"):
-        net, x, labels = made("digits", 2)
-        with use(name):
-            cross_entropy(net(Tensor(x)), labels).backward()
-        gradients[name] = [tensor.grad for tensor in net.parameters()]
-    for slow, fast in zip(*gradients.values(), strict=True):
-        np.testing.assert_allclose(slow, fast, rtol=1e-3, atol=1e-6)
-
-
-def test_unknown_rungs_are_refused_and_nothing_changes():
-    before = rung()
-    with pytest.raises(ValueError, match="there is no rung 'quick': use 'loops' or 'windows'"):
-        use("quick")
-    assert rung() == before
-
-
-@pytest.mark.parametrize(
-    ("value", "printed"),
-    [("loops", "loops"), ("windows", "windows"), ("", None), ("quick", "there is no rung 'quick'")],
-)
-def test_environment_variable(value, printed):
-    code = "from tinytorch.core.spatial import rung\ntry: print(rung())\nexcept ValueError as error: print(error)"
-    root = os.path.dirname(os.path.dirname(tinytorch.__file__))
-    env = {**os.environ, "TINYTORCH_CONV": value, "PYTHONPATH": root}
-    ended = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
-    assert ended.stdout.startswith(printed or "")
-    assert ended.stdout.strip() and not ended.stderr
 
 
 def test_no_grad_keeps_no_columns():

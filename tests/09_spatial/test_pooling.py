@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tinytorch.backend import use_backend
 from tinytorch.core.autograd import gradcheck
 from tinytorch.core.spatial import (
     AvgPool2D,
@@ -17,7 +18,6 @@ from tinytorch.core.spatial import (
     global_avg_pool2d,
     max_pool2d,
     max_pool2d_loops,
-    use,
 )
 from tinytorch.core.tensor import Tensor
 
@@ -35,7 +35,7 @@ def distinct(seed, shape):
 
 @pytest.mark.parametrize("name", ["loops", "windows"])
 def test_small_example(name):
-    with use(name):
+    with use_backend(name):
         assert np.array_equal(MaxPool2d(2)(Tensor(SMALL)).numpy()[0, 0], [[6, 8], [9, 9]])
         assert np.array_equal(AvgPool2d(2)(Tensor(SMALL)).numpy()[0, 0], [[3.75, 5.25], [3.0, 4.0]])
         mean = AvgPool2d(2)(Tensor(np.array([[[0.1, 0.9], [0.3, 0.3]]]))).item()
@@ -71,7 +71,7 @@ def test_windows_equal_loops(seed, images, size, kernel, stride, share, include,
 @pytest.mark.parametrize("include", [True, False])
 def test_gradients_equal_central_differences(name, kernel, stride, padding, include):
     x = distinct(1, (1, 2, 5, 4))
-    with use(name):
+    with use_backend(name):
         assert gradcheck(AvgPool2d(kernel, stride, padding, include), x)
         assert not include or gradcheck(MaxPool2d(kernel, stride, padding), x)
 
@@ -81,7 +81,7 @@ def test_the_first_of_equal_maxima_gets_the_gradient(name):
     x = Tensor(
         np.array([[0, 5, 5, 0], [5, 0, 0, 0], [1, 1, 2, 2], [1, 1, 2, 2]], np.float32)[None, None], requires_grad=True
     )
-    with use(name):
+    with use_backend(name):
         MaxPool2d(2)(x).backward(np.array([[[[1.0, 2.0], [3.0, 4.0]]]]))
     assert np.array_equal(x.grad[0, 0], [[0, 1, 2, 0], [0, 0, 0, 0], [3, 0, 4, 0], [0, 0, 0, 0]])
 
@@ -89,7 +89,7 @@ def test_the_first_of_equal_maxima_gets_the_gradient(name):
 @pytest.mark.parametrize("name", ["loops", "windows"])
 def test_nan_shows_and_gets_the_gradient_of_its_window(name):
     x = Tensor(np.array([[9, np.nan, 1, 2], [np.nan, 3, 3, 4]], np.float32)[None, None], requires_grad=True)
-    with use(name):
+    with use_backend(name):
         out = MaxPool2d(2)(x)
     assert np.isnan(out.numpy()).tolist() == [[[[True, False]]]]
     out.backward(np.array([[[[5.0, 7.0]]]]))

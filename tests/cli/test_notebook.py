@@ -180,6 +180,7 @@ def swap(nb, index, old, new):
         (lambda nb: swap(nb, 5, "print(1)", "# %% two"), "would split the cell"),
         (lambda nb: swap(nb, 2, "#| export", "# x\n#| export"), "line 2: `#| export` only counts"),
         (lambda nb: swap(nb, 3, "#| export\n", ""), "a solution cell begins with `#| export`"),
+        (lambda nb: swap(nb, 3, "#| export\n", "#| exporti\n"), ""),
         (lambda nb: swap(nb, 3, "### END SOLUTION", ""), "needs ### BEGIN SOLUTION .. ### END SOLUTION"),
         (lambda nb: swap(nb, 3, "### BEGIN SOLUTION", "### END SOLUTION"), "needs ### BEGIN SOLUTION"),
         (lambda nb: swap(nb, 3, "def double(x):", "class Double:"), "line 9: SyntaxError: 'return' outside function"),

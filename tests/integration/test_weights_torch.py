@@ -1,11 +1,18 @@
 """Saved weights are PyTorch's: names and shapes fit its layers as they are, and the answers agree."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "milestones" / "04_1998_cnn"))
+
+from networks import wide_cnn
+
 from tinytorch import Tensor, manual_seed, nn, no_grad, optim
 from tinytorch.core.losses import cross_entropy
-from tinytorch.core.spatial import digits_cnn, wide_cnn
+from tinytorch.core.spatial import digits_cnn
 from tinytorch.core.training import Trainer, load_weights, save_weights, training_step
 from tinytorch.data.loader import DataLoader, TensorDataset
 

@@ -48,8 +48,9 @@ WRITTEN = {
         stride = (1, 1) if mistake == "stride not passed on" else self.stride
         bias = None if mistake == "no bias" else self.bias
         many = x if x.ndim == 4 else x.reshape(1, *x.shape)
-        out = engine("conv2d")(many, self.weight, bias, stride, self.frame, self.dilation, self.groups)
-        out = out[..., self.skip[0] :, self.skip[1] :] if any(self.skip) else out
+        settings = stride, self.padding_pair, self.dilation, self.groups
+        out = backends.kernel("conv2d")(many, self.weight, bias, *settings)
+        out = out[..., self.crop[0] :, self.crop[1] :] if any(self.crop) else out
         return out if x.ndim == 4 or mistake == "batch of one" else out.reshape(*out.shape[1:])""",
     ],
     "max_pool2d_loops": [
@@ -62,6 +63,8 @@ WRITTEN = {
         """
         include = {"frame left out": False, "frame counted": True}.get(mistake, count_include_pad)
         return mistaken.avg_pool(view, counts(x, kernel, stride, padding, include), mistake)""",
+    ],
+    "avg_pool2d_x": [
         """
         count = counts(x, kernel, stride, padding, count_include_pad)
         share = upstream if mistake == "not divided" else upstream / count
@@ -69,16 +72,16 @@ WRITTEN = {
         return fold(pieces, x.shape, stride, padding)""",
     ],
     "batch_norm2d": ["""
-        scale = (per_channel(var) + eps) ** (-1 if mistake == "not the root" else -0.5)
-        normalised = (x - per_channel(mean)) * scale
-        return normalised * per_channel(weight) + per_channel(bias), (normalised, scale)"""],
+        scale = (_per_channel(var) + eps) ** (-1 if mistake == "not the root" else -0.5)
+        normalised = (x - _per_channel(mean)) * scale
+        return normalised * _per_channel(weight) + _per_channel(bias), (normalised, scale)"""],
     "batch_norm2d_rules": [None, None, """
         normalised, scale = saved
-        flow = upstream * per_channel(weight)
-        if own and mistake != "constants":
+        flow = upstream * _per_channel(weight)
+        if use_batch_stats and mistake != "constants":
             count = flow[:, 0].size
-            along = per_channel(np.einsum("bchw,bchw->c", flow, normalised)) / count
-            flow = flow - per_channel(np.einsum("bchw->c", flow)) / count - normalised * along
+            along = _per_channel(np.einsum("bchw,bchw->c", flow, normalised)) / count
+            flow = flow - _per_channel(np.einsum("bchw->c", flow)) / count - normalised * along
         return flow * scale"""],
     "BatchNorm2d": ["""
         mean, var = mistaken.batch_statistics(x.data, mistake)
@@ -204,8 +207,8 @@ CAUSES = {
         "sum": "the sum is taken",
         "maximum": "the largest pixel is taken",
         "frame left out": "the frame's pixels are not counted",
-        "not divided": "every pixel gets the whole upstream",
     },
+    "avg_pool2d_x": {"not divided": "every pixel gets the whole upstream"},
     "batch_norm2d": {"not the root": "not by its root"},
     "batch_norm2d_rules": {"constants": "mean and variance count as constants"},
     "BatchNorm2d": {

@@ -108,7 +108,8 @@ def predict(
 def bench(
     module: ModuleName,
     against: Annotated[
-        str | None, typer.Option(metavar="NAME", help="torch (by default, where it is installed), or a rung: windows.")
+        str | None,
+        typer.Option(metavar="NAME", help="torch (by default, where it is installed), or a backend: windows."),
     ] = None,
     only: Annotated[list[str] | None, typer.Option(metavar="GROUP", help="steps, memory, ...; repeatable.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Three rounds: rough figures.")] = False,

@@ -6,6 +6,7 @@ not on the folder, the order of exports, the locale or the hash seed.
 
 import ast
 import contextlib
+import itertools
 import os
 import re
 import shutil
@@ -20,7 +21,7 @@ from tito.course.registry import Course, Module
 from tito.course.storage import only_one, replace, stage, temporary, write_atomic
 from tito.course.trial import try_import
 
-HAND_WRITTEN = ("__init__.py", "nn/__init__.py", "optim/__init__.py", "viz.py")
+HAND_WRITTEN = ("__init__.py", "nn/__init__.py", "optim/__init__.py", "backend.py", "viz.py")
 INDEX = "_modidx.py"
 _PACKAGE_DOC = '"""Exported from the notebooks: edit those, not these files."""\n'
 _ORIGIN = re.compile(r"^# %% (\S.*\.ipynb) #\S+$", re.MULTILINE)
@@ -139,6 +140,40 @@ def _run_nbdev(course: Course, source: Path, package: Path, file: Path) -> None:
         nb_export(source, lib_path=package.resolve(), procs=[_to_library], mod_maker=Maker)
     except (ValueError, OSError) as error:
         raise CourseError(f"nbdev cannot export {source.relative_to(course.root)}: {error}") from error
+    _same_program(course, source, package, file)
+
+
+def _same_program(course: Course, source: Path, package: Path, file: Path) -> None:
+    """CourseError unless the exported file does what the notebook's cells do: the same statements, in their order."""
+    where = file.relative_to(package.parent)
+    cells = [cell for cell in notebook.read(source)["cells"] if notebook.exported(cell)]
+    wanted = [(cell["id"], node) for cell in cells for node in _statements(ast.parse(cell["source"]).body, where)]
+    try:
+        got = _statements(ast.parse(file.read_bytes()).body, where)
+    except (SyntaxError, ValueError) as error:
+        raise CourseError(f"{source.relative_to(course.root)} was exported as what is not Python: {error}") from None
+    for (id, one), other in itertools.zip_longest(wanted, got, fillvalue=("its last cell", "")):
+        if one != other:
+            place = f"{source.relative_to(course.root)}, cell {id}"
+            raise CourseError(f"{place}: exported, it would be another program: look there for characters out of place")
+
+
+def _statements(body: list[ast.stmt], where: Path) -> list[str]:
+    """What a module does, statement by statement, without docstring and __all__; imports by their whole names."""
+    kept = [node for node in body if not _is_text(node) and not _assigns(node, "__all__")]
+    for node in kept:
+        if isinstance(node, ast.ImportFrom) and node.level:
+            parents = where.parts[: len(where.parts) - node.level]
+            node.module, node.level = ".".join([*parents, *filter(None, [node.module])]), 0
+    return [ast.dump(node) for node in kept]
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _assigns(node: ast.stmt, name: str) -> bool:
+    return isinstance(node, ast.Assign) and [getattr(target, "id", "") for target in node.targets] == [name]
 
 
 def _to_library(cell) -> None:

@@ -47,7 +47,7 @@ def _lint_metadata(cell: dict) -> Iterator[str]:
 
 
 def _lint_code(cell: dict) -> Iterator[str]:
-    source, lines = cell["source"], cell["source"].splitlines()
+    source, lines = cell["source"], notebook.python_lines(cell["source"])
     if cell.get("outputs") or cell.get("execution_count") is not None:
         yield "holds outputs or an execution count: clear them"
     if len(lines) > LONGEST:
@@ -75,7 +75,7 @@ def _lint_graded(source: str) -> Iterator[str]:
 
 
 def _lint_solution(source: str) -> Iterator[str]:
-    if "export" not in notebook.directives(source):
+    if not notebook.directives(source).keys() & notebook.EXPORTS:
         yield "a solution cell begins with `#| export`"
     regions = _regions(source)
     if not regions:
@@ -94,7 +94,7 @@ def _lint_solution(source: str) -> Iterator[str]:
 
 def _regions(source: str) -> list[tuple[int, int]]:
     """(first, last) line of every solution region; empty unless every begin has its end."""
-    numbered = list(enumerate(source.splitlines(), 1))
+    numbered = list(enumerate(notebook.python_lines(source), 1))
     marks = [(n, notebook.BEGIN in line) for n, line in numbered if notebook.BEGIN in line or notebook.END in line]
     if len(marks) % 2 or any(begins == bool(n % 2) for n, (_, begins) in enumerate(marks)):
         return []
@@ -113,7 +113,7 @@ def _owner(tree: ast.Module, first: int, last: int) -> int | None:
 
 
 def _stub(source: str, regions: list[tuple[int, int]]) -> str:
-    lines = source.splitlines()
+    lines = notebook.python_lines(source)
     for first, last in reversed(regions):
         indent = lines[first - 1][: len(lines[first - 1]) - len(lines[first - 1].lstrip())]
         lines[first - 1 : last] = [f"{indent}raise NotImplementedError()"]

@@ -99,7 +99,7 @@ def _locate(course: Course, modules: list[Module], package: Path, frames: list[t
 
 def _cell_line(source: Path, file: Path, line: int) -> str | None:
     """`cell 4 (conv2d), line 7`: the place in the notebook that a line of its exported file came from."""
-    above = file.read_text(encoding="utf-8").splitlines()[:line]
+    above = notebook.python_lines(file.read_text(encoding="utf-8"))[:line]
     headers = [(number, match[1]) for number, text in enumerate(above, 1) if (match := _HEADER.match(text))]
     if not headers:
         return None

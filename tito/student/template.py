@@ -262,7 +262,7 @@ def workspace_settings(root: Path) -> dict[str, str] | None:
     """The section of settings.ini that `tito init` wrote, or None where it did not."""
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        parser.read_string((root / SETTINGS).read_text(encoding="utf-8"))
+        parser.read_string((root / SETTINGS).read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, configparser.Error):
         return None
     return dict(parser[SECTION]) if parser.has_section(SECTION) else None

@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "milestones"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "milestones" / "04_1998_cnn"))
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy; PyTorch's threads are set below
 
-from run import NETWORKS, cifar_data, cifar_recipe
+from networks import NETWORKS
+from run import cifar_data, cifar_recipe
 from workloads import batch_of
 
 import tinytorch

@@ -1,4 +1,4 @@
-"""Times TinyTorch's convolutional networks against PyTorch, or another rung; prints a line of JSON for each figure.
+"""Times TinyTorch's convolutional networks against PyTorch, or another backend; prints a line of JSON for each figure.
 
 python measure.py [--against torch|windows|...] [--quick] [--only GROUP ...] [--batch 64] [--warm-heap]
 
@@ -77,8 +77,8 @@ def verdict(value: float, mark: tuple) -> str:
 class Bench:
     """One run: both sides, and how long to measure. Its groups are the methods in GROUPS; each yields rows."""
 
-    def __init__(self, rung: str, against: str, quick: bool, batch: int):
-        self.tiny, self.batch, self.quick = TinySide(rung), batch, quick
+    def __init__(self, backend: str, against: str, quick: bool, batch: int):
+        self.tiny, self.batch, self.quick = TinySide(backend), batch, quick
         self.rounds = QUICK_ROUNDS if quick else ROUNDS
         self.judged = against == "torch" and batch == workloads.BATCH
         self.other = self.rival(against)
@@ -215,10 +215,11 @@ def same_losses(works: list, name: str) -> None:
             raise SystemExit(f"{name}: the losses differ, {ours} and {theirs}: nothing was measured")
 
 
-def machine(rung: str, against: str) -> dict:
+def machine(backend: str, against: str) -> dict:
     """Where and against what the figures were measured."""
     found = {"python": platform.python_version(), "numpy": np.__version__, "cores": os.cpu_count()}
-    found |= {"system": f"{platform.system()} {platform.machine()}", "rung": rung, "against": against, "threads": 1}
+    found |= {"system": f"{platform.system()} {platform.machine()}", "threads": 1}
+    found |= {"backend": backend, "against": against}
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     found["blas"] = f"{blas.get('name')} {blas.get('version')}"
     if against == "torch":
@@ -231,18 +232,18 @@ def load() -> float | None:
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
-def rung_in_force(wanted: str | None) -> str:
-    """The rung that the package chooses, or the one asked for."""
-    from tinytorch.core import spatial
+def backend_in_force(wanted: str | None) -> str:
+    """The backend that the package chooses, or the one asked for."""
+    from tinytorch.backend import backend, resolve
 
-    return spatial.known(wanted) if wanted else spatial.rung()
+    return resolve(wanted) if wanted else backend()
 
 
 def options(arguments=None):
     """What the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--against", help="torch (where it is installed), windows, ...")
-    parser.add_argument("--rung", help="instead of the one in force")
+    parser.add_argument("--backend", help="instead of the one in force")
     parser.add_argument("--quick", action="store_true", help="three rounds, short series")
     parser.add_argument("--only", nargs="+", choices=GROUPS, default=GROUPS)
     parser.add_argument("--warm-heap", action="store_true", help="freed memory stays with the process: kinder to torch")
@@ -255,9 +256,9 @@ def say(**line) -> None:
     print(json.dumps(line), flush=True)
 
 
-def in_a_process_of_its_own(group: str, asked, rung: str, against: str) -> None:
+def in_a_process_of_its_own(group: str, asked, backend: str, against: str) -> None:
     """Measure one group with a heap that no other group has grown: the marks stem from such processes."""
-    command = [sys.executable, __file__, "--only", group, "--rung", rung, "--against", against]
+    command = [sys.executable, __file__, "--only", group, "--backend", backend, "--against", against]
     command += ["--batch", str(asked.batch), *["--quick"] * asked.quick, *["--warm-heap"] * asked.warm_heap]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         for line in map(json.loads, child.stdout):
@@ -271,17 +272,17 @@ def main() -> None:
     """Measure group after group."""
     asked = options()
     against = asked.against or ("torch" if importlib.util.find_spec("torch") else "windows")
-    rung = rung_in_force(asked.rung)
-    say(machine=machine(rung, against), quick=asked.quick, batch=asked.batch, warm_heap=asked.warm_heap)
+    backend = backend_in_force(asked.backend)
+    say(machine=machine(backend, against), quick=asked.quick, batch=asked.batch, warm_heap=asked.warm_heap)
     say(load_before=load())
     if asked.warm_heap:
         warm_heap()
     for group in asked.only:
         say(now=group)
         if len(asked.only) > 1:
-            in_a_process_of_its_own(group, asked, rung, against)
+            in_a_process_of_its_own(group, asked, backend, against)
         else:
-            for row in getattr(Bench(rung, against, asked.quick, asked.batch), group)():
+            for row in getattr(Bench(backend, against, asked.quick, asked.batch), group)():
                 say(row=row)
     say(load_after=load())
 

@@ -37,10 +37,10 @@ def test_quick_run_is_well_formed():
         assert row["kind"] != "ratio" or row["verdict"] == "", "without PyTorch nothing is judged by a ratio"
 
 
-def test_a_rung_that_does_not_exist_is_refused():
-    done = subprocess.run([sys.executable, str(MEASURE), "--rung", "steam"], capture_output=True, text=True, cwd=ROOT,
-                          env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
-    assert done.returncode and "there is no rung 'steam'" in done.stderr
+def test_a_backend_that_does_not_exist_is_refused():
+    command, environment = [sys.executable, str(MEASURE), "--backend", "steam"], {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert done.returncode and "there is no backend 'steam'" in done.stderr
 
 
 def row(value: float, verdict: str, **more) -> dict:

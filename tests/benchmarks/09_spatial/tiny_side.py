@@ -1,4 +1,4 @@
-"""TinyTorch's side of every measurement, on the rung that it was made for: functions without arguments."""
+"""TinyTorch's side of every measurement, on the backend that it was made for: functions without arguments."""
 
 import functools
 
@@ -6,6 +6,7 @@ import numpy as np
 from workloads import CHAIN, batch_of, network, noise
 
 from tinytorch import Tensor
+from tinytorch.backend import kernel, use_backend
 from tinytorch.core import spatial
 from tinytorch.core.autograd import BACKWARD, no_grad
 from tinytorch.core.layers import Sequential
@@ -14,37 +15,37 @@ from tinytorch.core.optimizers import SGD
 
 
 class TinySide:
-    """Work on one rung ("windows", "fast"). What is made here may be called in turns with another rung's."""
+    """Work on one backend ("windows", "fast"). What is made here may be called in turns with another backend's."""
 
-    def __init__(self, rung: str):
-        self.name = rung
-        with spatial.use(rung):
-            probe = spatial.engine("conv2d")(Tensor(noise((64, 2, 4, 4))), Tensor(noise((3, 2, 1, 1)))).data
+    def __init__(self, backend: str):
+        self.name = backend
+        with use_backend(backend):
+            probe = kernel("conv2d")(Tensor(noise((64, 2, 4, 4))), Tensor(noise((3, 2, 1, 1)))).data
         self._axes = np.argsort([-stride for stride in probe.strides], kind="stable")
 
     def _here(self, function):
-        """The function, always run on this rung."""
+        """The function, always run on this backend."""
 
         @functools.wraps(function)
         def run():
-            with spatial.use(self.name):
+            with use_backend(self.name):
                 return function()
 
         return run
 
     def as_found(self, array: np.ndarray) -> np.ndarray:
-        """The array in the memory order in which this rung's layers hand images on."""
+        """The array in the memory order in which this backend's layers hand images on."""
         return np.ascontiguousarray(array.transpose(self._axes)).transpose(np.argsort(self._axes))
 
     def convolution(self, shape, batch: int) -> dict:
         """Forward on images as layers hand them on and as people bring them; gradients of weight (with bias) and input.
 
-        Each by the rung's own operation and rules.
+        Each by the backend's own operation and rules.
         """
         x, weight, bias, upstream = shape.arrays(batch)
         x, upstream = self.as_found(x), self.as_found(upstream)
-        with spatial.use(self.name):
-            operation = spatial.engine("conv2d")
+        with use_backend(self.name):
+            operation = kernel("conv2d")
         inputs = Tensor(x), Tensor(weight, requires_grad=True), Tensor(bias)
         raw = Tensor(np.ascontiguousarray(x)), *inputs[1:]
         settings = shape.stride, shape.padding, shape.dilation, shape.groups
@@ -67,8 +68,8 @@ class TinySide:
         """2x2 max pooling, forward and backward."""
         x = Tensor(self.as_found(noise((batch, channels, side, side))), requires_grad=True)
         upstream = self.as_found(noise((batch, channels, side // 2, side // 2)))
-        with spatial.use(self.name):
-            operation = spatial.engine("max_pool2d")
+        with use_backend(self.name):
+            operation = kernel("max_pool2d")
         _, _, arrays, saved = operation(x, 2).grad_fn
         by_x = BACKWARD[operation][0]
         return {"forward": lambda: operation(x, 2), "backward": lambda: by_x(upstream, saved, *arrays)}
@@ -145,4 +146,3 @@ def numpy_chain():
             y = y * 0.99
 
     return run
-
