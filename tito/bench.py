@@ -84,10 +84,10 @@ def measure(course: Course, module: Module, options: list[str], now: Callable[[s
 
 def _lines(command: list[str], course: Course) -> Iterator[dict]:
     """The JSON that the script prints, line by line; the course's package is the first on its path."""
-    environment = course.environment()
+    environment = course.environment(PYTHONIOENCODING="utf-8:backslashreplace")
     environment.pop("PYTHONSAFEPATH", None)  # the script's own folder belongs on the path
-    with tempfile.TemporaryFile("w+") as errors:
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, encoding="utf-8", env=environment)
         try:
             yield from map(json.loads, child.stdout)
         except json.JSONDecodeError as error:

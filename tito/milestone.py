@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tito import CourseError
 from tito.course.registry import Course
+from tito.runner import platform
 from tito.runner.child import STUB
 from tito.runner.process import import_all
 
@@ -90,8 +91,7 @@ def run(course: Course, milestone: Milestone, arguments: list[str]) -> int:
     check_requirements(course, milestone)
     called = f"tito milestone run {milestone.id}"  # what the script names when it says how to resume
     environment = course.environment(TITO_COMMAND=called)
-    # A process group of its own: Ctrl-C reaches tito alone, which passes it on exactly once.
-    child = subprocess.Popen([sys.executable, str(script), *arguments], env=environment, process_group=0)
+    child = platform.start_beside([sys.executable, str(script), *arguments], env=environment)
     code = _wait(child)
     if code not in (0, INTERRUPTED):
         _say_what_is_unwritten(course, milestone)
@@ -131,12 +131,11 @@ def _wait(child: subprocess.Popen) -> int:
         now = time.monotonic()
         if not passed_on or now - passed_on[-1][1] > 1:
             passed_on.append((number, now))
-            child.send_signal(number)
+            platform.pass_on(child, number)
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, pass_on) for number in numbers}
+    before = {number: signal.signal(number, pass_on) for number in platform.ENDING}
     try:
-        code = child.wait()
+        code = platform.wait(child)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

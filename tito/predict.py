@@ -85,7 +85,7 @@ def ask(course: Course, run: Kept, images: list[Path]) -> list[dict]:
     script = milestone.path(course).with_name("predict.py")
     environment = course.environment(PYTHONIOENCODING="utf-8")
     command = [sys.executable, str(script), str(run.path), *(os.path.abspath(image) for image in images)]
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", env=environment)
     try:
         return json.loads(done.stdout.splitlines()[-1])
     except (ValueError, IndexError):

@@ -91,7 +91,7 @@ def main(file, *paths):
     from tinytorch.data.loader import CIFAR10
 
     file = Path(file)
-    record = json.loads(file.read_text())
+    record = json.loads(file.read_text(encoding="utf-8"))
     names, prepare = ("0123456789", digit) if record["data"] == "digits" else (CIFAR10.classes, photograph)
     model = network(record, file.with_suffix(".safetensors"))
     print(json.dumps([told(model, prepare, record.get("scale"), names, path) for path in paths]))

@@ -37,7 +37,7 @@ def test_missing_data_is_a_note_and_found_data_is_said(course, tito):
 def test_a_wrong_or_missing_library(course, tito, library):
     (course.root / "pyproject.toml").write_text(f'[project]\ndependencies = ["{library}"]\n')
     end = tito("doctor")
-    assert end.code == 1 and f"pip install '{library}'" in flat(end.out)
+    assert end.code == 1 and f'pip install "{library}"' in flat(end.out)
 
 
 def test_a_python_that_does_not_fit(course, tito):

@@ -7,8 +7,6 @@ process, and returns those that no graded cell noticed.
 import ast
 import json
 import os
-import select
-import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -18,6 +16,7 @@ from pathlib import Path
 from tito import CourseError
 from tito.course import notebook
 from tito.course.scaffold import without_hidden
+from tito.runner import platform
 
 PATIENCE = 900  # seconds for what one process tries
 SWAPS = {
@@ -126,20 +125,21 @@ def _all_mutants(cells: list[dict]) -> list[Mutant]:
 def try_in_process(
     path: Path, folder: Path, planted: Iterable = (), hidden: bool = True, part: tuple[int, int] = (0, 1)
 ) -> tuple[int, list]:
-    """(number of mutants, [cell, line, change] of the survivors) of a notebook, in a fresh process on one thread.
+    """(number of mutants, [cell, line, change] of the survivors) of a notebook, in a child process on one thread.
 
     It sees the package in `folder`. `planted`: mutants as tuples, instead of those that `mutate` makes. With `part`
     (n, m) every m-th mutant is tried, from the n-th on.
     """
+    if not platform.CAN_FORK:
+        raise CourseError("planted faults are tried in forks, which this system lacks: use Linux, WSL or macOS")
     threads = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
     places = os.pathsep.join([str(folder), str(Path(__file__).resolve().parents[2])])
     environment = {**os.environ, **threads, "PYTHONPATH": places}
     command = [sys.executable, "-P", "-c", "from tito.author.mutation import main; main()"]
     question = json.dumps([str(path), list(planted), hidden, part])
+    pipes = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
     try:
-        done = subprocess.run(
-            command, input=question, env=environment, cwd=folder, capture_output=True, text=True, timeout=PATIENCE
-        )
+        done = subprocess.run(command, input=question, env=environment, cwd=folder, timeout=PATIENCE, **pipes)
     except subprocess.TimeoutExpired:
         raise CourseError(f"the mutants of {path.name} took over {PATIENCE} s") from None
     if done.returncode:
@@ -160,32 +160,14 @@ def main() -> None:
 
 def _unnoticed(faulty: str, rest: list[tuple[bool, str]], namespace: dict, seconds: float) -> bool:
     """Whether every graded cell passes after a faulty solution cell, tried in a forked process."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        _try(faulty, rest, namespace, writing)
-    os.close(writing)
-    finished = select.select([reading], [], [], seconds)[0]
-    verdict = os.read(reading, 1) if finished else b""
-    os.close(reading)
-    if not finished:
-        os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return verdict == b"1"
 
+    def passes() -> bool:
+        for graded, source in [(False, faulty), *rest]:
+            try:
+                exec(compile(source, "<mutant>", "exec"), namespace)
+            except BaseException:
+                if graded:
+                    return False
+        return True
 
-def _try(faulty: str, rest: list[tuple[bool, str]], namespace: dict, writing: int) -> None:
-    """In the forked process: run the cells, write 1 if all graded ones pass, and leave without any clean-up."""
-    quiet = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(quiet, 1)
-    os.dup2(quiet, 2)
-    noticed = False
-    for graded, source in [(False, faulty), *rest]:
-        try:
-            exec(compile(source, "<mutant>", "exec"), namespace)
-        except BaseException:
-            noticed = noticed or graded
-        if noticed:
-            break
-    os.write(writing, b"0" if noticed else b"1")
-    os._exit(0)
+    return platform.in_fork(passes, seconds)

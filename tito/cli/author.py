@@ -1,6 +1,5 @@
 """The commands of the course's authors."""
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -39,6 +38,7 @@ def wheel(
     """Build the wheel that an instructor hands out."""
     from tito.author.wheel import students_wheel
     from tito.cli.console import Console
+    from tito.runner.platform import quoted
     from tito.student import template, workspace
 
     if not students:
@@ -48,7 +48,7 @@ def wheel(
         chosen = filter(None, modules.replace(" ", "").split(","))
         made = students_wheel(workspace.plan(template.source(), start, chosen, False), to)
     console.line(f"Built {made}")
-    console.next(f"pip install {shlex.quote(str(made))}")
+    console.next(f"pip install {quoted(str(made))}")
 
 
 def build(to: Annotated[Path, typer.Option(metavar="DIR", help="Where to put them.")] = Path("site")) -> None:

@@ -28,6 +28,15 @@ Isolation = Annotated[
 Unsafe = Annotated[bool, typer.Option("--allow-unsafe", help="Grade even where no isolation works.")]
 
 
+@app.callback()
+def needs_linux() -> None:
+    if sys.platform != "linux":
+        raise CourseError(
+            "tito grade needs Linux, whose kernel keeps submissions apart: on Windows use WSL (wsl --install), "
+            "elsewhere a Linux container (docker run -it python:3.12)"
+        )
+
+
 @app.command()
 def assign(
     module: ModuleName,

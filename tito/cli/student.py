@@ -1,7 +1,6 @@
 """The commands of a student's path."""
 
 import os
-import shlex
 import signal
 from pathlib import Path
 from typing import Annotated
@@ -39,6 +38,7 @@ def init(
 ) -> None:
     """Make a course folder of your own: some modules given, the others to write."""
     from tito.cli.console import Console
+    from tito.runner.platform import commands_in
     from tito.student import template, workspace
 
     folder, console, asked = Path(os.path.abspath(folder)), Console(), (start, modules, archive, with_reference)
@@ -56,7 +56,15 @@ def init(
         console.say(f"Made {folder}. Yours to write: {', '.join(plan.yours)}.")
     install_kernel(console, kernel)
     here = folder == Path.cwd()
-    console.next("tito" if here else f"cd {shlex.quote(os.path.relpath(folder))} && tito")
+    console.next("tito" if here else commands_in(_near(folder), "tito"))
+
+
+def _near(folder: Path) -> str:
+    """A folder as one would type it here."""
+    try:
+        return os.path.relpath(folder)
+    except ValueError:  # it is on another drive
+        return str(folder)
 
 
 def export(

@@ -10,7 +10,6 @@ import itertools
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from pprint import pformat
@@ -19,7 +18,7 @@ from typing import NamedTuple
 from tito import CourseError
 from tito.course import notebook
 from tito.course.registry import Course, Module
-from tito.course.storage import only_one, stage, write_atomic
+from tito.course.storage import only_one, replace, stage, temporary, write_atomic
 from tito.course.trial import try_import
 
 HAND_WRITTEN = ("__init__.py", "nn/__init__.py", "optim/__init__.py", "backend.py", "viz.py")
@@ -50,7 +49,7 @@ def export(
         if Path(lib_path).name != course.package.name:
             raise CourseError(f"lib_path must end in {course.package.name!r}, the package's name, and is {lib_path}")
         return [Result(path, True) for path in export_to(course, modules, Path(lib_path).parent)]
-    with contextlib.nullcontext() if check else _locked(course), tempfile.TemporaryDirectory() as folder:
+    with contextlib.nullcontext() if check else _locked(course), temporary() as folder:
         files = export_to(course, modules, Path(folder))
         if check:
             return _compare(course, files, Path(folder)) + _leftovers(course)
@@ -265,7 +264,7 @@ def _swap(course: Course, files: list[Path], folder: Path) -> list[Result]:
             staged[path] = stage(path, file.read_text(encoding="utf-8"))
         for path in staged:
             text = path.read_text(encoding="utf-8") if path.exists() else None
-            os.replace(staged[path], path)
+            replace(staged[path], path)
             old[path] = text
     except BaseException as error:
         _undo([path for path, _ in pairs], staged, old)

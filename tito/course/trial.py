@@ -1,9 +1,12 @@
 """Import freshly built modules in a process of their own, and trace what fails back to the notebook's cell."""
 
+import contextlib
 import json
+import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from tito import CourseError
@@ -14,7 +17,15 @@ _PATIENCE = 60  # seconds an import may take
 _HEADER = re.compile(r"# %% \S.*\.ipynb #(\S+)$")
 
 _CHILD = """
-import importlib, json, sys, traceback
+import importlib, json, os, sys, threading, traceback
+
+def leave_with_parent(given):  # what comes from it ends when it does
+    os.read(given, 1)
+    os._exit(1)
+
+given = os.dup(0)
+os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+threading.Thread(target=leave_with_parent, args=(given,), daemon=True).start()
 folder, package, answer, *names = sys.argv[1:]
 # finders of editable installs would lend an installed package's modules where this one has none
 sys.meta_path[:] = [f for f in sys.meta_path if not str(getattr(f, "__module__", "")).startswith("__editable__")]
@@ -43,16 +54,33 @@ def try_import(course: Course, modules: list[Module], folder: Path) -> None:
     names = [f"{course.package.name}.{target}" for module in modules for target in module.targets.values()]
     answer = folder / "answer.json"
     command = [sys.executable, "-PBc", _CHILD, str(folder), course.package.name, str(answer), *names]
-    try:
-        ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_PATIENCE)
-    except subprocess.TimeoutExpired:
-        raise CourseError(f"importing {', '.join(names)} took over {_PATIENCE} s. The package is as it was.") from None
+    code, said = _ended(command, folder, f"importing {', '.join(names)} took over {_PATIENCE} s")
     if not answer.exists():
-        said = ended.stderr.strip().splitlines()[-1:] or [f"exit code {ended.returncode}"]
+        said = said.strip().splitlines()[-1:] or [f"exit code {code}"]
         raise CourseError(f"importing {', '.join(names)} ended Python: {said[0]}. The package is as it was.")
     if failure := json.loads(answer.read_text(encoding="utf-8")):
         where = _locate(course, modules, folder / course.package.name, failure["frames"])
         raise CourseError(f"{where}: {failure['error']}. The package is as it was.")
+
+
+def _ended(command: list[str], folder: Path, late: str) -> tuple[int, str]:
+    """The exit code of a command and what it complained; CourseError `late` if it takes too long."""
+    utf_8 = {**os.environ, "PYTHONIOENCODING": "utf-8:backslashreplace"}
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    child = subprocess.Popen(command, cwd=folder, env=utf_8, encoding="utf-8", errors="replace", **pipes)
+    given, child.stdin = child.stdin, None  # kept open: by its end the child is told of this process's
+    end = time.monotonic() + _PATIENCE
+    try:
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):  # in short waits, between which Ctrl-C is heard
+                said = child.communicate(timeout=0.2)[1]
+                return child.returncode, said
+            if time.monotonic() > end:
+                raise CourseError(f"{late}. The package is as it was.")
+    finally:
+        child.kill()
+        child.wait()
+        given.close()
 
 
 def _locate(course: Course, modules: list[Module], package: Path, frames: list[tuple[str, int]]) -> str:

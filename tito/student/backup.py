@@ -18,7 +18,7 @@ from tito import CourseError
 from tito.course import notebook
 from tito.course.registry import Course, Module
 from tito.course.scaffold import handed_out
-from tito.course.storage import only_one, write_atomic
+from tito.course.storage import only_one, replace, write_atomic
 
 NOTE = "note.json"
 _PATIENCE = 10  # seconds to wait for another tito
@@ -66,7 +66,7 @@ def keep(course: Course, module: Module, why: str) -> Backup:
                 _sync(staged / path.name)
             (staged / NOTE).write_text(json.dumps({"why": why}), encoding="utf-8")
             name = _free_name(course)
-            os.rename(staged, folder / name)
+            replace(staged, folder / name)
         except BaseException:
             shutil.rmtree(staged, ignore_errors=True)
             raise

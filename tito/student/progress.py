@@ -14,7 +14,7 @@ from pathlib import Path
 from tito import CourseError
 from tito.course.registry import Course, Exercise, Module
 from tito.course.scaffold import standing as origin_of
-from tito.course.storage import write_atomic
+from tito.course.storage import replace, write_atomic
 from tito.runner.testing import ModuleResult, digest
 from tito.student.template import REFERENCE_MARK, STUB_MARK
 
@@ -77,7 +77,7 @@ class Progress:
     def _set_aside(self) -> str:
         kept = self.path.with_name(f"progress.broken-{time.strftime('%Y%m%d-%H%M%S')}.json")
         try:
-            self.path.replace(kept)
+            replace(self.path, kept)
         except OSError:
             return f"{self.path} cannot be read, and is ignored."
         return f"The record of your progress could not be read. It was kept as {kept.name}, and a new one begins."
