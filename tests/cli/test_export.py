@@ -17,6 +17,7 @@ from tito.course.export import HAND_WRITTEN, export_to
 from tito.course.export import export as run_export
 from tito.course.registry import Course
 from tito.course.script import twin_text
+from tito.runner.platform import is_superuser
 
 SOLUTION = '''\
 #| export
@@ -291,7 +292,7 @@ def test_a_full_or_read_only_disk_leaves_the_package(course, monkeypatch, name, 
     assert sorted(path.name for path in course.package.iterdir()) == ["__init__.py", "_modidx.py", "core"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+@pytest.mark.skipif(is_superuser() or os.name == "nt", reason="root may write anywhere")
 def test_a_read_only_folder_is_named(course):
     course.package.chmod(0o555)
     try:

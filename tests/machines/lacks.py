@@ -62,8 +62,8 @@ NAMES = {
             EFD_CLOEXEC EFD_NONBLOCK EFD_SEMAPHORE GRND_NONBLOCK GRND_RANDOM MFD_CLOEXEC O_DIRECT O_LARGEFILE O_NOATIME
             O_PATH O_RSYNC O_TMPFILE POSIX_FADV_DONTNEED POSIX_FADV_WILLNEED P_PIDFD RTLD_DEEPBIND SCHED_BATCH
             SCHED_IDLE XATTR_CREATE XATTR_REPLACE copy_file_range eventfd eventfd_read eventfd_write fdatasync getrandom
-            getresgid getresuid getxattr listxattr memfd_create pidfd_open pipe2 posix_fadvise posix_fallocate removexattr
-            sched_getaffinity sched_getparam sched_getscheduler sched_rr_get_interval sched_setaffinity sched_setparam
+            getresgid getresuid getxattr listxattr memfd_create pidfd_open pipe2 posix_fadvise posix_fallocate
+            removexattr sched_getaffinity sched_getparam sched_getscheduler sched_rr_get_interval sched_setaffinity sched_setparam
             sched_setscheduler setresgid setresuid setxattr splice waitid
         """),
         "signal": names("""

@@ -44,15 +44,26 @@ def picture(path):
 
 @systems
 def test_a_walk(student, system):
-    T=time.perf_counter()
+    T = time.perf_counter()
+
     def lap(w):
         nonlocal T
-        print(f"{w}: {time.perf_counter()-T:.2f}"); T=time.perf_counter()
+        print(f"{w}: {time.perf_counter() - T:.2f}")
+        T = time.perf_counter()
+
     student = student(system)
     lap("start")
     print(student.tito("init", "my course", "--modules", "02", "--no-kernel", cwd=student.folder))
     lap("init")
-    student.write("02", {"relu": LOOP.format(name="relu", words="x"), "leaky_relu": LEAVES.format(name="leaky_relu", words="x, slope=0.01"), "sigmoid": SHOUTS.format(name="sigmoid", words="x"), "gelu": WRONG.format(name="gelu", words="x")})
+    student.write(
+        "02",
+        {
+            "relu": LOOP.format(name="relu", words="x"),
+            "leaky_relu": LEAVES.format(name="leaky_relu", words="x, slope=0.01"),
+            "sigmoid": SHOUTS.format(name="sigmoid", words="x"),
+            "gelu": WRONG.format(name="gelu", words="x"),
+        },
+    )
     print(student.tito("test", "02", "--timeout", "1", code=1))
     assert student.running() == []
     lap("bad")

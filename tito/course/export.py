@@ -140,6 +140,8 @@ def _run_nbdev(course: Course, source: Path, package: Path, file: Path) -> None:
         nb_export(source, lib_path=package.resolve(), procs=[_to_library], mod_maker=Maker)
     except (ValueError, OSError) as error:
         raise CourseError(f"nbdev cannot export {source.relative_to(course.root)}: {error}") from error
+    if os.linesep != "\n":  # nbdev ends lines as the system does; the package's bytes are the same everywhere
+        file.write_bytes(file.read_bytes().replace(os.linesep.encode(), b"\n"))
     _same_program(course, source, package, file)
 
 
