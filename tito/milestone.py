@@ -43,7 +43,7 @@ class Milestone:
         return course.folder("milestones") / self.folder / self.script
 
 
-def load(course: Course) -> list[Milestone]:
+def load_milestones(course: Course) -> list[Milestone]:
     """The course's milestones in order."""
     path = course.folder("milestones") / LIST
     try:
@@ -56,9 +56,9 @@ def load(course: Course) -> list[Milestone]:
     return sorted(found, key=lambda milestone: milestone.id)
 
 
-def find(course: Course, key: str) -> Milestone:
+def find_milestone(course: Course, key: str) -> Milestone:
     """The milestone called `key`: `4`, `04` or `04_1998_cnn`."""
-    milestones = load(course)
+    milestones = load_milestones(course)
     names = {name: milestone for milestone in milestones for name in (milestone.id, milestone.folder)}
     wanted = key.strip().rstrip("/").lower()
     wanted = wanted.zfill(2) if wanted.isdigit() else wanted
@@ -83,7 +83,7 @@ def check_requirements(course: Course, milestone: Milestone) -> None:
             )
 
 
-def run(course: Course, milestone: Milestone, arguments: list[str]) -> int:
+def run_milestone(course: Course, milestone: Milestone, arguments: list[str]) -> int:
     """Run the script with the course's package first on its path; returns its exit code, 130 after Ctrl-C."""
     script = milestone.path(course)
     if not script.is_file():

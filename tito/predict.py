@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tito import CourseError
 from tito.course.registry import Course
-from tito.milestone import check_requirements, find
+from tito.milestone import check_requirements, find_milestone
 
 MILESTONE = "04"
 NETWORK = "cnn"
@@ -17,7 +17,7 @@ SHOWN, BAR = 3, 30
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """Which network: of a data set, or of one file of weights; by default the newest that there is."""
 
     data: str | None = None
@@ -25,7 +25,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptRun:
     """A finished run of the milestone: its record as JSON, with the weights beside it."""
 
     path: Path
@@ -41,7 +41,7 @@ class Kept:
         return f"Network: {self.path.stem}, {100 * self.accuracy:.1f} % of its own test pictures right{trial}."
 
 
-def kept_runs(folder: Path) -> list[Kept]:
+def kept_runs(folder: Path) -> list[KeptRun]:
     """The finished runs below a folder whose weights are there, the one to take first: whole before trial, newest."""
     found = []
     for path in [*folder.glob("*.json"), *folder.glob("trial/*.json")]:
@@ -53,13 +53,13 @@ def kept_runs(folder: Path) -> list[Kept]:
             continue  # no run, or one that has been stopped
         ready = record["data"] == "digits" or record.get("scale")
         if fit and ready and path.with_suffix(".safetensors").is_file():
-            found.append(Kept(path, *told, path.stat().st_mtime))
+            found.append(KeptRun(path, *told, path.stat().st_mtime))
     return sorted(found, key=lambda run: (run.whole, run.time), reverse=True)
 
 
-def choose(course: Course, asked: Asked) -> Kept:
+def choose(course: Course, asked: Request) -> KeptRun:
     """The run to ask; CourseError, with the command that makes one, if there is none."""
-    milestone = find(course, MILESTONE)
+    milestone = find_milestone(course, MILESTONE)
     folder = course.folder("runs") / milestone.folder
     if asked.weights is not None:
         path = Path(os.path.abspath(asked.weights)).with_suffix(".json")
@@ -78,9 +78,9 @@ def choose(course: Course, asked: Asked) -> Kept:
     return runs[0]
 
 
-def ask(course: Course, run: Kept, images: list[Path]) -> list[dict]:
+def ask(course: Course, run: KeptRun, images: list[Path]) -> list[dict]:
     """For each picture {"classes": [[name, probability], ...]}, likeliest first, or {"error": text}."""
-    milestone = find(course, MILESTONE)
+    milestone = find_milestone(course, MILESTONE)
     check_requirements(course, milestone)
     script = milestone.path(course).with_name("predict.py")
     environment = course.environment(PYTHONIOENCODING="utf-8")
@@ -93,7 +93,7 @@ def ask(course: Course, run: Kept, images: list[Path]) -> list[dict]:
         raise CourseError(f"{run.path.stem} could not be asked: {reason}") from None
 
 
-def show(course: Course, images: list[Path], asked: Asked, screen) -> int:
+def show_predictions(course: Course, images: list[Path], asked: Request, screen) -> int:
     """Ask, and show the likeliest classes of each picture with a bar; returns how many could not be read."""
     run = choose(course, asked)
     with screen.working("Looking"):

@@ -1,14 +1,9 @@
 """A student's whole walk on a machine that is not Linux, by stand-ins for Windows and macOS (see standin.py)."""
 
-import os
-import signal
-import subprocess
 import time
 
 import numpy as np
 import pytest
-
-from tito.course.registry import Course
 
 systems = pytest.mark.parametrize("system", ["windows", "macos"])
 

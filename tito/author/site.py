@@ -57,7 +57,7 @@ def build(course: Course, to: Path, tell: Tell = print) -> int:
         for module in course.modules:  # one after the other: they measure times
             for path in module.notebooks:
                 _lesson(course, module, path, work / "pages", tell)
-        stories = milestone.load(course)
+        stories = milestone.load_milestones(course)
         for one in stories:
             _picture(course, one, work / "pages", tell)
         _texts(course, stories, work / "pages")

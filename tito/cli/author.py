@@ -46,7 +46,7 @@ def wheel(
     console = Console()
     with console.working("Building"):
         chosen = filter(None, modules.replace(" ", "").split(","))
-        made = students_wheel(workspace.plan(template.source(), start, chosen, False), to)
+        made = students_wheel(workspace.choose_modules(template.source(), start, chosen, False), to)
     console.line(f"Built {made}")
     console.next(f"pip install {quoted(str(made))}")
 

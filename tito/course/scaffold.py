@@ -102,7 +102,7 @@ def has_solutions(nb: dict) -> bool:
     return any(notebook.kind(cell) == "solution" and notebook.BEGIN in cell["source"] for cell in nb["cells"])
 
 
-def standing(course: Course, module: Module) -> str:
+def origin_of(course: Course, module: Module) -> str:
     """`reference`, `scaffold` or `yours` for a module of a workspace; nothing in a repository of authors."""
     if not (course.state / PRISTINE).is_dir():
         return ""
