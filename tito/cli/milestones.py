@@ -96,11 +96,11 @@ def predict(
     data: Annotated[str | None, typer.Option(metavar="NAME", help="digits or cifar10.")] = None,
 ) -> None:
     """Say what is on your own pictures, with the network that milestone 04 has trained."""
-    from tito import predict as predicting
+    from tito import milestone as milestones
     from tito.cli.console import Console
 
     course, console = open_course(), Console()
-    failed = predicting.show_predictions(course, images, predicting.Request(data, weights), console)
+    failed = milestones.show_predictions(course, images, milestones.Request(data, weights), console)
     if failed:
         raise typer.Exit(1)
 
