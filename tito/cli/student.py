@@ -87,6 +87,8 @@ def export(
     changed = any(result.changed for result in results)
     if not changed:
         console.say("The package is in sync with the notebooks.")
+    elif not check:
+        console.say("A notebook that is open imports it anew after Kernel > Restart.")
     if check and changed:
         raise typer.Exit(1)
 
@@ -365,6 +367,7 @@ def complete(module: ModuleName) -> None:
     progress = Progress(course)
     progress.record_completed(found, result.notebooks)
     console.say(f"\nExported, and the package passes. Module {found.number} is complete.")
+    console.say("A notebook that is open imports it anew after Kernel > Restart.")
     console.next(next_step(progress.standings(course.modules)))
 
 
