@@ -10,7 +10,7 @@ __all__ = ['BACKWARD', 'RELEASED', 'numeric_gradient', 'gradient', 'show', 'unbr
            'mse_loss_prediction', 'no_grad', 'gradcheck']
 
 # %% ../../modules/05_autograd/autograd_dev.ipynb #imports
-import contextlib
+import functools
 import inspect
 from heapq import heappop, heappush
 
@@ -21,7 +21,9 @@ from .layers import linear
 from .losses import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 from tinytorch.core.tensor import (
     Tensor,
+    abs_,
     add,
+    astype_,
     divide,
     exp,
     grad_enabled,
@@ -140,9 +142,21 @@ def neg_a(upstream, out, a):
 
 @gradient(power, wrt="exponent")
 def power_exponent(upstream, out, a, exponent):
-    if np.any(a <= 0):
+    if np.any(a < 0):
         raise ValueError("the gradient of an exponent needs a positive base: detach() the exponent, or use exp and log")
-    return upstream * out * np.log(a)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = out * np.log(a)
+    return upstream * np.where((a == 0) & (exponent >= 0), 0, slope)  # 0 ** exponent stays 0 (and 0 ** 0 is 1)
+
+
+@gradient(abs_, wrt="a")
+def abs_a(upstream, out, a):
+    return upstream * np.sign(a)
+
+
+@gradient(astype_, wrt="a")
+def astype_a(upstream, out, a, like):
+    return upstream.astype(a.dtype)
 
 # %% ../../modules/05_autograd/autograd_dev.ipynb #function_rules
 @gradient(exp, wrt="a")
@@ -162,7 +176,7 @@ def sqrt_a(upstream, out, a):
 
 @gradient(power, wrt="a")
 def power_a(upstream, out, a, exponent):
-    return upstream * exponent * a ** (exponent - 1)
+    return upstream * exponent * a ** (exponent - (exponent != 0))
 
 # %% ../../modules/05_autograd/autograd_dev.ipynb #as-matrices
 def _as_matrices(upstream, a, b):
@@ -397,14 +411,78 @@ def bce_target(upstream, out, logits, target):
     return -logits * (upstream / logits.size)
 
 # %% ../../modules/05_autograd/autograd_dev.ipynb #tools
-@contextlib.contextmanager
-def no_grad():
-    """Within this block (or decorated function), in its thread, results do not remember how they were made."""
-    token = grad_enabled.set(False)
+class _NoGrad:
+    """The mode off within a block, or while the decorated function's own code runs."""
+
+    def __init__(self):
+        self.before = []  # a list, so that one object may be entered again
+
+    def __enter__(self):
+        self.before.append(grad_enabled.get())
+        grad_enabled.set(False)
+
+    def __exit__(self, *error):
+        grad_enabled.set(self.before.pop())
+
+    def __call__(self, function):
+        @functools.wraps(function)
+        def run(*inputs, **named):
+            with _NoGrad():
+                result = function(*inputs, **named)
+            steps = _stepwise if inspect.isgenerator(result) else _async_steps if inspect.isasyncgen(result) else None
+            return steps(result) if steps else result
+
+        @functools.wraps(function)
+        async def run_async(*inputs, **named):
+            return await _Awaited(function(*inputs, **named))
+
+        return run_async if inspect.iscoroutinefunction(function) else run
+
+
+def no_grad(function=None):
+    """Within this block (or decorated function), in its thread, results do not remember how they were made.
+
+    Decorated generators and coroutines (`async def`) have it while their own code runs, not while they wait.
+    """
+    return _NoGrad() if function is None else _NoGrad()(function)
+
+# %% ../../modules/05_autograd/autograd_dev.ipynb #tools-steps
+def _stepwise(steps):
+    """Yield what a generator or a coroutine yields, with the mode off during each of its steps only."""
+    resume, value = steps.send, None
+    while True:
+        try:
+            with _NoGrad():
+                out = resume(value)
+        except StopIteration as done:
+            return done.value
+        try:
+            resume, value = steps.send, (yield out)
+        except GeneratorExit:
+            with _NoGrad():
+                steps.close()
+            raise
+        except BaseException as error:
+            resume, value = steps.throw, error
+
+
+class _Awaited:
+    def __init__(self, coroutine):
+        self.coroutine = coroutine
+
+    def __await__(self):
+        return _stepwise(self.coroutine.__await__())
+
+
+async def _async_steps(steps):
+    value = None
     try:
-        yield
+        while True:
+            value = yield await _Awaited(steps.asend(value))
+    except StopAsyncIteration:
+        return
     finally:
-        grad_enabled.reset(token)
+        await _Awaited(steps.aclose())
 
 # %% ../../modules/05_autograd/autograd_dev.ipynb #gradcheck
 def gradcheck(function, *inputs, seed=0, rtol=1e-5, atol=1e-7):
