@@ -16,9 +16,16 @@ from heapq import heappop, heappush
 
 import numpy as np
 
-from .activations import gelu, leaky_relu, log_softmax, relu, sigmoid, softmax, tanh
+from .activations import gelu, gelu_erf, leaky_relu, log_softmax, relu, sigmoid, softmax, tanh
 from .layers import linear
-from .losses import binary_cross_entropy_with_logits, cross_entropy, mse_loss
+from tinytorch.core.losses import (
+    binary_cross_entropies,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    mse_loss,
+    squared_errors,
+    weighted_cross_entropy,
+)
 from tinytorch.core.tensor import (
     Tensor,
     abs_,
@@ -362,6 +369,11 @@ def gelu_x(upstream, out, x):
     return upstream * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * 0.7978845608 * (1 + 0.134145 * x * x))
 
 
+@gradient(gelu_erf, wrt="x")
+def gelu_erf_x(upstream, share, x):
+    return upstream * (share + x * np.exp(-0.5 * x * x) * 0.3989422804014327)  # 1 / sqrt(2 pi)
+
+
 @gradient(log_softmax, wrt="x")
 def log_softmax_x(upstream, out, x, axis):
     return upstream - np.exp(out) * upstream.sum(axis=axis, keepdims=True)
@@ -409,6 +421,33 @@ def bce_logits(upstream, out, logits, target):
 @gradient(binary_cross_entropy_with_logits, wrt="target")
 def bce_target(upstream, out, logits, target):
     return -logits * (upstream / logits.size)
+
+# %% ../../modules/05_autograd/autograd_dev.ipynb #loss-options
+@gradient(weighted_cross_entropy, wrt="logits")
+def weighted_cross_entropy_logits(upstream, saved, logits, *settings):
+    shares, target, whole = saved
+    per_row = upstream[:, None] if settings[-1] == "none" else upstream / whole
+    return (shares * target.sum(axis=1, keepdims=True) - target) * per_row
+
+
+@gradient(squared_errors, wrt="prediction")
+def squared_errors_prediction(upstream, out, prediction, target):
+    return 2 * upstream * (prediction - target)
+
+
+@gradient(squared_errors, wrt="target")
+def squared_errors_target(upstream, out, prediction, target):
+    return 2 * upstream * (target - prediction)
+
+
+@gradient(binary_cross_entropies, wrt="logits")
+def binary_cross_entropies_logits(upstream, out, logits, target):
+    return upstream * (0.5 * (1 + np.tanh(0.5 * logits)) - target)
+
+
+@gradient(binary_cross_entropies, wrt="target")
+def binary_cross_entropies_target(upstream, out, logits, target):
+    return -upstream * logits
 
 # %% ../../modules/05_autograd/autograd_dev.ipynb #tools
 class _NoGrad:

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from .tensor import Tensor, generator, operation
+from .tensor import Tensor, as_real, generator, operation
 
 # %% ../../modules/03_layers/layers_dev.ipynb #named_tensors
 class ModuleTree:
@@ -142,7 +142,7 @@ class Module(ModuleParameters):
         return self.train(False)
 
 # %% ../../modules/03_layers/layers_dev.ipynb #linear
-@operation
+@operation(real="x weight bias")
 def linear(x, weight, bias=None):
     """x @ weight.T + bias: every output is a weighted sum of all inputs.
 
@@ -267,6 +267,7 @@ class Dropout(Module):
 
     def forward(self, x):
         """x: any shape, floating point; returns the same shape, dtype and order in memory."""
+        x = as_real(x)
         if not self.training:
             return x
         keep = generator().random(x.shape, dtype=np.float32) >= self.p

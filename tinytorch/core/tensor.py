@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['grad_enabled', 'as_array', 'Tensor', 'operation', 'add', 'sub', 'multiply', 'divide', 'neg', 'power', 'exp', 'log',
            'sqrt', 'matmul', 'sum_', 'mean', 'max_', 'reshape', 'transpose', 'index', 'abs_', 'describe', 'item',
-           'detach', 'astype_', 'astype', 'manual_seed', 'generator', 'zeros', 'ones', 'randn']
+           'detach', 'astype_', 'astype', 'as_real', 'manual_seed', 'generator', 'zeros', 'ones', 'randn']
 
 # %% ../../modules/01_tensor/tensor_dev.ipynb #imports
 import contextvars
@@ -464,7 +464,7 @@ def detach(tensor):
     """A tensor on the same array (shared memory) that does not remember and wants no gradient."""
     return Tensor(tensor.data, tensor.dtype)
 
-# %% ../../modules/01_tensor/tensor_dev.ipynb #inspect-methods
+# %% ../../modules/01_tensor/tensor_dev.ipynb #astype
 @operation
 def astype_(a, like):
     """The numbers of a in the dtype of the array like."""
@@ -477,6 +477,12 @@ def astype(tensor, dtype):
     return astype_(tensor if like.dtype.kind == "f" else detach(tensor), like)
 
 
+def as_real(x):
+    """x as a tensor of floats, for layers: integers and booleans become float32 (see `operation`)."""
+    x = x if isinstance(x, Tensor) else Tensor(x)
+    return astype(x, "float32") if x.dtype.kind in "biu" else x
+
+# %% ../../modules/01_tensor/tensor_dev.ipynb #inspect-methods
 def _numpy(self):
     """The array itself: shared memory, not a copy. Write into a copy, or gradients may change (see Tensor)."""
     return self.data

@@ -121,9 +121,9 @@ def restore(state, model, optimizer, scheduler=None):
     ValueError, from the part concerned, if the state belongs to another network, optimizer or schedule.
     """
     model.load_state_dict(part_of(state, "model"))
-    optimizer.load_state_dict(part_of(state, "optimizer"))
     if scheduler is not None:
         scheduler.load_state_dict(part_of(state, "scheduler"))
+    optimizer.load_state_dict(part_of(state, "optimizer"))  # after the schedule, which sets the lr
     generator().bit_generator.state = state["random"]
 
 # %% ../../modules/07_training/training_dev.ipynb #write_safely
