@@ -130,7 +130,7 @@ MISTAKES = {  # name: (what the message must say, solution cell, code for its re
     "not copies": (
         "it must hold copies",
         "snapshot",
-        swap(SNAPSHOT, ("return found", "found['model.weight'] = model.parameters()[0].data\nreturn found")),
+        swap(SNAPSHOT, ("return found", "found['optimizer.0.momentum_buffer'] = optimizer.state[0]['momentum_buffer']\nreturn found")),
     ),
     "generator not set": (
         "did not bring back 'random'",

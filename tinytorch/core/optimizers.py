@@ -271,9 +271,10 @@ def clip_grad_norm(parameters, max_norm):
     `max_norm` > 0. A gradient with NaN makes all gradients NaN, as in PyTorch: the length returned says so.
     """
     parameters = [p for p in _listed(parameters) if p.grad is not None]
+    grads = [p.grad for p in parameters]
     if not _checked_number("max_norm", max_norm) > 0:
         raise ValueError(f"max_norm must be more than 0, got {max_norm}: leave clipping out instead")
-    flat = [p.grad.ravel(order="K") for p in parameters]
+    flat = [g.ravel(order="K") for g in grads]
     norm = math.sqrt(sum(float(np.dot(g, g)) for g in flat))
     factor = max_norm / (norm + 1e-6)
     if not factor >= 1:

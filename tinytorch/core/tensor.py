@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['grad_enabled', 'as_array', 'Tensor', 'operation', 'add', 'sub', 'multiply', 'divide', 'neg', 'power', 'exp', 'log',
            'sqrt', 'matmul', 'sum_', 'mean', 'max_', 'reshape', 'transpose', 'index', 'abs_', 'describe', 'item',
-           'detach', 'astype_', 'astype', 'as_real', 'manual_seed', 'generator', 'zeros', 'ones', 'randn']
+           'detach', 'astype_', 'astype', 'as_tensor', 'as_real', 'manual_seed', 'generator', 'zeros', 'ones', 'randn']
 
 # %% ../../modules/01_tensor/tensor_dev.ipynb #imports
 import contextvars
@@ -183,8 +183,10 @@ def _checked_axis(name, a, axis):
     if axis is None and name not in ("mean", "max"):
         return axis
     if axis.__class__ is not int and axis is not None:
-        axis = tuple(axis.tolist()) if isinstance(axis, np.ndarray) and axis.ndim else axis
+        axis = axis.tolist() if isinstance(axis, np.ndarray | np.generic) else axis
         axis = tuple(axis) if isinstance(axis, list) else axis
+    if not a.ndim and axis in (0, -1, (0,), (-1,)):
+        return None  # a single number has no axes; NumPy and PyTorch take these two all the same
     try:
         axes = range(a.ndim) if axis is None else np.lib.array_utils.normalize_axis_tuple(axis, a.ndim)
     except (TypeError, ValueError) as error:
@@ -477,9 +479,14 @@ def astype(tensor, dtype):
     return astype_(tensor if like.dtype.kind == "f" else detach(tensor), like)
 
 
+def as_tensor(x):
+    """x, if it is a tensor, or a new one from an array, a list or a number."""
+    return x if isinstance(x, Tensor) else Tensor(x)
+
+
 def as_real(x):
     """x as a tensor of floats, for layers: integers and booleans become float32 (see `operation`)."""
-    x = x if isinstance(x, Tensor) else Tensor(x)
+    x = as_tensor(x)
     return astype(x, "float32") if x.dtype.kind in "biu" else x
 
 # %% ../../modules/01_tensor/tensor_dev.ipynb #inspect-methods

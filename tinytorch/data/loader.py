@@ -139,7 +139,7 @@ class RandomBrightness:
     def __call__(self, images, generator=None):
         generator = np.random.default_rng(generator)
         factors = generator.uniform(1 - self.amount, 1 + self.amount, (len(images), 1, 1, 1)).astype(np.float32)
-        bright = images * factors
+        bright = (images.astype(np.float32) if images.dtype.kind in "biu" else images) * factors
         return bright.clip(0, 255).round().astype(np.uint8) if images.dtype == np.uint8 else bright
 
     def __repr__(self):
