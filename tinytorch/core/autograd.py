@@ -158,7 +158,7 @@ def power_exponent(upstream, out, a, exponent):
 
 @gradient(abs_, wrt="a")
 def abs_a(upstream, out, a):
-    return upstream * np.sign(a)
+    return upstream * np.sign(np.nan_to_num(a))
 
 
 @gradient(astype_, wrt="a")
@@ -277,6 +277,8 @@ def apply_vjp(operation, which, upstream, saved, arrays):
             return result
         return _reduce_to_shape(result, upstream, arrays[which].shape)
     except Exception as error:
+        if not arrays[which].size:
+            return np.zeros_like(arrays[which])  # there is nothing that a rule could get wrong
         shapes = f"upstream {np.shape(upstream)}, inputs {', '.join(str(getattr(a, 'shape', a)) for a in arrays)}"
         error.add_note(f"in the gradient rule {vjp.__name__} of {operation.__name__}: {shapes}")
         raise
@@ -340,7 +342,7 @@ def backward(tensor, upstream=None, retain_graph=False):
 # %% ../../modules/05_autograd/autograd_dev.ipynb #activation_rules
 @gradient(relu, wrt="x")
 def relu_x(upstream, out, x):
-    return upstream * (out > 0)
+    return upstream * ~(out <= 0)  # not out > 0: NaN hands its gradient on
 
 
 @gradient(sigmoid, wrt="x")

@@ -50,14 +50,14 @@ def _bce_options(logits, target, reduction="mean"):
 
 # %% ../../modules/04_losses/losses_dev.ipynb #class-weights
 @operation(real="logits weight")
-def weighted_cross_entropy(logits, labels, smoothing, weight, ignore_index, reduction):
+def weighted_cross_entropy(logits, labels, smoothing, weight, reduction):
     """cross_entropy with all its settings; keeps (shares (B, C), targets (B, C), what the sum is divided by).
 
-    A row of targets is its label's weight at the label, smoothed over all classes by weight; zeros where ignored.
+    A row of targets is its label's weight at the label, smoothed over all classes by weight; zeros for label -1.
     """
     count, classes = logits.shape
     weight = np.ones(classes, logits.dtype) if weight is None else weight
-    used = labels != ignore_index
+    used = labels >= 0
     target = np.tile(smoothing / classes * weight, (count, 1)).astype(logits.dtype)
     target[np.arange(count), np.where(used, labels, 0)] += (1 - smoothing) * weight[np.where(used, labels, 0)]
     target[~used] = 0
@@ -70,19 +70,19 @@ def weighted_cross_entropy(logits, labels, smoothing, weight, ignore_index, redu
     return losses if reduction == "none" else losses.sum() / whole, (np.exp(logs), target, whole)
 
 
-def _cross_entropy_options(logits, labels, label_smoothing=0.0, weight=None, ignore_index=-100, reduction="mean"):
+def _cross_entropy_options(logits, labels, label_smoothing=0.0, weight=None, ignore_index=None, reduction="mean"):
     """cross_entropy with the settings that the exercise does not have."""
     _check_reduction(reduction)
     arrays = [x.data if isinstance(x, Tensor) else np.asarray(x) for x in (logits, labels)]
-    if not isinstance(ignore_index, int | np.integer):
+    if not isinstance(ignore_index, int | np.integer | None):
         raise TypeError(f"ignore_index is a whole number, the label to pass over, got {ignore_index!r}")
-    labels = check_labels(arrays[0], np.where(arrays[1] == ignore_index, arrays[1].dtype.type(0), arrays[1]))
-    labels = np.where(arrays[1] == ignore_index, ignore_index, labels)
+    ignored = np.zeros(arrays[1].shape, bool) if ignore_index is None else arrays[1] == ignore_index
+    labels = np.where(ignored, -1, check_labels(arrays[0], np.where(ignored, arrays[1].dtype.type(0), arrays[1])))
     if weight is not None and np.shape(weight) != arrays[0].shape[1:]:
         raise ValueError(f"weight has one number for each of the {arrays[0].shape[1]} classes, got {np.shape(weight)}")
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing is a share, from 0 to 1, got {label_smoothing}")
-    return weighted_cross_entropy(logits, labels, label_smoothing, weight, int(ignore_index), reduction)
+    return weighted_cross_entropy(logits, labels, label_smoothing, weight, reduction)
 
 # %% ../../modules/04_losses/losses_dev.ipynb #mse_loss
 @operation(real="prediction target", options=_mse_options)
@@ -204,14 +204,14 @@ class CrossEntropyLoss:
     """cross_entropy as an object that holds its settings.
 
     label_smoothing: from 0 to 1. weight: (C,), how much each class counts; the mean is divided by the weights' sum.
-    ignore_index: a label whose samples do not count. reduction: "mean", "sum", or "none" for one loss per sample.
+    ignore_index: a label whose samples do not count (PyTorch: -100). reduction: "mean", "sum", or "none" for one loss per sample.
     """
 
-    def __init__(self, label_smoothing=0.0, weight=None, ignore_index=-100, reduction="mean"):
+    def __init__(self, label_smoothing=0.0, weight=None, ignore_index=None, reduction="mean"):
         _check_reduction(reduction)
         self.label_smoothing = label_smoothing
         self.options = {} if weight is None else {"weight": as_array(weight)}
-        if ignore_index != -100:
+        if ignore_index is not None:
             self.options["ignore_index"] = ignore_index
         if reduction != "mean":
             self.options["reduction"] = reduction
