@@ -32,7 +32,7 @@ ONE = {  # name: (ours, PyTorch's), of one input of any shape
     "tanh": (activations.tanh, torch.tanh),
     "gelu": (activations.gelu, lambda x: F.gelu(x, approximate="tanh")),
     "exact gelu": (lambda x: activations.gelu(x, "none"), F.gelu),
-    **{f"** {e}": ((lambda e: lambda x: x**e)(e),) * 2 for e in (0, 0.0, 1, 2, 3, 0.5, -1, -0.5, 1.5)},
+    **{f"** {e}": (lambda x, e=e: x**e,) * 2 for e in (0, 0.0, 1, 2, 3, 0.5, -1, -0.5, 1.5)},
     "1 - x + x ** 0": (lambda x: 1 - x + x**0,) * 2,
     "2 ** x": (lambda x: 2.0**x,) * 2,
     "1 / x": (lambda x: 1.0 / x,) * 2,

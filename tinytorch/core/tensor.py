@@ -137,10 +137,10 @@ _MENDS = {  # what NumPy's message says: what helps
     "repeated axis": "name every axis once",
     "of dimension": "axes count from 0, or from -1 backwards",
     "negative integer powers": "use astype('float32') first",
+    "indices": "indices are whole numbers, slices or masks, at most one for each axis",
     "boolean": "use astype('int64') first",
     "for axis": "indices count from 0, or from -1 backwards",
     "out of bounds for": "stay within its range, or use astype for a wider dtype",
-    "indices": "indices are whole numbers, slices or masks, at most one for each axis",
     "interpreted as an integer": "use whole numbers",
 }
 
