@@ -412,7 +412,7 @@ def _check_same_settings(saved, now):
             told = [", ".join(settings) or f"no {part}" for settings in (old, new)]
             raise ValueError(f"the {part} was another one: {told[0]} in the checkpoint, {told[1]} here")
         for name, value in new.items():
-            if name != moving and old[name] != value:
+            if name != moving and not np.array_equal(old[name], value):
                 raise ValueError(f"{part}.{name} was {old[name]} and is {value} now: resume with the same settings")
 
 # %% ../../modules/07_training/training_dev.ipynb #epochs
