@@ -38,6 +38,12 @@ def _plain(value):
     return value.item() if isinstance(value, np.generic) else value
 
 
+def _check_state(part, state):
+    """TypeError unless the state is a dictionary."""
+    if not hasattr(state, "keys") or not all(isinstance(key, str) for key in state):
+        raise TypeError(f"the state of {type(part).__name__} is a dict from state_dict(), got {state!r:.60}")
+
+
 def _checked_number(name, value, below=math.inf):
     """`value` as a float; TypeError if it is no number, ValueError unless 0 <= value < below."""
     if not isinstance(value, int | float | np.number):
@@ -113,6 +119,7 @@ class StateDictMixin:
 
     def load_state_dict(self, state):
         """Take back what `state_dict` gave; ValueError, with nothing changed, if it belongs to other parameters."""
+        _check_state(self, state)
         kind, loaded = type(self).__name__, [{} for _ in self.parameters]
         for key in (key for key in state if "." in key):
             number, _, name = key.partition(".")
@@ -313,6 +320,7 @@ class Scheduler:
 
     def load_state_dict(self, state):
         """Take back what `state_dict` gave, and set the lr; ValueError if it is another kind's."""
+        _check_state(self, state)
         if set(state) != set(self.state_dict()):
             mine, given = ", ".join(self.state_dict()), ", ".join(state)
             raise ValueError(f"{type(self).__name__} keeps {mine}; the state has {given}")

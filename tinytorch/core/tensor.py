@@ -154,8 +154,11 @@ def _explain(error, name, arrays, needed):
     by_hand = place.tb_frame.f_code.co_code[place.tb_lasti] == dis.opmap["RAISE_VARARGS"]  # a raise, as in matmul
     if isinstance(error, ValueError | TypeError | IndexError | OverflowError | AttributeError):
         mend = next((mend for words, mend in _MENDS.items() if words in str(error)), None)
-        if not all(isinstance(a, np.ndarray | int | float) for a in arrays[:needed]):
+        kinds = np.ndarray if isinstance(error, AttributeError) else np.ndarray | int | float
+        if not all(isinstance(a, kinds) for a in arrays[:needed]):
             mend = mend or "expected tensors, arrays or numbers"
+        if isinstance(error, OverflowError):
+            mend = mend or "the number is too large"
         if mend and (not by_hand or place.tb_frame.f_globals["__name__"].startswith("numpy")):
             kinds = {AttributeError: TypeError, OverflowError: ValueError, TypeError: TypeError, ValueError: ValueError}
             kind = next((its for k, its in kinds.items() if isinstance(error, k)), IndexError)
@@ -189,7 +192,7 @@ def _checked_axis(name, a, axis):
         return None  # a single number has no axes; NumPy and PyTorch take these two all the same
     try:
         axes = range(a.ndim) if axis is None else np.lib.array_utils.normalize_axis_tuple(axis, a.ndim)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         told = f"0 to {a.ndim - 1}, or {-a.ndim} to -1 from the end, each named once" if a.ndim else "none"
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"{name}: axis={axis!r} does not fit the shape {a.shape}, whose axes are {told}") from error

@@ -137,6 +137,7 @@ class RandomBrightness:
         self.amount = amount
 
     def __call__(self, images, generator=None):
+        _check_channels("RandomBrightness", images, 1)
         generator = np.random.default_rng(generator)
         factors = generator.uniform(1 - self.amount, 1 + self.amount, (len(images), 1, 1, 1)).astype(np.float32)
         bright = (images.astype(np.float32) if images.dtype.kind in "biu" else images) * factors
@@ -169,8 +170,17 @@ def _check_int(name, value, smallest):
     return int(value)
 
 
+def _check_batch(name, images):
+    """Raise TypeError or ValueError unless the images are an array of numbers with an axis."""
+    if not isinstance(images, np.ndarray) or images.dtype.kind not in "biuf":
+        raise TypeError(f"{name} takes an array of images, got {images!r:.60}: a Tensor has .numpy()")
+    if not images.ndim:
+        raise ValueError(f"{name} takes a batch of images, got a single number")
+
+
 def _check_channels(name, images, channels):
     """Raise ValueError unless the images are (B, C, H, W) with the given number of channels; 1 fits any."""
+    _check_batch(name, images)
     if images.ndim != 4:
         raise ValueError(f"{name} takes a batch of images (B, C, H, W), got shape {images.shape}")
     if channels not in (1, images.shape[1]):
@@ -182,6 +192,7 @@ def channel_statistics(images, chunk=1000):
 
     Works through `chunk` images at a time, so that a large uint8 dataset is never held as floats.
     """
+    _check_channels("channel_statistics", images, 1)
     unit = 255 if images.dtype == np.uint8 else 1
     total, squares = np.zeros(images.shape[1]), np.zeros(images.shape[1])
     for start in range(0, len(images), chunk):
@@ -235,6 +246,7 @@ class RandomHorizontalFlip:
         self.p = p
 
     def __call__(self, images, generator=None):
+        _check_batch("RandomHorizontalFlip", images)
         generator = np.random.default_rng(generator)
         chosen = generator.random(len(images)) < self.p
         flipped = images.copy()
