@@ -86,7 +86,7 @@ def gelu_erf(x):
 
 def _gelu_options(x, approximate="tanh"):
     """gelu with `approximate`: "tanh", or "none" for the exact one."""
-    if approximate not in ("tanh", "none"):
+    if not isinstance(approximate, str) or approximate not in ("tanh", "none"):
         raise ValueError(f'approximate is "tanh" or "none", got {approximate!r}')
     return gelu(x) if approximate == "tanh" else gelu_erf(x)
 

@@ -301,7 +301,10 @@ def _initial_gradient(tensor, upstream):
         if tensor.data.size != 1:
             raise RuntimeError(f"backward from the shape {tensor.shape}: take its .sum() or .mean(), or pass upstream")
         return np.ones_like(tensor.data)
-    upstream = np.asarray(upstream, tensor.dtype)
+    try:
+        upstream = np.asarray(upstream, tensor.dtype)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"upstream is an array of numbers of the shape {tensor.shape}, got {upstream!r:.60}") from error
     if upstream.shape != tensor.shape:
         raise ValueError(f"upstream has the shape {upstream.shape}, the tensor {tensor.shape}: they must be equal")
     return upstream

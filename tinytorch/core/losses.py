@@ -11,8 +11,13 @@ from .tensor import Tensor, as_array, operation
 
 # %% ../../modules/04_losses/losses_dev.ipynb #reductions
 def _check_reduction(reduction):
-    if reduction not in ("mean", "sum", "none"):
+    if not isinstance(reduction, str) or reduction not in ("mean", "sum", "none"):
         raise ValueError(f'reduction is "mean", "sum" or "none", got {reduction!r}')
+
+
+def _check_smoothing(label_smoothing):
+    if not isinstance(label_smoothing, int | float) or not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing is a share, from 0 to 1, got {label_smoothing!r:.60}")
 
 
 def _check_entries(name, x):
@@ -80,8 +85,8 @@ def _cross_entropy_options(logits, labels, label_smoothing=0.0, weight=None, ign
     labels = np.where(ignored, -1, check_labels(arrays[0], np.where(ignored, arrays[1].dtype.type(0), arrays[1])))
     if weight is not None and np.shape(weight) != arrays[0].shape[1:]:
         raise ValueError(f"weight has one number for each of the {arrays[0].shape[1]} classes, got {np.shape(weight)}")
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"label_smoothing is a share, from 0 to 1, got {label_smoothing}")
+    label_smoothing = label_smoothing.item() if isinstance(label_smoothing, np.generic) else label_smoothing
+    _check_smoothing(label_smoothing)
     return weighted_cross_entropy(logits, labels, label_smoothing, weight, reduction)
 
 # %% ../../modules/04_losses/losses_dev.ipynb #mse_loss
@@ -136,8 +141,7 @@ def cross_entropy(logits, labels, label_smoothing=0.0):
     Raises what check_labels raises, and ValueError for a smoothing outside 0 to 1.
     """
     labels = check_labels(logits, labels)
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"label_smoothing is a share, from 0 to 1, got {label_smoothing}")
+    _check_smoothing(label_smoothing)
     shifted = logits - logits.max(axis=1, keepdims=True)
     shares = np.exp(shifted)
     sums = shares.sum(axis=1, keepdims=True)

@@ -141,6 +141,8 @@ _MENDS = {  # what NumPy's message says: what helps
     "boolean": "use astype('int64') first",
     "for axis": "indices count from 0, or from -1 backwards",
     "out of bounds for": "stay within its range, or use astype for a wider dtype",
+    "unsupported operand": "expected tensors, arrays or numbers",
+    "did not contain a loop": "expected tensors, arrays or numbers",
     "interpreted as an integer": "use whole numbers",
 }
 

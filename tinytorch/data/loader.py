@@ -60,6 +60,11 @@ class Dataset:
         raise NotImplementedError(f"{type(self).__name__} needs a __getitem__ that returns the sample at an index")
 
 
+def _check_dataset(dataset):
+    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+        raise TypeError(f"a dataset has len() and [i], got {type(dataset).__name__}: see Dataset, or pass a list")
+
+
 def collate(samples):
     """Stack a list of samples, each a tuple of arrays or numbers, into a tuple of arrays (B, ...)."""
     rows = [sample if isinstance(sample, (tuple, list)) else (sample,) for sample in samples]
@@ -398,6 +403,7 @@ class DataLoader:
     """
 
     def __init__(self, dataset, batch_size=32, shuffle=False, seed=0, drop_last=False, transform=None, prefetch=0):
+        _check_dataset(dataset)
         self.dataset, self.shuffle, self.drop_last, self.transform = dataset, shuffle, drop_last, transform
         self.batch_size, self.prefetch = _check_int("batch_size", batch_size, 1), _check_int("prefetch", prefetch, 0)
         self.seed, self.epoch = _check_int("seed", seed, 0), 0
