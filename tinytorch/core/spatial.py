@@ -401,14 +401,6 @@ def lowest(dtype):
     """The frame's value in max pooling, which loses against every number."""
     return -np.inf if dtype.kind == "f" else np.iinfo(dtype).min if dtype.kind in "iu" else False
 
-
-def without_frame(view, out, x, stride, padding):
-    """The windows `view` of images whose frame is the lowest number, changed so that no pixel of the frame equals out."""
-    if not any(padding) or not np.isneginf(out).any():
-        return view
-    inside = windows(padded(np.ones((1, 1, *x.shape[2:]), bool), padding), view.shape[4:], stride)
-    return np.where(inside, view, (out == 0)[..., None, None])
-
 # %% ../../modules/09_spatial/spatial_dev.ipynb #max_pool2d_loops
 def max_pool2d_loops(x, kernel_size, stride=None, padding=0):
     """Max pooling by definition: (B, C, H, W) to (out, winners).
@@ -460,6 +452,14 @@ def max_pool2d(x, kernel_size, stride=None, padding=0):
     return out, (out, view)
 
 # %% ../../modules/09_spatial/spatial_dev.ipynb #max_pool2d_x
+def without_frame(view, out, x, stride, padding):
+    """The windows `view` of images whose frame is the lowest number, changed so that no pixel of the frame equals out."""
+    if not any(padding) or not np.isneginf(out).any():
+        return view
+    inside = windows(padded(np.ones((1, 1, *x.shape[2:]), bool), padding), view.shape[4:], stride)
+    return np.where(inside, view, (out == 0)[..., None, None])
+
+
 @gradient(max_pool2d, wrt="x")
 def max_pool2d_x(upstream, saved, x, kernel_size, stride, padding):
     """Gradient of the images: each window's upstream goes to the first pixel that holds its maximum."""
@@ -490,6 +490,34 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0, count_include_pad=True):
     return total / counts(x, kernel, stride, padding, count_include_pad)
 
 # %% ../../modules/09_spatial/spatial_dev.ipynb #avg_pool2d_x
+# For ceil_mode; your part stands below.
+@operation
+def extended(x, rows, columns, value):
+    """Images with `rows` rows more below and `columns` columns more on the right, which hold the value."""
+    out = np.empty_like(x, shape=(*x.shape[:2], x.shape[2] + rows, x.shape[3] + columns))
+    out[:, :, : x.shape[2], : x.shape[3]] = x
+    out[:, :, x.shape[2] :] = out[:, :, :, x.shape[3] :] = value
+    return out
+
+
+@gradient(extended, wrt="x")
+def extended_x(upstream, out, x, *_):
+    return upstream[:, :, : x.shape[2], : x.shape[3]]
+
+
+def _extend(x, layer, value):
+    """Images with so many rows and columns more, which hold the value, that the last windows of ceil_mode are whole.
+
+    A window counts if it begins inside the image, or in the frame before it.
+    """
+    check_images(x.shape)
+    more = []
+    for n, k, s, p in zip(x.shape[-2:], layer.kernel_size, layer.stride, layer.padding, strict=True):
+        last = -(-(n + 2 * p - k) // s) * s  # where the last window starts
+        more.append(max(0, (last if last < n + p else last - s) + k - n - 2 * p))
+    return one_or_many(extended, x, *more, value) if any(more) else x
+
+
 @gradient(avg_pool2d, wrt="x")
 def avg_pool2d_x(upstream, out, x, kernel_size, stride, padding, count_include_pad):
     """Gradient of the images: each window's upstream is shared out equally."""
@@ -527,20 +555,6 @@ def loops_avg_pool2d_x(upstream, out, x, kernel_size, stride, padding, count_inc
         for row, column in pixels:
             back[b, c, row, column] += upstream[b, c, i, j] / (math.prod(kernel) if count_include_pad else len(pixels))
     return back
-
-
-@operation
-def extended(x, rows, columns, value):
-    """Images with `rows` rows more below and `columns` columns more on the right, which hold the value."""
-    out = np.empty_like(x, shape=(*x.shape[:2], x.shape[2] + rows, x.shape[3] + columns))
-    out[:, :, : x.shape[2], : x.shape[3]] = x
-    out[:, :, x.shape[2] :] = out[:, :, :, x.shape[3] :] = value
-    return out
-
-
-@gradient(extended, wrt="x")
-def extended_x(upstream, out, x, *_):
-    return upstream[:, :, : x.shape[2], : x.shape[3]]
 
 
 backends.register("loops", max_pool2d=loops_max_pool2d, avg_pool2d=loops_avg_pool2d)
@@ -584,19 +598,6 @@ class MaxPool2d(_PoolSettings):
         return one_or_many(backends.kernel("max_pool2d"), x, self.kernel_size, self.stride, self.padding)
 
 # %% ../../modules/09_spatial/spatial_dev.ipynb #AvgPool2d
-def _extend(x, layer, value):
-    """Images with so many rows and columns more, which hold the value, that the last windows of ceil_mode are whole.
-
-    A window counts if it begins inside the image, or in the frame before it.
-    """
-    check_images(x.shape)
-    more = []
-    for n, k, s, p in zip(x.shape[-2:], layer.kernel_size, layer.stride, layer.padding, strict=True):
-        last = -(-(n + 2 * p - k) // s) * s  # where the last window starts
-        more.append(max(0, (last if last < n + p else last - s) + k - n - 2 * p))
-    return one_or_many(extended, x, *more, value) if any(more) else x
-
-
 def _avg_pool_ceil(x, layer):
     """Average pooling with ceil_mode: what lies beyond the frame never counts."""
     whole = _extend(x, layer, 0)
@@ -713,6 +714,16 @@ def batch_norm2d(x, weight, bias, mean, var, eps=1e-5, use_batch_stats=False):
     return _per_channel(weight) * normalised + _per_channel(bias), (normalised, scale)
 
 # %% ../../modules/09_spatial/spatial_dev.ipynb #batch_norm2d_rules
+def _check_norm(num_features, eps, momentum):
+    """Raise ValueError for settings of batch normalisation that can't be."""
+    if pair(num_features, "num_features", 1) != (num_features, num_features):
+        raise ValueError(f"num_features must be one whole number, got {num_features!r}")
+    if not isinstance(eps, int | float | np.floating) or not 0 < eps < math.inf:
+        raise ValueError(f"eps keeps the root away from 0, so it must be a number above 0, got {eps!r}: try 1e-5")
+    if momentum is not None and not (isinstance(momentum, int | float | np.floating) and 0 <= momentum <= 1):
+        raise ValueError(f"momentum is a share, from 0 to 1, or None for the mean of all batches, got {momentum!r}")
+
+
 @gradient(batch_norm2d, wrt="weight")
 def batch_norm2d_weight(upstream, saved, *inputs):
     """Gradient of the weight, (C,)."""
@@ -736,22 +747,12 @@ def batch_norm2d_x(upstream, saved, x, weight, bias, mean, var, eps, use_batch_s
     return through - shared - normalised * (through * normalised).mean(axis=(0, 2, 3), keepdims=True)
 
 # %% ../../modules/09_spatial/spatial_dev.ipynb #BatchNorm2d
-def _check_norm(num_features, eps, momentum):
-    """Raise ValueError for settings of batch normalisation that can't be."""
-    if pair(num_features, "num_features", 1) != (num_features, num_features):
-        raise ValueError(f"num_features must be one whole number, got {num_features!r}")
-    if not isinstance(eps, int | float | np.floating) or not 0 < eps < math.inf:
-        raise ValueError(f"eps keeps the root away from 0, so it must be a number above 0, got {eps!r}: try 1e-5")
-    if momentum is not None and not (isinstance(momentum, int | float | np.floating) and 0 <= momentum <= 1):
-        raise ValueError(f"momentum is a share, from 0 to 1, or None for the mean of all batches, got {momentum!r}")
-
-
 class BatchNorm2d(_ImageLayer):
     """A layer that normalises every channel: (B, C, H, W) to (B, C, H, W).
 
-    weight (ones) and bias (zeros), (C,), are trained (affine=False: both are None); running_mean, running_var and
-    num_batches_tracked are buffers, and keep their dtype. momentum: the share of the newest batch in the running
-    statistics; None: every batch counts the same. Integers count as float32. Left out: track_running_stats=False.
+    weight (ones) and bias (zeros), (C,), are trained, None if not affine; running_mean, running_var, num_batches_tracked
+    are buffers that keep their dtype. momentum: the newest batch's share in them; None: all batches count alike. Integers
+    count as float32. Left out: PyTorch's track_running_stats=False.
     Raises ValueError for a wrong shape or setting, and in training for a single value per channel.
     Source: https://docs.pytorch.org/docs/stable/generated/torch.nn.BatchNorm2d.html
     """
@@ -760,21 +761,17 @@ class BatchNorm2d(_ImageLayer):
         _check_norm(num_features, eps, momentum)
         self.num_features, self.eps, self.momentum = int(num_features), eps, momentum
         self.weight, self.bias = (make(num_features, requires_grad=True) if affine else None for make in (ones, zeros))
-        self.running_mean, self.running_var = zeros(num_features), ones(num_features)
-        self.num_batches_tracked = Tensor(0)
+        self.running_mean, self.running_var, self.num_batches_tracked = zeros(num_features), ones(num_features), Tensor(0)
 
     def forward(self, x):
         """x: (B, C, H, W) or (C, H, W); returns the same shape."""
         check_images(x.shape, self.num_features)
         x = x if x.dtype.kind == "f" else x.astype(np.float32)
         if self.training and x.size:
-            before = self.running_mean.dtype
-            out = one_or_many(self.normalise_batch, x)
-            if self.running_mean.dtype != before:
-                self.running_mean, self.running_var = self.running_mean.astype(before), self.running_var.astype(before)
+            before, out = self.running_mean.dtype, one_or_many(self.normalise_batch, x)
+            self.running_mean, self.running_var = Tensor(self.running_mean, before), Tensor(self.running_var, before)
             return out
-        statistics = self.running_mean, self.running_var
-        return one_or_many(batch_norm2d, x, self.weight, self.bias, *statistics, self.eps)
+        return one_or_many(batch_norm2d, x, self.weight, self.bias, self.running_mean, self.running_var, self.eps)
 
     def normalise_batch(self, x):
         """Normalise x (B, C, H, W) by its own statistics and remember them."""
@@ -789,8 +786,7 @@ class BatchNorm2d(_ImageLayer):
         return batch_norm2d(x, self.weight, self.bias, mean, var, self.eps, True)
 
     def extra_repr(self):
-        settings = f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
-        return settings if self.weight is not None else f"{settings}, affine=False"
+        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}" + ", affine=False" * (self.weight is None)
 
 # %% ../../modules/09_spatial/spatial_dev.ipynb #global_avg_pool2d
 def global_avg_pool2d(x):
