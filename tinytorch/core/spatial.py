@@ -278,7 +278,7 @@ class _ImageLayer(Module):
     """A layer of images: a tensor, or an array or nested lists, of which it makes one."""
 
     def __call__(self, x):
-        return self.forward(x if isinstance(x, Tensor) else Tensor(x))
+        return super().__call__(x if isinstance(x, Tensor) else Tensor(x))
 
 
 def one_or_many(function, x, *rest):
@@ -393,7 +393,7 @@ def counts(x, kernel, stride, padding, include_pad):
     """How many pixels to divide by: the kernel's size, or for each window (H_out, W_out) the number inside x."""
     if include_pad or padding == (0, 0):
         return math.prod(kernel)
-    inside = padded(np.ones((1, 1, *x.shape[2:]), np.float32), padding)
+    inside = padded(np.ones((1, 1, *x.shape[2:]), x.dtype), padding)
     return windows(inside, kernel, stride)[0, 0].sum(axis=(2, 3))
 
 
