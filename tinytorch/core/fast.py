@@ -496,6 +496,8 @@ def window_counts(x, kernel, stride, padding, count_include_pad):
 
 def avg_pool(x, kernel, stride, padding, count_include_pad):
     """The mean of each window."""
+    if kernel == x.shape[2:] and padding == (0, 0):
+        return x.mean(axis=(2, 3), keepdims=True)
     first, *others = pool_taps(padded_rows(x, padding, 0) if any(padding) else to_hcwn(x), kernel, stride)
     out = first.copy()
     for tap in others:
@@ -506,6 +508,8 @@ def avg_pool(x, kernel, stride, padding, count_include_pad):
 
 def avg_pool_gradient(upstream, x, kernel, stride, padding, count_include_pad):
     """Each window's upstream, shared out equally."""
+    if kernel == x.shape[2:] and padding == (0, 0):
+        return np.broadcast_to(upstream / math.prod(kernel), x.shape)
     share = to_hcwn(upstream) / window_counts(x, kernel, stride, padding, count_include_pad)
     dx = padded_rows(np.zeros(x.shape, upstream.dtype), padding, 0)
     for tap in pool_taps(dx, kernel, stride):
@@ -657,13 +661,13 @@ def way(x_shape, weight_shape, in_rows, *settings):
         return "windows"
     one, places = s.kh * s.kw == 1, s.n * s.wo
     if s.cg == s.og == 1 < s.groups and (s.sh > 1 or one):
-        return "taps" if s.wo >= 12 or one else "windows"
+        return "taps" if one or s.wo >= 12 and places * s.c * s.ho >= 1 << 14 else "windows"
     if one and s.groups == 1 and not in_rows and not s.ph and not s.pw:
         return "points" if s.n == 1 or s.ho * s.wo >= 64 else "windows"
     if s.cg == 1 < s.groups:
         return "rows" if places >= 32 else "windows"
     many = places >= 48 and (s.sh == 1 or s.n >= 8 or in_rows)
-    return "rows" if many and s.loss < (1.5 if in_rows else 0.8) else "windows"
+    return "rows" if many and s.loss < (1.5 if in_rows else 0.8 if s.sh == 1 else 0.7) else "windows"
 
 # %% ../../modules/09_spatial/fast_dev.ipynb #ways-points
 def convolve_points(x, weight, bias, s):
