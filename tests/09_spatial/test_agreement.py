@@ -74,7 +74,9 @@ def test_convolution(seed):
     rng = np.random.default_rng(seed)
     dtype, groups = DTYPES[seed % 6], int(rng.choice([1, 1, 2, 3]))
     channels = int(rng.integers(1, 3)) * groups, int(rng.integers(1, 3)) * groups
-    kernel, stride, padding, dilation = (tuple(map(int, rng.integers(*ends, 2))) for ends in ((1, 4), (1, 3), (0, 3), (1, 3)))
+    kernel, stride, padding, dilation = (
+        tuple(map(int, rng.integers(*ends, 2))) for ends in ((1, 4), (1, 3), (0, 3), (1, 3))
+    )
     x = images(rng, dtype, (int(rng.integers(1, 4)), channels[0], *rng.integers(6, 9, 2)))
 
     def build():

@@ -152,7 +152,9 @@ def test_batch_norm_settings():
     for batch in batches:
         layer(Tensor(batch))
     np.testing.assert_allclose(layer.running_mean.numpy(), np.mean([b.mean((0, 2, 3)) for b in batches], 0), rtol=1e-5)
-    np.testing.assert_allclose(layer.running_var.numpy(), np.mean([b.var((0, 2, 3), ddof=1) for b in batches], 0), rtol=1e-4)
+    np.testing.assert_allclose(
+        layer.running_var.numpy(), np.mean([b.var((0, 2, 3), ddof=1) for b in batches], 0), rtol=1e-4
+    )
     assert layer.parameters() == [] and repr(layer) == "BatchNorm2d(2, eps=1e-05, momentum=None, affine=False)"
     assert layer.eval()(Tensor(batches[0])).shape == (4, 2, 3, 3)
     assert gradcheck(BatchNorm2d(2, affine=False), batches[0].astype(np.float64)[:2])

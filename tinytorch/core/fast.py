@@ -733,7 +733,7 @@ def _one_dtype(x, weight):
 @operation
 def conv2d_(x, weight, bias, way, *settings):
     """Convolution in one of the ways of this notebook, which its gradients go, too."""
-    s = _checked(x.shape, weight.shape, None if bias is None else bias.shape, *settings)
+    s = _checked(x.shape, weight.shape, None if bias is None else np.shape(bias), *settings)
     x, weight = _one_dtype(x, weight)
     out, seen = WAYS[way][0](x, weight, bias, s)
     return out, (s, seen)
@@ -831,7 +831,7 @@ class SavedBlock:
 @operation
 def conv_relu_pool2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """max_pool2d(relu(conv2d(...)), 2) as one operation: (B, C, H, W) to (B, O, H_out // 2, W_out // 2)."""
-    s = _checked(x.shape, weight.shape, None if bias is None else bias.shape, stride, padding, dilation, groups, 2)
+    s = _checked(x.shape, weight.shape, None if bias is None else np.shape(bias), stride, padding, dilation, groups, 2)
     x, weight = _one_dtype(x, weight)
     out, saved = conv_relu_pool(x, weight, bias, s)
     return out, SavedBlock(s, saved)

@@ -17,7 +17,7 @@ from ..backend import backends_of
 from .activations import ReLU
 from .autograd import gradient
 from .layers import Flatten, Linear, Module, Sequential
-from .tensor import Tensor, generator, ones, operation, zeros
+from .tensor import Tensor, as_array, generator, ones, operation, zeros
 
 _all_ = ["Flatten"]  # written in Module 03, offered here too
 
@@ -76,8 +76,8 @@ def check_images(shape, channels=None):
 # %% ../../modules/09_spatial/spatial_dev.ipynb #padded
 def _as_float(array):
     """The array itself if it holds floats; integers and booleans, which have no fractions, as float32."""
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"expected an array of numbers, got {array!r:.60}: pass a tensor, an array or nested lists")
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+        array = as_array(array)  # which says what is wrong with it, if anything is
     return array if array.dtype.kind == "f" else array.astype(np.float32)
 
 
@@ -128,7 +128,7 @@ def conv2d_loops(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1
     multiply-accumulates spent.
     """
     x, weight = _as_float(x), _as_float(weight)
-    _check_conv(x.shape, weight.shape, bias if bias is None else bias.shape, groups)
+    _check_conv(x.shape, weight.shape, bias if bias is None else np.shape(bias), groups)
     (sh, sw), (dh, dw), padding = pair(stride, "stride", 1), pair(dilation, "dilation", 1), pair(padding, "padding")
     height, width = output_shape(x, weight.shape[2:], (sh, sw), padding, (dh, dw))
     x = padded(x, padding)
@@ -198,7 +198,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     Source: Chellapilla, Puri and Simard, "High performance convolutional neural networks", 2006.
     """
     x, weight = _as_float(x), _as_float(weight)
-    _check_conv(x.shape, weight.shape, bias if bias is None else bias.shape, groups)
+    _check_conv(x.shape, weight.shape, bias if bias is None else np.shape(bias), groups)
     stride, padding, dilation = pair(stride, "stride", 1), pair(padding, "padding"), pair(dilation, "dilation", 1)
     height, width = output_shape(x, weight.shape[2:], stride, padding, dilation)
     view = windows(padded(x, padding), weight.shape[2:], stride, dilation)
@@ -381,7 +381,8 @@ def check_pool_padding(kernel, padding):
 
 def pool_settings(x, kernel_size, stride, padding):
     """kernel, stride (None: the kernel) and padding as pairs, after checking them and the images."""
-    _as_float(x[:0])  # says what is wrong with x if it is no array of numbers
+    if not isinstance(x, np.ndarray) or x.dtype.kind not in "biuf":
+        raise TypeError(f"expected an array of real numbers, got {x!r:.60}: pass a tensor or an array")
     check_images(x.shape)
     _check_batch(x.shape)
     kernel, padding = pair(kernel_size, "kernel_size", 1), pair(padding, "padding")
@@ -660,7 +661,7 @@ def scale_init(layer):
     return layer
 
 
-class SimpleCNN(Module):
+class SimpleCNN(_ImageLayer):
     """A small network for colour images of 32×32 pixels: two convolutions, two poolings, one dense layer.
 
     Takes (B, 3, 32, 32), or one image (3, 32, 32); returns logits (B, num_classes). 25,578 parameters for ten classes.
@@ -791,6 +792,7 @@ class BatchNorm2d(_ImageLayer):
 # %% ../../modules/09_spatial/spatial_dev.ipynb #global_avg_pool2d
 def global_avg_pool2d(x):
     """The mean of every channel: (B, C, H, W) to (B, C), (C, H, W) to (C,). Raises ValueError for other shapes."""
+    x = x if isinstance(x, Tensor) else Tensor(x)
     check_images(x.shape)
     return x.mean(axis=(-2, -1))
 
