@@ -5,15 +5,18 @@ runs/, and the verdict is read back from those files. Rich colours the terminal 
 narrow window, NO_COLOR and an ASCII terminal get the same words, plainly.
 """
 
+import _thread
 import argparse
 import json
 import math
 import os
+import re
 import shlex
 import shutil
 import statistics
 import sys
 import textwrap
+import threading
 import time
 import traceback
 from configparser import ConfigParser
@@ -49,6 +52,8 @@ class Screen:
         self.console, self.live_line = None, ""
         self.unicode = _encodes("─█→", sys.stdout.encoding)
         if self.terminal:
+            if os.name == "nt":
+                os.system("")  # Windows' older console knows escape sequences only after that
             try:
                 from rich.console import Console
 
@@ -191,7 +196,7 @@ class Stage:
     def command(self):
         """How this milestone was called, for messages that say what to type next."""
         called = os.environ.get("TITO_COMMAND")
-        return called or f"python {shlex.quote(near(self.script))}"
+        return called or f"python {quoted(near(self.script))}"
 
     # The acts
 
@@ -218,13 +223,14 @@ class Stage:
             return
         self.runs.mkdir(parents=True, exist_ok=True)
         part = self.path(f"{name}.json.part")
-        part.write_text(json.dumps({"milestone": self.folder, **record}, indent=1, default=_plain) + "\n")
-        part.replace(self.path(f"{name}.json"))
+        text = json.dumps({"milestone": self.folder, **record}, indent=1, default=_plain) + "\n"
+        part.write_text(text, encoding="utf-8", newline="\n")
+        put_in_place(part, self.path(f"{name}.json"))
 
     def load(self, name):
         """A kept run; None where there is none."""
         try:
-            return json.loads(self.path(f"{name}.json").read_text())
+            return json.loads(self.path(f"{name}.json").read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             return None
 
@@ -289,6 +295,7 @@ class Stage:
     def run(self, play, argv=None):
         """Play the milestone and exit with its code."""
         try:
+            end_with_tito()
             self.parse(argv)
             code = play(self)
         except KeyboardInterrupt:
@@ -298,7 +305,7 @@ class Stage:
             code = UNUSABLE
         except (ModuleNotFoundError, NotImplementedError) as error:
             code = self._unfinished(error)
-        except Unusable as error:
+        except (Unusable, PermissionError) as error:
             self.screen.clear()
             print(f"{self.folder}: {error}", file=sys.stderr)
             code = UNUSABLE
@@ -310,7 +317,7 @@ class Stage:
         self.screen.write()
         kept = f"The last checkpoint is kept: {near(self.last_checkpoint)}." if _there(self.last_checkpoint) else ""
         self.say(f"Stopped. Finished runs are kept. {kept} To go on:", "bold yellow")
-        self.screen.write(f"  {self.command()} {shlex.join([*rest, '--resume'])}")
+        self.screen.write(f"  {self.command()} {joined([*rest, '--resume'])}")
         return STOPPED
 
     def _unfinished(self, error):
@@ -388,6 +395,43 @@ def near(path):
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
+def quoted(word):
+    """A word of a command to copy, in quotes where the system's shells need them."""
+    if os.name != "nt":
+        return shlex.quote(word)
+    return word if re.fullmatch(r"[\w@+=:.,/\\~-]+", word) else '"' + word.replace('"', '\\"') + '"'
+
+
+def joined(words):
+    """Words as a command to copy."""
+    return " ".join(map(quoted, words))
+
+
+def put_in_place(part, target, tries=6):
+    """Rename a file; Windows refuses it while any program has one of both open, and most let go after a moment."""
+    for left in reversed(range(tries)):
+        try:
+            return part.replace(target)
+        except PermissionError as error:
+            if not left:
+                held = "perhaps another program holds it open: close that, and run this again"
+                raise Unusable(f"cannot write {near(target)} ({error.strerror}); {held}") from error
+        time.sleep(0.05)
+
+
+def end_with_tito():
+    """Stop as at Ctrl-C when the `tito` that has started this is gone, even if it was killed."""
+    parent = os.getppid()
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        _thread.interrupt_main()
+
+    if "TITO_COMMAND" in os.environ:
+        threading.Thread(target=watch, daemon=True).start()
+
+
 def _where(error):
     """The function that raised an error, and its file."""
     code = traceback.extract_tb(error.__traceback__)[-1]
@@ -411,8 +455,13 @@ def peak_memory():
     """The most memory this process has held so far, in bytes; None where the system does not tell."""
     try:
         from resource import RUSAGE_SELF, getrusage
-    except ImportError:
-        return None
+    except ImportError:  # Windows
+        try:
+            from psutil import Process
+
+            return Process().memory_info().peak_wset
+        except (ImportError, AttributeError):
+            return None
     return getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

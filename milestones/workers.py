@@ -6,7 +6,6 @@ together they see what one process would. Batch normalisation uses the statistic
 """
 
 import os
-import shlex
 import shutil
 import signal
 import subprocess
@@ -16,10 +15,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from stage import BELOW, REACHED, STOPPED, UNUSABLE, Alone, Unusable, near
+from stage import BELOW, REACHED, STOPPED, UNUSABLE, Alone, Unusable, joined, near
 
 STARTED = "PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE"  # one of them is set where mpirun started this process
-NEEDED = "several workers need mpi4py and an MPI: pip install mpi4py mpich"
+WINDOWS = os.name == "nt"
+NEEDED = f"several workers need mpi4py and an MPI: pip install mpi4py {'impi-rt' if WINDOWS else 'mpich'}"
 
 
 # Starting ---------------------------------------------------------------------------------------------------------
@@ -32,19 +32,30 @@ def started():
 
 def start(stage, count):
     """Start the same command in `count` processes and wait for them; returns the exit code."""
-    beside = Path(sys.executable).with_name("mpiexec")  # the one from PyPI lies next to this Python
-    mpiexec = str(beside) if beside.exists() else shutil.which("mpiexec")
+    beside = str(Path(sys.executable).parent)  # there lies the one from PyPI
+    mpiexec = shutil.which("mpiexec", path=beside) or shutil.which("mpiexec")
     if mpiexec is None or find_spec("mpi4py") is None:
         raise Unusable(NEEDED)
     command = [mpiexec, "-n", str(count), sys.executable, str(stage.script), *sys.argv[1:]]
     began, quiet = time.time(), {**os.environ, "MPIR_CVAR_SUPPRESS_ABORT_MESSAGE": "1"}
-    # A process group of its own: Ctrl-C reaches this process alone, which passes it on exactly once.
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0, env=quiet)
-    signal.signal(signal.SIGINT, lambda *_: child.send_signal(signal.SIGINT))
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: child.send_signal(signal.SIGTERM))
-    code = child.wait()
+    # A process group of its own: Ctrl-C reaches this process alone, which passes it on exactly once. Windows' console
+    # tells every process by itself.
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=quiet, **({} if WINDOWS else {"process_group": 0}))
+    signal.signal(signal.SIGINT, lambda *_: None if WINDOWS else child.send_signal(signal.SIGINT))
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda *_: child.send_signal(signal.SIGTERM))
+    while (code := _wait(child)) is None:
+        pass
     return code if code in (REACHED, BELOW, UNUSABLE, STOPPED) else _broken(stage, began)
+
+
+def _wait(child):
+    """Its exit code; None after a moment on Windows, where a wait is deaf to signals."""
+    try:
+        return child.wait(0.2 if WINDOWS else None)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _broken(stage, began):
@@ -54,7 +65,7 @@ def _broken(stage, began):
     again = [part for part in sys.argv[1:] if part != "--resume"] + ["--resume"]
     how = f"The last checkpoint is kept: {near(kept)}. To go on:" if kept else "No epoch was finished. To try again:"
     print(f"{stage.folder}: a worker has died, so all were stopped. {how}", file=sys.stderr)
-    print(f"  {stage.command()} {shlex.join(again)}", file=sys.stderr)
+    print(f"  {stage.command()} {joined(again)}", file=sys.stderr)
     return UNUSABLE
 
 
@@ -72,7 +83,7 @@ def join():
 
     sys.excepthook = fail  # otherwise the others would wait for this process for ever
     if crew.rank:
-        sys.stdout = open(os.devnull, "w")
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     return crew
 

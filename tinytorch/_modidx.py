@@ -755,6 +755,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                            'tinytorch/core/training.py'),
                                          'tinytorch.core.training._checksum': ( '07_training/training_dev.html#_checksum',
                                                                                 'tinytorch/core/training.py'),
+                                         'tinytorch.core.training._rename': ( '07_training/training_dev.html#_rename',
+                                                                              'tinytorch/core/training.py'),
                                          'tinytorch.core.training._safetensors_library': ( '07_training/training_dev.html#_safetensors_library',
                                                                                            'tinytorch/core/training.py'),
                                          'tinytorch.core.training.checked_loss': ( '07_training/training_dev.html#checked_loss',

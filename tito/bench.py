@@ -20,7 +20,7 @@ COLOURS = {"aim": "tab:green", "reached": "tab:blue", "short": "tab:red", "above
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """What to measure: the other side, groups of figures (none: all), and whether rough figures will do."""
 
     against: str | None = None
@@ -54,13 +54,13 @@ class Figures:
         return [row for row in self.rows if row["verdict"] == "short"]
 
 
-def run(course: Course, module: Module, asked: Asked, screen) -> Figures:
+def run_benchmark(course: Course, module: Module, asked: Request, screen) -> Figures:
     """Measure, show, keep."""
     with screen.working("Measuring") as line:
         tell = getattr(line, "update", str)
         found = measure(course, module, asked.words(), lambda what: tell(f"Measuring: {what}"))
-    kept = keep(found, course.folder("runs") / "bench", asked.suffix())
-    show(found, screen)
+    kept = save_figures(found, course.folder("runs") / "bench", asked.suffix())
+    show_figures(found, screen)
     for path in kept:
         screen.line(f"Kept: {path.relative_to(course.root)}")
     return found
@@ -84,10 +84,10 @@ def measure(course: Course, module: Module, options: list[str], now: Callable[[s
 
 def _lines(command: list[str], course: Course) -> Iterator[dict]:
     """The JSON that the script prints, line by line; the course's package is the first on its path."""
-    environment = course.environment()
+    environment = course.environment(PYTHONIOENCODING="utf-8:backslashreplace")
     environment.pop("PYTHONSAFEPATH", None)  # the script's own folder belongs on the path
-    with tempfile.TemporaryFile("w+") as errors:
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, encoding="utf-8", env=environment)
         try:
             yield from map(json.loads, child.stdout)
         except json.JSONDecodeError as error:
@@ -179,7 +179,7 @@ def conclusion(found: Figures) -> str:
     return f"{len(judged)} figures have marks: {aims} reach the aim, {len(short)} miss what is required{names}."
 
 
-def show(found: Figures, screen) -> None:
+def show_figures(found: Figures, screen) -> None:
     """The heading, the table and how it stands."""
     screen.say(heading(found.facts))
     screen.say()
@@ -191,7 +191,7 @@ def show(found: Figures, screen) -> None:
 # What is kept
 
 
-def keep(found: Figures, folder: Path, suffix: str = "") -> list[Path]:
+def save_figures(found: Figures, folder: Path, suffix: str = "") -> list[Path]:
     """Write the figures and the plot to the folder; returns both files."""
     folder.mkdir(parents=True, exist_ok=True)
     figures, picture = (folder / f"{found.module.folder}{suffix}{kind}" for kind in (".json", ".png"))

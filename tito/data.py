@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import tarfile
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from urllib.parse import urlsplit
 
 from tito import CourseError
 from tito.course.registry import Course
-from tito.course.storage import write_atomic
+from tito.course.storage import replace, temporary, write_atomic
 from tito.download import download
 from tito.pickled import read_batch
 
@@ -79,7 +78,7 @@ class Verdict:
         return self.state in ("published", "well-formed")
 
 
-def find(name: str) -> Source:
+def find_source(name: str) -> Source:
     """The data set called `name`."""
     key = name.strip().lower().replace("-", "")
     if key in SOURCES:
@@ -178,12 +177,12 @@ def _digest(path: Path, kind: str = "sha256") -> str:
 
 
 def _digests_in(archive: Path, source: Source) -> dict[str, str]:
-    with tempfile.TemporaryDirectory(dir=archive.parent, prefix=".unpacked-") as folder, _told(archive):
+    with temporary(dir=archive.parent, prefix=".unpacked-") as folder, _told(archive):
         _unpack(archive, source, Path(folder))
         return {name: _digest(Path(folder) / name) for name in source.files if (Path(folder) / name).is_file()}
 
 
-def standing(course: Course, source: Source) -> str:
+def describe(course: Course, source: Source) -> str:
     """Whether it is there, without reading it through."""
     folder = place(course, source)
     there = [name for name in source.files if (folder / name).is_file()]
@@ -208,8 +207,8 @@ def fetch(course: Course, source: Source, origin: str | None = None, say: Callab
         say(f"{source.name} is there already. To fetch it anew, move this folder away: {folder}")
         return now
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{source.name}-") as temporary:
-        fresh = Path(temporary) / source.folder
+    with temporary(dir=folder.parent, prefix=f".{source.name}-") as workplace:
+        fresh = Path(workplace) / source.folder
         fresh.mkdir()
         told, md5 = _bring(source, origin, folder.parent, fresh, say)
         if wrong := faults(source, fresh):
@@ -233,7 +232,7 @@ def _bring(source: Source, origin: str | None, data: Path, fresh: Path, say) -> 
         with _told(archive):
             _unpack(archive, source, fresh)
         return url, source.md5
-    path = Path(origin.removeprefix("file://")).expanduser()
+    path = _local(origin)
     if path.is_dir():
         _copy(path, source, fresh)
         return path.name, None
@@ -242,6 +241,15 @@ def _bring(source: Source, origin: str | None, data: Path, fresh: Path, say) -> 
     with _told(path):
         _unpack(path, source, fresh)
     return path.name, _digest(path, "md5")
+
+
+def _local(origin: str) -> Path:
+    """The path that is meant: file:///C:/data is one too."""
+    if origin.startswith("file:"):
+        from urllib.request import url2pathname
+
+        return Path(url2pathname(urlsplit(origin).path))
+    return Path(origin).expanduser()
 
 
 def advice(source: Source, data: Path) -> str:
@@ -292,8 +300,8 @@ def _copy(path: Path, source: Source, fresh: Path) -> None:
 def _put(fresh: Path, folder: Path) -> None:
     """Move the files where they belong, in place of a broken set."""
     if not folder.exists():
-        os.replace(fresh, folder)
+        replace(fresh, folder)
         return
     (folder / NOTE).unlink(missing_ok=True)
     for path in sorted(fresh.iterdir(), key=lambda path: path.name == NOTE):  # the note comes last
-        os.replace(path, folder / path.name)
+        replace(path, folder / path.name)

@@ -2,9 +2,7 @@
 
 import importlib.metadata
 import os
-import platform
 import sys
-import tempfile
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +10,8 @@ from pathlib import Path
 
 from tito import CourseError
 from tito.course.registry import Course
+from tito.course.storage import temporary
+from tito.runner import platform
 from tito.runner.process import import_all
 from tito.student.progress import Progress
 from tito.student.template import workspace_settings
@@ -29,7 +29,7 @@ class Finding:
     text: str
 
 
-def examine(course: Course) -> Iterator[Finding]:
+def diagnose(course: Course) -> Iterator[Finding]:
     """Every finding, as it is made."""
     project = _project(course)
     yield _python(project.get("requires-python", ">=3.11"))
@@ -40,6 +40,8 @@ def examine(course: Course) -> Iterator[Finding]:
     if workspace_settings(course.root) is not None:
         yield _kernel(course)
     yield from _writing(course)
+    if platform.WINDOWS:
+        yield Finding("note", "limits", platform.UNLIMITED)
     yield _data(course)
 
 
@@ -47,7 +49,7 @@ def _project(course: Course) -> dict:
     """The [project] table of the course's pyproject.toml."""
     path = course.root / "pyproject.toml"
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8")).get("project", {})
+        return tomllib.loads(path.read_text(encoding="utf-8-sig")).get("project", {})
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
@@ -57,7 +59,7 @@ def _project(course: Course) -> dict:
 def _python(wanted: str) -> Finding:
     from packaging.specifiers import SpecifierSet
 
-    version = platform.python_version()
+    version = ".".join(map(str, sys.version_info[:3]))
     if SpecifierSet(wanted).contains(version):
         return Finding("ok", "Python", f"{version} at {sys.executable}")
     return Finding("wrong", "Python", f"{version} at {sys.executable}; the course needs {wanted}")
@@ -72,18 +74,25 @@ def _dependencies(project: dict) -> Iterator[Finding]:
         needed += [(Requirement(text), extra) for text in texts]
     good = []
     for requirement, extra in needed:
-        if requirement.name == project.get("name"):  # an extra made of other extras
+        elsewhere = requirement.marker and not requirement.marker.evaluate()
+        if elsewhere or requirement.name == project.get("name"):  # of another system; an extra made of other extras
             continue
         version = _installed(requirement.name)
         if version is None and not extra:
-            yield Finding("wrong", requirement.name, f"is not installed: pip install '{requirement}'")
+            yield Finding("wrong", requirement.name, f"is not installed: {_pip(requirement)}")
         elif version is None:
             yield Finding("note", requirement.name, f"is not installed; it belongs to the extra [{extra}]")
         elif not requirement.specifier.contains(version, prereleases=True):
-            yield Finding("wrong", requirement.name, f"is {version}: pip install '{requirement}'")
+            yield Finding("wrong", requirement.name, f"is {version}: {_pip(requirement)}")
         else:
             good.append(f"{requirement.name} {version}")
     yield Finding("ok", "libraries", ", ".join(good) or "the course names none")
+
+
+def _pip(requirement) -> str:
+    """The command that installs it, in quotes that every shell takes."""
+    extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+    return f'pip install "{requirement.name}{extras}{requirement.specifier}"'
 
 
 def _installed(name: str) -> str | None:
@@ -114,7 +123,7 @@ def _package(course: Course) -> Finding:
         return Finding("wrong", name, f"cannot be imported: {outcome['type']}: {outcome['message']}")
     if not Path(outcome["origin"]).is_relative_to(course.package):
         return Finding("wrong", name, f"is imported from {outcome['origin']}, not from {course.package}")
-    with tempfile.TemporaryDirectory() as empty:
+    with temporary() as empty:
         plain = import_all(Path(empty), [name])[name]
     if plain["state"] != "passed":
         return Finding("ok", name, f"{course.package}; only tito finds it there, plain Python elsewhere does not")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from tito import CourseError
+from tito.course.storage import replace
 
 TRIES = 4  # in one command, as long as each brings something
 BLOCK = 1 << 16  # bytes; at most so many are lost where a download breaks off
@@ -32,7 +33,7 @@ def download(url: str, md5: str, target: Path, keep: Path, advice: str) -> Path:
             f"what {url} sent ({size:,} bytes) is not the published archive: its md5 is {given}, not {md5}. "
             "If you trust it, load it yourself, and give the file with --from FILE"
         )
-    part.replace(target)
+    replace(part, target)
     return target
 
 

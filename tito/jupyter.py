@@ -8,7 +8,6 @@ import importlib.util
 import json
 import os
 import sys
-import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,7 +15,8 @@ from tito import CourseError
 from tito.course.notebook import KERNEL
 from tito.course.registry import Course, find_root
 from tito.course.scaffold import PRISTINE
-from tito.course.storage import write_atomic
+from tito.course.storage import temporary, write_atomic
+from tito.runner import platform
 
 NAME = KERNEL["name"]
 # What JupyterLab would otherwise ask or fetch before a student has typed a word.
@@ -56,7 +56,7 @@ def install_kernel(prefix: str | Path | None = None) -> Path:
         raise CourseError('the kernel needs JupyterLab, of the extra [lab]: pip install "tinytorch[lab]"') from None
     if not kernel_installed(prefix):
         try:
-            with tempfile.TemporaryDirectory() as folder:
+            with temporary() as folder:
                 (Path(folder) / "kernel.json").write_text(json.dumps(kernel_spec(), indent=1) + "\n", encoding="utf-8")
                 KernelSpecManager().install_kernel_spec(folder, NAME, prefix=str(prefix or sys.prefix))
         except OSError as error:
@@ -84,7 +84,7 @@ def lab_command(course: Course, opened: Path | None, options: list[str]) -> list
         "--LabApp.news_url=None",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         "--LabApp.log_level=WARN",
-        *(["--allow-root"] if os.geteuid() == 0 else []),
+        *(["--allow-root"] if platform.is_superuser() else []),
         *options,
     ]
 
@@ -109,21 +109,19 @@ def open_lab(course: Course, opened: Path | None, options: list[str]) -> None:
     """Become JupyterLab; does not return. Ctrl-C is JupyterLab's from here on."""
     if importlib.util.find_spec("jupyterlab") is None:
         raise CourseError('JupyterLab is not installed; it belongs to the extra [lab]: pip install "tinytorch[lab]"')
-    words, variables = lab_command(course, opened, options), lab_environment(course)
-    sys.stdout.flush()
-    os.execve(words[0], words, variables)
+    platform.become(lab_command(course, opened, options), lab_environment(course))
 
 
 def open_formgrader(root: Path, browser: bool, port: int) -> None:
     """Become JupyterLab on nbgrader's formgrader; does not return."""
     if not importlib.util.find_spec("jupyterlab") or not importlib.util.find_spec("nbgrader"):
-        raise CourseError("formgrader needs JupyterLab and nbgrader: pip install 'tinytorch[lab,grade]'")
+        raise CourseError('formgrader needs JupyterLab and nbgrader: pip install "tinytorch[lab,grade]"')
     words = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={root}", f"--port={port}"]
     words += ["--LabApp.news_url=None", "--LabApp.default_url=/formgrader", *([] if browser else ["--no-browser"])]
-    words += ["--allow-root"] if os.geteuid() == 0 else []
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    words += ["--allow-root"] if platform.is_superuser() else []
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     os.chdir(root)
-    os.execv(sys.executable, words)
+    platform.become(words, {**os.environ, "PATH": path})
 
 
 def main() -> None:

@@ -29,8 +29,19 @@ def opened(path):
     from PIL import Image, ImageOps
 
     with Image.open(path) as file:
-        picture = ImageOps.exif_transpose(file).convert("RGBA")
+        picture = _eight_bits(ImageOps.exif_transpose(file), file.format).convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+
+
+def _eight_bits(picture, kind):
+    """A picture of 0 to 255. One of 16 bits is scaled, since Pillow would cut off what is above 255."""
+    from PIL import Image
+
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and kind == "PNG"):
+        return Image.fromarray((np.asarray(picture).astype(np.uint32) / 257).round().astype(np.uint8))
+    if picture.mode in ("I", "F"):
+        raise ValueError(f"its pixels are numbers of 32 bits ({picture.mode}), of a range it does not say: save 8 bits")
+    return picture
 
 
 def photograph(picture, scale):
@@ -80,7 +91,7 @@ def main(file, *paths):
     from tinytorch.data.loader import CIFAR10
 
     file = Path(file)
-    record = json.loads(file.read_text())
+    record = json.loads(file.read_text(encoding="utf-8"))
     names, prepare = ("0123456789", digit) if record["data"] == "digits" else (CIFAR10.classes, photograph)
     model = network(record, file.with_suffix(".safetensors"))
     print(json.dumps([told(model, prepare, record.get("scale"), names, path) for path in paths]))

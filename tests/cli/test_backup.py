@@ -159,6 +159,10 @@ def killed(folder, step, *words):
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True).returncode
 
 
+posix = pytest.mark.skipif(os.name != "posix", reason="nothing is killed in the middle of a call there")
+
+
+@posix
 def test_killed_at_any_point_the_notebook_is_old_or_new(workspace):
     old, new = workspace.path.read_bytes(), notebook.dumps(notebook.read(workspace.kept)).encode()
     outcomes = set()
@@ -176,6 +180,7 @@ def test_killed_at_any_point_the_notebook_is_old_or_new(workspace):
     assert outcomes == {-signal.SIGKILL, 0}
 
 
+@posix
 def test_killed_at_any_point_the_record_is_old_or_new(workspace, tito):
     workspace.module("01", "alpha", [("double", workspace.WRONG, workspace.TEST_DOUBLE, 10)], hints=["one", "two"])
     tito("hint", "1")
@@ -270,6 +275,6 @@ def test_deleted_cells_come_back_in_their_order():
 def test_copies_made_within_a_second_have_names_of_their_own(workspace):
     course = Course.load(workspace.root)
     start = time.monotonic()
-    names = [backup.keep(course, course.modules[0], "test").name for _ in range(3)]
+    names = [backup.back_up(course, course.modules[0], "test").name for _ in range(3)]
     assert len(set(names)) == 3 and time.monotonic() - start < 1
     assert json.loads((course.state / "backups/01_alpha" / names[0] / "note.json").read_text()) == {"why": "test"}

@@ -68,7 +68,7 @@ def lab(tito, course, tmp_path_factory):
     words = ("lab", "09", "--no-browser", f"--port={port}", "--IdentityProvider.token=")
     log = tmp_path_factory.mktemp("log") / "lab.txt"
     with open(log, "w") as file:
-        server = tito(*words, cwd=course, start=subprocess.Popen, stdout=file, stderr=file, start_new_session=True)
+        server = tito(*words, cwd=course, start=subprocess.Popen, stdout=file, stderr=file)
     address = f"http://127.0.0.1:{port}/"
     for _ in range(120):
         try:
@@ -78,7 +78,7 @@ def lab(tito, course, tmp_path_factory):
             assert server.poll() is None, log.read_text()
             time.sleep(0.25)
     yield address
-    os.killpg(server.pid, signal.SIGTERM)
+    server.send_signal(signal.SIGTERM)
     server.wait(20)
 
 

@@ -1,8 +1,6 @@
 """The command line itself: help in no time, clean messages, and screens that fit."""
 
 import os
-import pty
-import select
 import signal
 import subprocess
 import sys
@@ -100,6 +98,7 @@ def test_screens_fit_and_are_plain_in_a_pipe(course, tito, columns):
 
 def on_terminal(tito_process, *words, columns=40, **environment):
     """What a command writes to a pseudo-terminal."""
+    pty, select = (pytest.importorskip(name, reason="no pseudo-terminals here") for name in ("pty", "select"))
     parent, child = pty.openpty()
     environment = {"COLUMNS": str(columns), "TERM": "xterm-256color", **environment}
     streams = dict.fromkeys(("stdin", "stdout", "stderr"), child)
@@ -124,6 +123,7 @@ def test_a_terminal_gets_colours_unless_it_refuses_them(course, tito_process):
     assert max(map(len, plain.splitlines())) <= 40
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals work differently there: see tests/machines")
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_a_test_and_its_processes(toy, tito_process, number, code):
     marker = toy.root / "alive"

@@ -122,3 +122,12 @@ def test_a_missing_or_broken_settings_file_is_named(root):
     (root / "settings.ini").write_text("lib_path")
     with pytest.raises(CourseError, match=r"settings\.ini cannot be read as settings"):
         Course.load(root)
+
+
+def test_a_byte_order_mark_stops_nothing(root):
+    """Windows' editors put one in front of what they save."""
+    files = [root / "settings.ini", *root.glob("modules/*/module.toml")]
+    for file in files:
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    course = Course.load(root)
+    assert course.folder("runs") == root / "out" and [module.number for module in course.modules] == ["01", "09", "10"]

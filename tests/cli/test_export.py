@@ -16,6 +16,8 @@ from tito.course import export, notebook
 from tito.course.export import HAND_WRITTEN, export_to
 from tito.course.export import export as run_export
 from tito.course.registry import Course
+from tito.course.script import twin_text
+from tito.runner.platform import is_superuser
 
 SOLUTION = '''\
 #| export
@@ -290,7 +292,7 @@ def test_a_full_or_read_only_disk_leaves_the_package(course, monkeypatch, name, 
     assert sorted(path.name for path in course.package.iterdir()) == ["__init__.py", "_modidx.py", "core"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+@pytest.mark.skipif(is_superuser() or os.name == "nt", reason="root may write anywhere")
 def test_a_read_only_folder_is_named(course):
     course.package.chmod(0o555)
     try:
@@ -409,3 +411,39 @@ def test_hand_written_files_are_never_touched(course):
     assert (course.package / "viz.py").read_text() == "# mine\n"
     assert (course.package / "__init__.py").read_text() == '"""By hand."""\n'
     assert "viz.py" in HAND_WRITTEN
+
+
+ODD = {"line separator": "\u2028", "paragraph separator": "\u2029", "next line": "\x85", "form feed": "\f", "tab": "\v"}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+def test_what_python_takes_for_no_line_end_ends_no_line(course, odd):
+    """Text pasted from slides: a comment stays a comment, a string keeps what is in it."""
+    source = f"#| export\ndef half(x):\n    # TODO: halve{odd}    x = 2 * x\n"
+    source += f"    # half{odd}    x = 2 * x\n    return x / 2"
+    change(course, "01", "half", source + f"\n\nWORD = 'a{odd}b'  # HINT: twice{odd}WORD = 3")
+    run(course)
+    file = course.package / "core/alpha.py"
+    for text in (file.read_bytes(), twin_text(course.module("01").notebooks[0]).partition("assert")[0]):
+        names: dict = {"__file__": __file__}
+        exec(compile(text, str(file), "exec"), names)
+        assert names["half"](3) == 1.5 and names["WORD"] == f"a{odd}b"
+    assert "TODO" not in file.read_text(encoding="utf-8") and "HINT" not in file.read_text(encoding="utf-8")
+
+
+def test_imports_are_the_same_wherever_they_stand(course):
+    """nbdev makes some relative; that is the same program, and no reason to refuse it."""
+    source = "#| export\nimport os, tinytorch.core.alpha\nfrom tinytorch.core.alpha import Box\ntry:\n"
+    source += "    from tinytorch.core.alpha import half\nexcept ImportError:\n    half = None\n"
+    source += "from tinytorch import core"
+    change(course, "02", "imports", source)
+    run(course)
+    assert "from ..core.alpha import Box" in (course.package / "data/beta.py").read_text(encoding="utf-8")
+
+
+def test_another_program_is_refused(course, monkeypatch):
+    before = package(course)
+    monkeypatch.setattr(export, "_to_library", lambda cell: cell.set_source(cell.source.replace("x / 2", "x / 3")))
+    with pytest.raises(CourseError, match=r"alpha_dev.ipynb, cell half: exported, it would be another program"):
+        run(course)
+    assert package(course) == before

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from tito.course import notebook
-from tito.runner.process import Fresh, Stopped, import_all
+from tito.runner.process import ChildProcess, ChildStoppedError, import_all
 from tito.runner.testing import Cell, run_cells
 
 
@@ -125,9 +125,9 @@ def test_only_the_given_package_is_on_the_path(run, tmp_path):
 
 
 def test_an_answer_needs_its_ticket(tmp_path):
-    with Fresh("cells", tmp_path, tmp_path) as child:
+    with ChildProcess("cells", tmp_path, tmp_path) as child:
         child.send(id="a", source="x = 1", magics=False)
-        with pytest.raises(Stopped, match="something else"):
+        with pytest.raises(ChildStoppedError, match="something else"):
             child.ask(5, id="b", source="x = 2", magics=False)
 
 

@@ -1,14 +1,10 @@
 """`tito watch`: on a terminal of forty columns, within a second of each save, and gone without a trace."""
 
-import fcntl
 import os
-import pty
 import re
-import select
 import signal
 import struct
 import subprocess
-import termios
 import time
 
 import pytest
@@ -17,6 +13,9 @@ from tito.course import notebook
 from tito.course.registry import Course
 from tito.student import watch
 
+pty, fcntl, termios, select = (
+    pytest.importorskip(name, reason="no pseudo-terminals here") for name in ("pty", "fcntl", "termios", "select")
+)
 watchfiles = pytest.importorskip("watchfiles", reason="watchfiles is not installed")
 COLUMNS = 40
 

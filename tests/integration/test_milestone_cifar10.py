@@ -212,6 +212,19 @@ def test_digits_are_read_whatever_their_size_and_colour(predict, tmp_path):
     assert blocks[0][1].count("█") == round(30 * shares[0] / 100)
 
 
+def test_sixteen_bits_are_the_same_picture(predict, tmp_path):
+    """A scanner's 16 bits; 32 bits have no range that anybody knows, so they are refused."""
+    from PIL import Image
+
+    grey = np.asarray(Image.open(written(tmp_path / "8.png", 3, 5)).convert("L"))
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "16.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "16.tif")
+    Image.fromarray(grey.astype(np.float32) / 255).save(tmp_path / "float.tif")
+    code, out, err = predict(tmp_path / "8.png", tmp_path / "16.png", tmp_path / "16.tif", tmp_path / "float.tif")
+    eight, sixteen, tif = (block.splitlines()[1:] for block in out.split("\n\n")[1:4])
+    assert eight == sixteen == tif and code == 1 and "32 bits" in " ".join(out.split()), out + err
+
+
 def test_photographs_and_files_that_are_none(predict, tmp_path, course):
     from PIL import Image
 

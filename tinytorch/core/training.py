@@ -137,7 +137,7 @@ def write_safely(path, payload):
             file.write(payload)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(draft, path)
+        _rename(draft, path)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
@@ -147,6 +147,18 @@ def write_safely(path, payload):
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _rename(source, target, tries=6):
+    """`os.replace`, for a moment again if it is refused: Windows does so while any program has the target open."""
+    for left in reversed(range(tries)):
+        try:
+            return os.replace(source, target)
+        except PermissionError as error:
+            if not left:
+                told = f"{error.strerror}; perhaps another program has it open: close that"
+                raise PermissionError(error.errno, told, str(target)) from error
+        time.sleep(0.05)
 
 
 def _safetensors_library():

@@ -530,18 +530,19 @@ def install_cifar(folder, url, md5, records):
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     local = folder.parent / CIFAR_ARCHIVE
-    with tempfile.TemporaryDirectory(prefix=".cifar-10-", dir=folder.parent) as temporary:
+    options = {"prefix": ".cifar-10-", "dir": folder.parent, "ignore_cleanup_errors": True}
+    with tempfile.TemporaryDirectory(**options) as temporary:
         fresh = Path(temporary) / CIFAR_FOLDER
         fresh.mkdir()
         try:
             unpack_cifar(fetch_archive(url, md5, Path(temporary) / CIFAR_ARCHIVE, local), fresh, records)
+            if not folder.exists():
+                fresh.rename(folder)
+            else:  # some files were missing or broken: replace all six, so that they come from one source
+                for path in fresh.iterdir():
+                    path.replace(folder / path.name)
         except (OSError, ValueError, EOFError, tarfile.TarError) as error:
             raise RuntimeError(f"CIFAR-10 could not be installed: {error}\n{cifar_advice(folder, url)}") from error
-        if not folder.exists():
-            fresh.rename(folder)
-        else:  # some files were missing or broken: replace all six, so that they come from one source
-            for path in fresh.iterdir():
-                path.replace(folder / path.name)
 
 
 def cifar_advice(folder, url):

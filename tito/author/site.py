@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -53,12 +52,12 @@ def build(course: Course, to: Path, tell: Tell = print) -> int:
     """Make the pages in the folder `to`, in place of older ones, and return how many there are; `tell` what is run."""
     _check(course, to := to.resolve())
     to.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{to.name}-", dir=to.parent) as name:
+    with storage.temporary(prefix=f".{to.name}-", dir=to.parent) as name:
         work = Path(name)
         for module in course.modules:  # one after the other: they measure times
             for path in module.notebooks:
                 _lesson(course, module, path, work / "pages", tell)
-        stories = milestone.load(course)
+        stories = milestone.load_milestones(course)
         for one in stories:
             _picture(course, one, work / "pages", tell)
         _texts(course, stories, work / "pages")
@@ -69,8 +68,8 @@ def build(course: Course, to: Path, tell: Tell = print) -> int:
                 raise CourseError(f"no site was made: {where} would show the answer {leak.cell}: {leak.lines[0]}")
         made = work / "html"
         if to.exists():
-            os.replace(to, work / "old")
-        os.replace(made, to)
+            storage.replace(to, work / "old")
+        storage.replace(made, to)
     return sum(1 for _ in to.rglob("*.html"))
 
 
@@ -147,11 +146,11 @@ def _picture(course: Course, one: milestone.Milestone, pages: Path, tell: Tell) 
     folder = pages / "milestones" / one.folder
     folder.mkdir(parents=True)
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as runs:
+    with storage.temporary() as runs:
         command = [sys.executable, str(one.path(course)), "--runs", runs]
         try:
             ended = subprocess.run(
-                command, cwd=runs, env=_environment(course), capture_output=True, text=True, timeout=LIMIT
+                command, cwd=runs, env=_environment(course), capture_output=True, encoding="utf-8", timeout=LIMIT
             )
         except subprocess.TimeoutExpired:
             raise CourseError(f"milestone {one.folder} took over {LIMIT} s") from None
@@ -165,7 +164,7 @@ def _picture(course: Course, one: milestone.Milestone, pages: Path, tell: Tell) 
 
 def _environment(course: Course) -> dict[str, str]:
     """The course's, without what would keep figures off the page."""
-    given = course.environment(PYTHONDONTWRITEBYTECODE="1")
+    given = course.environment(PYTHONDONTWRITEBYTECODE="1", PYTHONIOENCODING="utf-8:backslashreplace")
     return {name: value for name, value in given.items() if name != "MPLBACKEND"}
 
 
@@ -219,9 +218,11 @@ def _sphinx(work: Path) -> None:
     settings += [f"{name} = {value!r}" for name, value in CONFIGURATION.items()]
     (work / "conf.py").write_text("\n".join(settings), encoding="utf-8")
     command = [sys.executable, "-m", "sphinx", "-b", "html", "-c", ".", "-d", "trees", "-W", "--keep-going", "-q"]
-    ended = subprocess.run([*command, "--no-color", "pages", "html"], cwd=work, capture_output=True, text=True)
+    command += ["--no-color", "pages", "html"]
+    utf_8 = {**os.environ, "PYTHONIOENCODING": "utf-8:backslashreplace"}
+    ended = subprocess.run(command, cwd=work, env=utf_8, capture_output=True, encoding="utf-8")
     if ended.returncode:
-        said = [line.replace(f"{work / 'pages'}/", "") for line in ended.stderr.splitlines() if line.strip()]
+        said = [line.replace(f"{work / 'pages'}{os.sep}", "") for line in ended.stderr.splitlines() if line.strip()]
         raise CourseError("no site was made:\n" + "\n".join(said[:10]))
 
 

@@ -5,20 +5,20 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from tito import CourseError
 from tito.author.leak_check import search
-from tito.student.template import Plan, files
+from tito.course.storage import replace, temporary
+from tito.student.template import Handout, handout_files
 
 _ORIGINALS = ("settings.ini", "pyproject.toml", "README.md")
 _BUILD = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
 
 
-def students_wheel(plan: Plan, folder: Path) -> Path:
+def students_wheel(plan: Handout, folder: Path) -> Path:
     """Build the wheel into `folder`: scaffolds, stubs in the package, and no reference of the modules left to write."""
-    with tempfile.TemporaryDirectory(prefix="tito-wheel-") as tree, tempfile.TemporaryDirectory() as built:
+    with temporary(prefix="tito-wheel-") as tree, temporary() as built:
         _lay_out(plan, Path(tree))
         written = [module for module in plan.source.modules if module.number in plan.yours]
         for path, cell, _ in search(plan.source, written, Path(tree)):
@@ -27,15 +27,15 @@ def students_wheel(plan: Plan, folder: Path) -> Path:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copy2(Path(built) / name, folder / f".{name}.tmp")
-            os.replace(folder / f".{name}.tmp", folder / name)
+            replace(folder / f".{name}.tmp", folder / name)
         except OSError as error:
             raise CourseError(f"cannot write in {folder}: {error.strerror or error}") from error
     return folder / name
 
 
-def _lay_out(plan: Plan, tree: Path) -> None:
+def _lay_out(plan: Handout, tree: Path) -> None:
     """A source tree like the repository's, made of what a student may see, and of tito."""
-    made = {name: content for name, content in files(plan).items() if not name.startswith(".tito/")}
+    made = {name: content for name, content in handout_files(plan).items() if not name.startswith(".tito/")}
     made |= {name: (plan.source.root / name).read_bytes() for name in _ORIGINALS}
     for name, content in made.items():
         path = tree / name
@@ -53,7 +53,8 @@ def _build(tree: Path, built: Path) -> str:
         [sys.executable, "-P", "-c", _BUILD, str(built)],
         cwd=tree,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
     )
     if ended.returncode:

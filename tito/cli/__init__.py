@@ -35,8 +35,13 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that children are ended too
     try:
         app(prog_name="tito")
-    except (CourseError, OSError) as error:
-        print(f"tito: {error}", file=sys.stderr)
+    except (CourseError, OSError, RuntimeError) as error:
+        from tito.runner.platform import out_of
+
+        known = isinstance(error, CourseError | OSError)
+        if not (text := out_of(error)) and not known:
+            raise
+        print(f"tito: {text or error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
 
 

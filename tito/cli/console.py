@@ -170,7 +170,7 @@ class Console:
 
     def watching(self, view) -> None:
         """A run of `tito watch`: in place on a terminal; elsewhere only what came out, as a block."""
-        if not self._live:
+        if not self._live or self.terminal.legacy_windows:  # which knows no escape sequences
             if not view.running:
                 self._view(view)
             return

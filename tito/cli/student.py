@@ -1,7 +1,6 @@
 """The commands of a student's path."""
 
 import os
-import shlex
 import signal
 from pathlib import Path
 from typing import Annotated
@@ -39,6 +38,7 @@ def init(
 ) -> None:
     """Make a course folder of your own: some modules given, the others to write."""
     from tito.cli.console import Console
+    from tito.runner.platform import commands_in
     from tito.student import template, workspace
 
     folder, console, asked = Path(os.path.abspath(folder)), Console(), (start, modules, archive, with_reference)
@@ -51,12 +51,20 @@ def init(
     else:
         with console.working("Making the course"):
             chosen = filter(None, modules.replace(" ", "").split(","))
-            plan = workspace.plan(template.source(), start, chosen, with_reference)
+            plan = workspace.choose_modules(template.source(), start, chosen, with_reference)
             workspace.init(folder, plan, archive)
         console.say(f"Made {folder}. Yours to write: {', '.join(plan.yours)}.")
     install_kernel(console, kernel)
     here = folder == Path.cwd()
-    console.next("tito" if here else f"cd {shlex.quote(os.path.relpath(folder))} && tito")
+    console.next("tito" if here else commands_in(_near(folder), "tito"))
+
+
+def _near(folder: Path) -> str:
+    """A folder as one would type it here."""
+    try:
+        return os.path.relpath(folder)
+    except ValueError:  # it is on another drive
+        return str(folder)
 
 
 def export(
@@ -79,6 +87,8 @@ def export(
     changed = any(result.changed for result in results)
     if not changed:
         console.say("The package is in sync with the notebooks.")
+    elif not check:
+        console.say("A notebook that is open imports it anew after Kernel > Restart.")
     if check and changed:
         raise typer.Exit(1)
 
@@ -268,7 +278,7 @@ def submit(
     """
     from tito.cli.console import Console
     from tito.student.progress import Progress
-    from tito.student.submit import submit as hand_in
+    from tito.student.submit import hand_in
 
     course, console = open_course(), Console()
     found = course.module(module)
@@ -284,11 +294,11 @@ def submit(
 def doctor() -> None:
     """Check the installation, the package, the data and the folders."""
     from tito.cli.console import Console
-    from tito.doctor import examine
+    from tito.doctor import diagnose
 
     course, console = open_course(), Console()
     states = []
-    for finding in examine(course):
+    for finding in diagnose(course):
         console.finding(finding)
         states.append(finding.state)
     wrong = states.count("wrong")
@@ -357,6 +367,7 @@ def complete(module: ModuleName) -> None:
     progress = Progress(course)
     progress.record_completed(found, result.notebooks)
     console.say(f"\nExported, and the package passes. Module {found.number} is complete.")
+    console.say("A notebook that is open imports it anew after Kernel > Restart.")
     console.next(next_step(progress.standings(course.modules)))
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tito import CourseError
-from tito.course.storage import digest
+from tito.course.storage import digest, remove, replace, sync_folder
 
 PENDING = "update"  # in the course's state folder: a committed change that is being put in place
 _PLAN = "plan.json"
@@ -50,13 +50,13 @@ def commit(root: Path, changes: dict[str, bytes | None], seen: dict[str, bytes |
         staged = Path(tempfile.mkdtemp(prefix=f"{PENDING}.", dir=state))
         try:
             _write(staged, changes, seen)
-            os.rename(staged, state / PENDING)
-            _sync(state)
+            replace(staged, state / PENDING)
         except BaseException:
             shutil.rmtree(staged, ignore_errors=True)
             raise
     except OSError as error:
         raise CourseError(f"cannot write in {state}: {error.strerror or error}; nothing was changed") from error
+    sync_folder(state)
 
 
 def _check_writable(root: Path, changes: dict[str, bytes | None]) -> None:
@@ -96,7 +96,7 @@ def finish(root: Path) -> list[str]:
                 kept.append(step["name"])
         done = folder.with_name(f"{PENDING}.done")
         shutil.rmtree(done, ignore_errors=True)
-        os.rename(folder, done)
+        replace(folder, done)
         shutil.rmtree(done, ignore_errors=True)
     except OSError as error:
         reason = f"the update of {root} cannot go on: {error.strerror or error}: {error.filename or root}"
@@ -112,7 +112,7 @@ def _step(staged: Path, target: Path, was: str | None, to: str | None) -> bool:
     if there != was:
         return False
     if to is None:
-        target.unlink()
+        remove(target)
         return True
     target.parent.mkdir(parents=True, exist_ok=True)
     put(staged, target)
@@ -124,13 +124,13 @@ def put(staged: Path, target: Path) -> None:
     if target.exists():
         os.chmod(staged, target.stat().st_mode & 0o777)
     try:
-        os.replace(staged, target)
+        replace(staged, target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
         beside = target.with_name(f".{target.name}.tmp")
         shutil.copy2(staged, beside)
-        os.replace(beside, target)
+        replace(beside, target)
 
 
 def write_synced(path: Path, content: bytes) -> None:
@@ -140,14 +140,6 @@ def write_synced(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _digest(content: bytes | None) -> str | None:

@@ -27,7 +27,7 @@ _MARKER = re.compile(r"###\s*(BEGIN|END) SOLUTION\b")
 def read(path: Path) -> dict:
     """The notebook at `path`; CourseError names the file if it isn't a notebook of format 4 with cell ids."""
     try:
-        nb = json.loads(Path(path).read_text(encoding="utf-8"))
+        nb = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise CourseError(f"no notebook at {path}: restore it, or mend the registry that names it") from None
     except (OSError, ValueError) as error:
@@ -73,15 +73,25 @@ def write(path: Path, nb: dict) -> bool:
     return write_atomic(Path(path), dumps(nb))
 
 
+def python_lines(source: str, ends: bool = False) -> list[str]:
+    """The lines of Python code, as Python counts them; with their `ends`, if wanted.
+
+    `str.splitlines` also splits at form feeds, U+2028 and the like, which are no line ends in Python: inside a comment
+    or a string pasted from slides it would make code of what is none.
+    """
+    found = io.StringIO(source, newline="").readlines()
+    return found if ends else [line.rstrip("\r\n") for line in found]
+
+
 def directives(source: str) -> dict[str, str]:
     """The nbdev directives (`#| name value`) that open a cell."""
-    matches = (_DIRECTIVE.match(line) for line in source.splitlines()[: opening(source)])
+    matches = (_DIRECTIVE.match(line) for line in python_lines(source)[: opening(source)])
     return {match[1]: match[2] for match in matches if match}
 
 
 def opening(source: str) -> int:
     """How many lines open a cell before its code: directives, and blank lines among them, which nbdev takes away."""
-    lines = source.splitlines()
+    lines = python_lines(source)
     return next((n for n, line in enumerate(lines) if line.strip() and not _DIRECTIVE.match(line)), len(lines))
 
 
@@ -126,7 +136,7 @@ def target(nb: dict, path: Path) -> str:
 def misplaced(source: str) -> tuple[int, str] | None:
     """(line, what is wrong) of a directive below a cell's opening lines, which nbdev would silently ignore, or None."""
     start = opening(source)
-    for number, line in enumerate(source.splitlines()[start:], start + 1):
+    for number, line in enumerate(python_lines(source)[start:], start + 1):
         match = _DIRECTIVE.match(line)
         if match and match[1] in EXPORTS | {"default_exp", "exportd"}:
             return number, f"`{line.strip()}` only counts on the cell's first line: move it there"
@@ -137,7 +147,7 @@ def fault(source: str) -> tuple[int, str] | None:
     """(line, what is wrong) of a code cell that isn't plain Python or has a misplaced directive, or None."""
     if found := misplaced(source):
         return found
-    lines = source.splitlines()
+    lines = python_lines(source)
     try:
         compile(source, "<cell>", "exec", dont_inherit=True)
     except SyntaxError as error:
@@ -170,8 +180,8 @@ def library_lines(source: str) -> list[tuple[int, str]]:
 
     A comment on the lines that follow a TODO or HINT without a gap continues it.
     """
-    lines, dropped, task_line = source.splitlines(), set(), None
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+    lines, dropped, task_line = python_lines(source), set(), None
+    for token in tokenize.generate_tokens(iter(python_lines(source, ends=True)).__next__):
         number, column = token.start
         if token.type != tokenize.COMMENT:
             continue

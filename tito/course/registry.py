@@ -153,7 +153,7 @@ def find_root(start: Path | str | None = None) -> Path:
 def _read_settings(path: Path) -> dict[str, str]:
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        parser.read_string(path.read_text(encoding="utf-8"), source=str(path))
+        parser.read_string(path.read_text(encoding="utf-8-sig"), source=str(path))
     except FileNotFoundError:
         raise CourseError(f"no {SETTINGS} in {path.parent}: that is not a course's folder") from None
     except (OSError, UnicodeDecodeError, configparser.Error) as error:
@@ -167,7 +167,7 @@ _EXERCISE = {"id": str, "title": str, "difficulty": int, "minutes": int, "soluti
 
 def _read_module(path: Path) -> Module:
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise CourseError(f"{path} cannot be read as TOML: {error}") from None
     exercises = data.pop("exercise", [])

@@ -15,6 +15,9 @@ _OPENING = """\
 import pathlib, sys  # the course this file lies in comes first on the path
 sys.path[:0] = [str(p) for p in pathlib.Path(__file__).resolve().parents if (p / "settings.ini").is_file()][:1]
 del pathlib, sys"""
+# What ends a line for str.splitlines, which jupytext uses, and not for Python: put away in a private plane meanwhile.
+_AWAY = {ord(odd): 0xF0000 + n for n, odd in enumerate("\v\f\x1c\x1d\x1e\x85\u2028\u2029")}
+_BACK = {there: odd for odd, there in _AWAY.items()}
 _MARK = re.compile(r"^# Generated from .* by `tito export` \((\w+)\): edit the notebook, not this file\.\n", re.M)
 
 
@@ -34,11 +37,12 @@ def twin_text(source: Path) -> str:
     jupytext, nbformat = _import_jupytext()
     nb = notebook.read(source)
     for cell in nb["cells"]:
+        cell["source"] = cell["source"].translate(_AWAY)
         if cell["cell_type"] == "code" and notebook.kind(cell) not in notebook.CORE:
             cell["metadata"]["tags"] = ["active-ipynb"]
     opening = nbformat.v4.new_code_cell(_OPENING.format(name=source.name, digest="0"), id="twin")
     node = nbformat.from_dict({**nb, "cells": [opening, *nb["cells"]]})
-    text = jupytext.writes(node, fmt="py:percent")
+    text = jupytext.writes(node, fmt="py:percent").translate(_BACK)
     return text.replace("(0): edit", f"({_digest(text)}): edit", 1)
 
 

@@ -1,17 +1,59 @@
-"""Writing files so that a reader sees the old bytes or the new ones, never half of either."""
+"""Writing files so that a reader sees the old bytes or the new ones, never half of either; on every system."""
 
 import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tito import CourseError
 
+TRIES, PAUSE = 6, 0.05  # how often a file that somebody holds open is tried, and the seconds in between
+_HELD = "perhaps another program holds it open (an editor, a virus scanner, OneDrive): close that, and try again"
+
+
+def replace(source: Path, target: Path) -> None:
+    """`os.replace`, of a file or a folder, for a moment again where it is refused."""
+    _patiently(os.replace, source, target)
+
+
+def remove(path: Path) -> None:
+    """`os.unlink`, for a moment again where it is refused."""
+    _patiently(os.unlink, path)
+
+
+def _patiently(action: Callable, *paths: Path) -> None:
+    """Windows refuses it while any program has one of the files open; most let go after a moment."""
+    for left in reversed(range(TRIES)):
+        try:
+            return action(*paths)
+        except PermissionError as error:
+            if not left:
+                if os.name == "nt":
+                    error.strerror = f"{error.strerror}; {_HELD}"
+                raise
+        time.sleep(PAUSE)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the disk has a folder's names, on the systems that can open a folder."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def temporary(**options) -> tempfile.TemporaryDirectory:
+    """A temporary folder. What a scanner holds open when it ends stays there, and is no reason to fail."""
+    return tempfile.TemporaryDirectory(ignore_cleanup_errors=True, **options)
+
 
 def stage(path: Path, text: str) -> Path:
-    """Write `text` to a new hidden file beside `path` and return its path; `os.replace` then puts it in place."""
+    """Write `text` to a new hidden file beside `path` and return its path; `replace` then puts it in place."""
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
@@ -34,7 +76,7 @@ def write_atomic(path: Path, text: str) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
         staged = stage(path, text)
         try:
-            os.replace(staged, path)
+            replace(staged, path)
         except BaseException:
             staged.unlink()
             raise

@@ -1,16 +1,20 @@
-"""What runs inside the fresh process that `tito` starts. Started by its path; imports nothing else from tito.
+"""What runs inside the process that `tito` starts. Started by its path; imports nothing from tito.
 
-Requests come in on one pipe and replies go out on another, one JSON object a line, so nothing that a student's code
-prints can mix with a result. Usage: python -P child.py MODE PACKAGE_FOLDER READ_FD WRITE_FD
+A connection to the parent carries requests and replies, one JSON object a line, so nothing that a student's code
+prints can mix with a result. Usage: python -P child.py MODE PACKAGE_FOLDER, with "PORT WORD" on standard input.
 """
 
+import contextlib
 import importlib
+import importlib.util
 import json
 import linecache
 import os
+import queue
 import re
-import resource
+import socket
 import sys
+import threading
 import time
 import traceback
 import types
@@ -19,44 +23,64 @@ from pathlib import Path
 LONGEST_MESSAGE = 4000
 HERE = Path.cwd()
 LARGEST_FILE = 512 << 20  # bytes: an endless print into a file ends here
-LONGEST_LIFE = 3600  # seconds of CPU: an endless loop whose parent was killed ends here
+LONGEST_LIFE = 3600  # seconds of CPU: where nothing else could end it
 STUB = "raise NotImplementedError()"
 
 
 def main() -> None:
-    """Serve requests of one mode until the parent closes its pipe."""
-    mode, package, inbox, outbox = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-    for descriptor in (inbox, outbox):
-        os.set_inheritable(descriptor, False)
+    """Serve requests of one mode until the parent closes the connection."""
+    mode, package = sys.argv[1], Path(sys.argv[2])
     forget_editable_installs()
-    lower(resource.RLIMIT_FSIZE, LARGEST_FILE)
-    lower(resource.RLIMIT_CPU, LONGEST_LIFE)
+    platform = load_platform()
+    platform.confine(LARGEST_FILE, LONGEST_LIFE)
     serve = {"cells": serve_cells, "imports": serve_imports, "pytest": serve_pytest}[mode]
-    # Bound now, so a student who patches json or os does not silence the replies.
-    encode, write = json.JSONEncoder().encode, os.write
+    port, word = sys.stdin.readline().split()
+    connection = socket.create_connection(("127.0.0.1", int(port)))
+    # Bound now, so a student who patches json, os or socket does not silence the replies.
+    encode, send, write = json.JSONEncoder().encode, connection.sendall, os.write
+    requests = queue.SimpleQueue()
+    try:
+        threading.Thread(target=listen, args=(connection, requests.put, platform.leave), daemon=True).start()
+    except RuntimeError as error:
+        send(encode({"word": word, "trouble": platform.out_of(error)}).encode() + b"\n")
+        return
+    send(encode({"word": word}).encode() + b"\n")
 
     def reply(**message) -> None:
-        for stream in (sys.__stdout__, sys.__stderr__):
+        for stream, number in (sys.__stdout__, 1), (sys.__stderr__, 2):
             stream.flush()
-        line = memoryview(encode({**message, "origin": origin()}).encode() + b"\n")
-        while line:
-            line = line[write(outbox, line) :]
+            if "ticket" in message:  # when it comes, the parent has all that was printed before
+                with contextlib.suppress(OSError):
+                    write(number, message["ticket"].encode())
+        send(encode({**message, "origin": origin()}).encode() + b"\n")
 
-    with open(inbox, encoding="utf-8") as requests:
-        serve((json.loads(line) for line in requests), reply, package)
+    serve(iter(requests.get, None), reply, package)
+
+
+def load_platform() -> types.ModuleType:
+    """The file beside this one that knows the systems: tito itself is not on the path."""
+    spec = importlib.util.spec_from_file_location("tito_platform", Path(__file__).with_name("platform.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def listen(connection: socket.socket, put, leave) -> None:
+    """Take requests from the connection; when it ends the parent has gone, and this process goes too."""
+    decode, pieces = json.JSONDecoder().decode, b""
+    try:
+        while piece := connection.recv(1 << 16):
+            *lines, pieces = (pieces + piece).split(b"\n")
+            for line in lines:
+                put(decode(line.decode()))
+    finally:
+        leave(1)
 
 
 def forget_editable_installs() -> None:
     """Drop the finders of editable installs: they would lend an installed package's modules where this one has none."""
     kept = [finder for finder in sys.meta_path if not str(getattr(finder, "__module__", "")).startswith("__editable__")]
     sys.meta_path[:] = kept
-
-
-def lower(limit: int, value: int) -> None:
-    """Set one of the system's limits for this process, unless it is lower already."""
-    _, hard = resource.getrlimit(limit)
-    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.setrlimit(limit, (value, value))
 
 
 def origin() -> str | None:

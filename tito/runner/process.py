@@ -1,24 +1,30 @@
-"""Fresh Python processes: one package on their path, watched from outside, ended without mercy.
+"""Child processes for a student's code: one package on their path, watched from outside, ended without mercy.
 
-The child answers on a pipe of its own (see child.py). Whatever its code does, prints or breaks, the parent gets either
-an answer that carries the ticket of the question or a `Stopped` with a plain sentence.
+The child answers on a connection of its own (see child.py). Whatever its code does, prints or breaks, the parent gets
+either an answer that carries the ticket of the question or a `ChildStoppedError` with a plain sentence.
 """
 
+import contextlib
 import json
 import os
-import selectors
-import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
+from tito import CourseError
+from tito.runner import platform
+
 CHILD = Path(__file__).with_name("child.py")
+START = 60.0  # seconds until Python must have come up; a virus scanner may look at every file first
+STEP = 0.1  # seconds between two looks at whether the child is to be ended
 MOST_OUTPUT = 4 << 20  # bytes a cell or a test may print
 TAIL = 2000  # characters of it that are kept
 
 
-class Stopped(Exception):
+class ChildStoppedError(Exception):
     """The process had to be ended, or ended by itself, before it answered. `str()` is a sentence for the reader."""
 
 
@@ -36,139 +42,212 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-class Fresh:
+class ChildProcess:
     """A child process of one mode ("cells", "imports" or "pytest"); use it in a `with` block, which ends it."""
 
     def __init__(self, mode: str, folder: Path, cwd: Path, stop=lambda: False, **variables: str):
         """`folder` holds `tinytorch/`; the child ends as soon as `stop()` is true; `variables` join its environment."""
         self.folder, self._stop = folder, stop
-        read_requests, self._requests = os.pipe()
-        self._replies, write_replies = os.pipe()
-        command = [sys.executable, "-P", str(CHILD), mode, str(folder), str(read_requests), str(write_replies)]
-        self._process = subprocess.Popen(
-            command,
-            cwd=cwd,
-            env={**environment(folder), **variables},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            pass_fds=(read_requests, write_replies),
-            start_new_session=True,  # so that it can be ended with everything it started
-        )
-        os.close(read_requests)
-        os.close(write_replies)
-        self._buffer = b""
-        self._selector = selectors.DefaultSelector()
-        for stream in (self._replies, self._process.stdout, self._process.stderr):
-            self._selector.register(stream, selectors.EVENT_READ)
-        self.begin()
+        self._connection, self._buffer, self._word = None, b"", os.urandom(16).hex()
+        self._process = self._printed = self._complained = None
+        try:
+            self._listener = socket.create_server(("127.0.0.1", 0))
+        except OSError as error:
+            raise CourseError(f"tito hears its child processes at 127.0.0.1, which fails here: {error}") from None
+        try:
+            self._start((mode, str(folder)), cwd, {**environment(folder), **variables})
+        except BaseException:
+            self.close()
+            raise
 
-    def __enter__(self) -> "Fresh":
+    def _start(self, words: tuple[str, str], cwd: Path, variables: dict[str, str]) -> None:
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        self._process = platform.start([sys.executable, "-P", str(CHILD), *words], cwd=cwd, env=variables, **pipes)
+        self._printed, self._complained = _Output(self._process.stdout), _Output(self._process.stderr)
+        with contextlib.suppress(OSError), self._process.stdin as given:
+            given.write(f"{self._listener.getsockname()[1]} {self._word}\n".encode())
+
+    def __enter__(self) -> "ChildProcess":
         return self
 
     def __exit__(self, *exception) -> None:
-        self._kill()
-        self._selector.close()
-        for stream in (self._process.stdout, self._process.stderr):
-            stream.close()
-        for descriptor in (self._requests, self._replies):
-            os.close(descriptor)
+        self.close()
+
+    def close(self) -> None:
+        """End the process with everything it started."""
+        if self._process:
+            platform.end(self._process)
+        for part in filter(None, (self._connection, self._listener, self._printed, self._complained)):
+            part.close()
+
+    @property
+    def printed(self) -> str:
+        """The end of what it wrote to standard output since the last question."""
+        return self._printed.text
+
+    @property
+    def complained(self) -> str:
+        """The end of what it wrote to standard error since the last question."""
+        return self._complained.text
 
     def begin(self) -> None:
         """Forget what was printed so far."""
-        self.printed = self.complained = ""
-        self._output = 0
+        for output in (self._printed, self._complained):
+            output.begin()
 
     def ask(self, seconds: float, **request) -> dict:
-        """Send a request and return its answer, or raise Stopped. Only an answer with the request's ticket counts."""
+        """Send a request and return its answer, or raise ChildStoppedError. Only one with the request's ticket counts.
+
+        The seconds do not include Python's own start.
+        """
         ticket = self.send(**request)
         message = self.receive(seconds)
         if message.get("ticket") != ticket:
-            raise Stopped("It answered something else than what was asked.")
+            raise ChildStoppedError("It answered something else than what was asked.")
         return message
 
     def send(self, **request) -> str:
         """Send a request; the returned ticket comes back with its last answer."""
-        self.begin()
+        if self._connection is None:
+            self._connect()
         ticket = os.urandom(8).hex()
+        for output in (self._printed, self._complained):
+            output.begin(ticket)
         try:
-            os.write(self._requests, json.dumps({**request, "ticket": ticket}).encode() + b"\n")
-        except BrokenPipeError:
-            raise Stopped(self._why_it_ended()) from None
+            self._connection.settimeout(START)
+            self._connection.sendall(json.dumps({**request, "ticket": ticket}).encode() + b"\n")
+        except OSError:
+            raise ChildStoppedError(self._why_it_ended()) from None
         return ticket
 
     def receive(self, seconds: float) -> dict:
         """The next message, at the latest after `seconds`; what was printed until then stands in `printed`."""
-        deadline = time.monotonic() + seconds
+        late = f"It ran for more than {seconds:g} s and was stopped. Is there an endless loop?"
+        message = self._message(time.monotonic() + seconds, late)
+        if "ticket" in message:
+            for output in (self._printed, self._complained):
+                output.settle()
+        return message
+
+    def _connect(self) -> None:
+        """Wait until the child is there. Who does not know the word that it was given is turned away."""
+        deadline, hello = time.monotonic() + START, {}
+        self._listener.settimeout(STEP)
+        while not hello:
+            self._look(deadline, f"Python did not start within {START:g} s.")
+            with contextlib.suppress(TimeoutError):
+                self._connection, _ = self._listener.accept()
+                hello = self._greeting()
+        self._listener.close()
+        if hello.get("trouble"):
+            raise ChildStoppedError(f"It could not begin: {hello['trouble']}")
+
+    def _greeting(self) -> dict:
+        """The first line over a new connection; empty if it is not the child's."""
+        self._connection.settimeout(5)
+        with contextlib.suppress(OSError, ValueError), self._connection.makefile("rb") as lines:
+            hello = json.loads(lines.readline(1000))
+            if isinstance(hello, dict) and hello.get("word") == self._word:
+                return hello
+        self._connection.close()
+        return {}
+
+    def _message(self, deadline: float, late: str) -> dict:
+        """The next line that comes over the connection."""
         while b"\n" not in self._buffer:
-            left = deadline - time.monotonic()
-            ready = self._selector.select(max(min(left, 0.1), 0))
-            if left <= 0 or self._stop():
-                self._kill()
-                loop = f"It ran for more than {seconds:g} s and was stopped. Is there an endless loop?"
-                raise Stopped(loop if left <= 0 else "It was stopped.")
-            for key, _ in ready:
-                self._take(key.fileobj)
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        self._drain()
-        try:
-            return json.loads(line)
-        except ValueError:
-            raise Stopped("It wrote into the pipe that carries the results.") from None
-
-    def _take(self, stream) -> None:
-        """Read what a pipe holds: a piece of an answer, or output."""
-        data = os.read(stream if isinstance(stream, int) else stream.fileno(), 1 << 16)
-        if stream is self._replies:
+            self._look(deadline, late, ended=False)
+            self._connection.settimeout(max(min(deadline - time.monotonic(), STEP), 0.001))
+            try:
+                data = self._connection.recv(1 << 16)
+            except TimeoutError:
+                self._look(deadline, late)
+                continue
+            except OSError:  # Windows: the other end was reset
+                data = b""
             if not data:
-                raise Stopped(self._why_it_ended())
+                raise ChildStoppedError(self._why_it_ended())
             self._buffer += data
-            return
-        if not data:
-            self._selector.unregister(stream)
-            return
-        self._output += len(data)
-        name = "printed" if stream is self._process.stdout else "complained"
-        setattr(self, name, (getattr(self, name) + data.decode(errors="replace"))[-TAIL:])
-        if self._output > MOST_OUTPUT:
-            self._kill()
-            raise Stopped(f"It printed more than {MOST_OUTPUT >> 20} MB and was stopped.")
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        with contextlib.suppress(ValueError):
+            if isinstance(message := json.loads(line), dict):
+                return message
+        raise ChildStoppedError("It wrote into the connection that carries the results.")
 
-    def _drain(self) -> None:
-        """Take the output that is already there; the child flushed it before it answered."""
-        while ready := [key.fileobj for key, _ in self._selector.select(0) if key.fileobj != self._replies]:
-            for stream in ready:
-                self._take(stream)
+    def _look(self, deadline: float, late: str, ended: bool = True) -> None:
+        """Raise if the child is to be ended, or has ended by itself."""
+        why = ""
+        if time.monotonic() >= deadline:
+            why = late
+        elif self._stop():
+            why = "It was stopped."
+        elif max(self._printed.size, self._complained.size) > MOST_OUTPUT:
+            why = f"It printed more than {MOST_OUTPUT >> 20} MB and was stopped."
+        if why:
+            platform.end(self._process)
+            raise ChildStoppedError(why)
+        if ended and self._process.poll() is not None:
+            raise ChildStoppedError(self._why_it_ended())
 
     def _why_it_ended(self) -> str:
-        """A sentence about a process that closed its pipe without an answer."""
+        """A sentence about a process that closed its connection without an answer."""
         try:
-            code = self._process.wait(timeout=1)
+            return platform.how_it_ended(self._process.wait(timeout=1))
         except subprocess.TimeoutExpired:
-            self._kill()
-            return "It closed the pipe that carries the results."
-        if code == -signal.SIGKILL:
-            return "The system ended it (SIGKILL); this happens when memory runs out."
-        if code < 0:
-            return f"Python crashed ({signal.Signals(-code).name})."
-        return f"Python ended in the middle of it (exit code {code}). Does it call os._exit?"
+            platform.end(self._process)
+            return "It closed the connection that carries the results."
 
-    def _kill(self) -> None:
-        """End the child and whatever it started."""
-        try:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
-        self._process.wait()
+
+class _Output:
+    """One of a child's outputs, read in a thread: how much it was since the last question, and the end of it."""
+
+    def __init__(self, pipe):
+        self._pipe, self._lock, self._mark = pipe, threading.Lock(), b""
+        self.begin()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def begin(self, mark: str | None = None) -> None:
+        """Forget what came so far. `mark`: what the child writes when it has written all else that belongs together."""
+        with self._lock:
+            self._kept, self.size = b"", 0
+            if mark is not None:
+                self._mark, self._marked = mark.encode(), threading.Event()
+
+    def settle(self) -> None:
+        """Wait until the mark has come; a moment at most, as the child's code may have closed the output."""
+        if self._thread.is_alive():
+            self._marked.wait(0.5)
+
+    @property
+    def text(self) -> str:
+        """The last characters that came."""
+        return self._kept.decode(errors="replace").replace("\r\n", "\n")[-TAIL:]
+
+    def close(self) -> None:
+        """After the end of the process. What outlives it and holds the pipe open is left alone."""
+        self._thread.join(0.5)
+        if not self._thread.is_alive():
+            self._pipe.close()
+
+    def _read(self) -> None:
+        while data := os.read(self._pipe.fileno(), 1 << 16):
+            with self._lock:
+                self.size += len(data)
+                self._kept = (self._kept + data)[-4 * TAIL :]
+                if self._mark and self._mark in self._kept:
+                    self._kept = self._kept.replace(self._mark, b"")
+                    self._marked.set()
+        if self._mark:
+            self._marked.set()
 
 
 def import_all(folder: Path, names: list[str], seconds: float = 60) -> dict[str, dict]:
-    """Import modules in one fresh process whose path holds `folder`: name -> outcome ("passed" or what went wrong)."""
+    """Import modules in one child process whose path holds `folder`: name -> outcome ("passed" or what went wrong)."""
     outcomes: dict[str, dict] = {}
-    with Fresh("imports", folder, cwd=folder) as child:
+    with ChildProcess("imports", folder, cwd=folder) as child:
         for name in names:
             try:
                 outcomes[name] = child.ask(seconds, name=name)
-            except Stopped as reason:
+            except ChildStoppedError as reason:
                 return outcomes | {name: {"state": "failed", "type": "", "message": str(reason), "lines": []}}
     return outcomes

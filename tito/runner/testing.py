@@ -1,18 +1,17 @@
 """`tito test`: a module's exercises and its pytest folder, run against what its notebooks export.
 
 The notebooks are exported to a temporary copy of the package, and fresh processes see that copy and no other. The
-notebook's cells and the pytest folder run side by side, each in a process of its own (see fresh.py).
+notebook's cells and the pytest folder run side by side, each in a process of its own (see process.py).
 """
 
 import contextlib
 import hashlib
 import importlib.util
-import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -20,8 +19,10 @@ from tito import CourseError
 from tito.course import notebook
 from tito.course.export import export_to
 from tito.course.registry import Course, Module
-from tito.course.scaffold import standing
-from tito.runner.process import Fresh, Stopped, import_all
+from tito.course.scaffold import origin_of
+from tito.course.storage import temporary
+from tito.runner import platform
+from tito.runner.process import ChildProcess, ChildStoppedError, import_all
 from tito.runner.results import ExerciseResult, Trouble, grade_id, judge_all, trouble_of, untouched
 
 GRADED, OTHER, EXPLORATION, PYTEST = 10.0, 30.0, 300.0, 60.0  # seconds for a cell of each kind, and for one pytest test
@@ -128,18 +129,25 @@ def check_modules(course: Course, modules: list[Module], options: Options) -> It
     futures = [pool.submit(check_module, course, module, options) for module in modules]
     try:
         for future in futures:
-            yield future.result()
+            yield _result(future)
     finally:
         options.interrupted.set()
         pool.shutdown(cancel_futures=True)
 
 
+def _result(future: Future) -> ModuleResult:
+    """Its result; Ctrl-C is heard meanwhile."""
+    while not wait([future], platform.HEARD).done:
+        pass
+    return future.result()
+
+
 def check_module(course: Course, module: Module, options: Options) -> ModuleResult:
     """Export to a temporary package, run the notebooks' cells and the pytest folder against it, and report."""
     start = time.perf_counter()
-    result = ModuleResult(module.number, module.folder, module.title, notebooks=digest(module.notebooks))
-    result.hidden = standing(course, module) in ("scaffold", "yours")
-    with tempfile.TemporaryDirectory(prefix="tito-test-") as folder:
+    result = ModuleResult(module.number, module.folder, module.title, notebooks=digest_of(module.notebooks))
+    result.hidden = origin_of(course, module) in ("scaffold", "yours")
+    with temporary(prefix="tito-test-") as folder:
         try:
             notebooks = {path: notebook.read(path) for path in module.notebooks}
             result.exercises, result.by_hand = untouched(module, notebooks)
@@ -218,7 +226,7 @@ def _news(result: ModuleResult, always: bool = False) -> list[Trouble]:
     return [trouble for trouble in result.troubles if trouble.type != "NotImplementedError" or not (waiting or always)]
 
 
-def digest(paths: Iterable[Path]) -> str:
+def digest_of(paths: Iterable[Path]) -> str:
     """One short digest of the content of files; a missing file counts as empty."""
     total = hashlib.sha256()
     for path in paths:
@@ -273,13 +281,13 @@ def run_cells(
 
 def _run_through(cells, folder, cwd, stop, outcomes: dict[str, dict]) -> bool:
     """One round; False if a cell stopped the process."""
-    with Fresh("cells", folder, cwd, stop) as child:
+    with ChildProcess("cells", folder, cwd, stop) as child:
         for cell in cells:
             if outcomes.get(cell.id, {}).get("state") == "stopped":
                 continue
             try:
                 outcome = child.ask(cell.limit, id=cell.id, source=cell.source, magics=cell.kind == "exploration")
-            except Stopped as reason:
+            except ChildStoppedError as reason:
                 where = [{"place": cell.id, "line": 0, "source": ""}]
                 outcome = {"state": "stopped", "type": "", "message": str(reason), "lines": where, "seconds": 0.0}
             outcomes[cell.id] = {**outcome, "printed": child.printed, "complained": child.complained}
@@ -328,10 +336,10 @@ def run_pytest(
     if importlib.util.find_spec("pytest") is None:
         result.problem = "pytest is not installed: pip install pytest"
         return result
-    with _slots, tempfile.TemporaryDirectory() as examples:
+    with _slots, temporary() as examples:
         start = time.perf_counter()
         variables = {"HYPOTHESIS_STORAGE_DIRECTORY": examples, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # a second less
-        with Fresh("pytest", folder, course.root, stop, **variables) as child:
+        with ChildProcess("pytest", folder, course.root, stop, **variables) as child:
             _follow(child, [*_OPTIONS, *([] if full else _SHORT), f"--rootdir={course.root}", str(tests)], result)
         result.seconds = time.perf_counter() - start
     if not result.passed and not result.failed and not result.problem:
@@ -346,7 +354,7 @@ _OPTIONS = ("-q", "--tb=no", "--color=no", "-p", "no:cacheprovider", "--import-m
 _SHORT = ("-m", "not slow and not browser and not parity", "--ignore-glob=*_parity.py")
 
 
-def _follow(child: Fresh, arguments: list[str], result: PytestResult) -> None:
+def _follow(child: ChildProcess, arguments: list[str], result: PytestResult) -> None:
     """Count what the child tells until it says that the session ended."""
     outcomes: dict[str, str] = {}
     current, message = "the start of pytest", {}
@@ -365,7 +373,7 @@ def _follow(child: Fresh, arguments: list[str], result: PytestResult) -> None:
             result.problem = f"pytest itself failed (exit code {message['code']}): {child.printed.strip()[-500:]}"
         if message["origin"] and not Path(message["origin"]).is_relative_to(child.folder):
             result.problem = f"The tests imported {message['origin']}, not what the notebook exports."
-    except Stopped as reason:
+    except ChildStoppedError as reason:
         outcomes[current] = "failed"
         result.trouble = result.trouble or Trouble(current, str(reason))
     counts = Counter(outcomes.values())

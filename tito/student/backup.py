@@ -18,7 +18,7 @@ from tito import CourseError
 from tito.course import notebook
 from tito.course.registry import Course, Module
 from tito.course.scaffold import handed_out
-from tito.course.storage import only_one, write_atomic
+from tito.course.storage import only_one, replace, write_atomic
 
 NOTE = "note.json"
 _PATIENCE = 10  # seconds to wait for another tito
@@ -54,7 +54,7 @@ def locked(course: Course) -> contextlib.AbstractContextManager[None]:
     )
 
 
-def keep(course: Course, module: Module, why: str) -> Backup:
+def back_up(course: Course, module: Module, why: str) -> Backup:
     """Copy a module's notebooks, byte for byte, whatever state they are in. The caller holds the lock."""
     folder = course.state / "backups" / module.folder
     try:
@@ -66,7 +66,7 @@ def keep(course: Course, module: Module, why: str) -> Backup:
                 _sync(staged / path.name)
             (staged / NOTE).write_text(json.dumps({"why": why}), encoding="utf-8")
             name = _free_name(course)
-            os.rename(staged, folder / name)
+            replace(staged, folder / name)
         except BaseException:
             shutil.rmtree(staged, ignore_errors=True)
             raise
@@ -98,7 +98,7 @@ def reset(course: Course, module: Module, name: str | None = None) -> Backup:
             nb = notebook.read(path)
             nb["cells"] = with_fresh(nb["cells"], fresh["cells"], ids)
             texts[path] = notebook.dumps(nb)
-        kept = keep(course, module, f"reset {module.number}{f' {name}' if name else ''}")
+        kept = back_up(course, module, f"reset {module.number}{f' {name}' if name else ''}")
         for path, text in texts.items():
             write_atomic(path, text)
     return kept
@@ -130,7 +130,7 @@ def restore(course: Course, name: str) -> tuple[Backup, Backup]:
             raise CourseError(f"{wrong} called {name}: tito restore lists them")
         [backup] = exact or found
         module = course.module(backup.module)
-        kept = keep(course, module, f"restore {backup.name}")
+        kept = back_up(course, module, f"restore {backup.name}")
         for path in backup.notebooks:
             write_atomic(module.path / path.name, _text(path))
     return backup, kept

@@ -4,14 +4,13 @@ A new copy appears whole or not at all. Nothing that a student wrote is ever ove
 """
 
 import contextlib
-import os
-import shlex
+import dataclasses
 import shutil
 import tempfile
 import time
 import zipfile
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tito import CourseError
@@ -19,29 +18,30 @@ from tito.course import notebook
 from tito.course.journal import commit, finish, locked, pending, write_synced
 from tito.course.registry import SETTINGS, Course
 from tito.course.scaffold import PRISTINE
-from tito.course.storage import digest, write_atomic
+from tito.course.storage import digest, replace, temporary, write_atomic
+from tito.runner.platform import quoted
 from tito.student.merge import Merged, merge
-from tito.student.template import REFERENCE_MARK, STUB_MARK, Plan, files, read_record, workspace_settings
+from tito.student.template import REFERENCE_MARK, STUB_MARK, Handout, handout_files, read_record, workspace_settings
 
 _STALE = 60  # seconds after which a copy that nobody builds any more is cleared away
 
 
-def plan(source: Course, start: str | None, chosen: Iterable[str], with_reference: bool) -> Plan:
+def choose_modules(source: Course, start: str | None, chosen: Iterable[str], with_reference: bool) -> Handout:
     """What `tito init` was asked for: all modules from `start` on, or the chosen ones, or all, are left to write."""
     chosen = list(chosen)
     if start and chosen:
         raise CourseError("say --from or --modules, not both")
     first = source.module(start).number if start else ""
     found = source.select(chosen) if chosen else [module for module in source.modules if module.number >= first]
-    return Plan(source, tuple(module.number for module in found), with_reference)
+    return Handout(source, tuple(module.number for module in found), with_reference)
 
 
-def init(target: Path, plan: Plan, archive: Path | None = None) -> None:
+def init(target: Path, plan: Handout, archive: Path | None = None) -> None:
     """Make a student's copy at `target`, a new or empty folder; pack it into the zip file `archive` if one is named."""
     _check_free(target)
     if archive and archive.exists():
         raise CourseError(f"{archive} exists already: name another file, or delete it")
-    made = _with_index(files(plan))
+    made = _with_index(handout_files(plan))
     if target.exists():
         with locked(target):
             _check_empty(target)  # another tito may have been quicker
@@ -65,7 +65,7 @@ def _check_free(target: Path) -> None:
 def _check_empty(target: Path) -> None:
     """Refuse to make a course over what is there."""
     if (target / SETTINGS).is_file():
-        command = f"tito init {shlex.quote(str(target))} --update"
+        command = f"tito init {quoted(str(target))} --update"
         raise CourseError(f"{target} is a course already, and nothing was changed. Newer course text: {command}")
     if target.exists() and (not target.is_dir() or any(path.name != ".tito" for path in target.iterdir())):
         raise CourseError(f"{target} is not empty: name a new folder")
@@ -73,7 +73,7 @@ def _check_empty(target: Path) -> None:
 
 def _with_index(made: dict[str, bytes]) -> dict[str, bytes]:
     """The files, settings first, and with them nbdev's index of the package, which is computed from the others."""
-    with tempfile.TemporaryDirectory(prefix="tito-init-") as folder:
+    with temporary(prefix="tito-init-") as folder:
         for name, content in made.items():
             path = Path(folder) / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +85,7 @@ def _with_index(made: dict[str, bytes]) -> dict[str, bytes]:
 def _index(course: Course) -> tuple[str, bytes]:
     from tito.course.export import INDEX, export_to
 
-    with tempfile.TemporaryDirectory(prefix="tito-init-") as copy:
+    with temporary(prefix="tito-init-") as copy:
         export_to(course, [], Path(copy))
         content = (Path(copy) / course.package.name / INDEX).read_bytes()
     return (course.package.relative_to(course.root) / INDEX).as_posix(), content
@@ -104,7 +104,7 @@ def _appear(target: Path, made: dict[str, bytes]) -> None:
                 for name, content in made.items():
                     write_synced(staged / name, content)
                 staged.chmod((staged / ".tito").stat().st_mode & 0o777)
-                os.rename(staged, target)
+            replace(staged, target)  # when no file in it is open any more
         except BaseException:
             shutil.rmtree(staged, ignore_errors=True)
             raise
@@ -123,6 +123,7 @@ def _clear_stale(target: Path) -> None:
             if time.time() - folder.stat().st_mtime > _STALE:
                 with FileLock(folder / ".tito" / "course.lock", timeout=0):
                     shutil.rmtree(folder, ignore_errors=True)
+                shutil.rmtree(folder, ignore_errors=True)  # the lock too, now that it is not held
 
 
 def _literal(name: str) -> str:
@@ -138,8 +139,9 @@ def _pack(archive: Path, folder: str, made: dict[str, bytes]) -> None:
             for name in sorted(made):
                 entry = zipfile.ZipInfo(f"{folder}/{name}")
                 entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+                entry.create_system = 3  # otherwise Windows' archives would differ
                 packed.writestr(entry, made[name])
-        os.replace(beside, archive)
+        replace(beside, archive)
     except OSError as error:
         beside.unlink(missing_ok=True)
         raise CourseError(f"cannot write {archive}: {error.strerror or error}; the folder was made") from error
@@ -177,7 +179,7 @@ def update(root: Path, source: Course) -> list[str]:
         raise CourseError(f"{root} was not made by tito init: only such a folder can be updated")
     with locked(root):
         finish(root)
-        made = files(_plan_of(root, source))
+        made = handout_files(_plan_of(root, source))
         found = _compare(root, source, made)
         if found.changes:
             found.said += _keep(root, source, found)
@@ -188,7 +190,7 @@ def update(root: Path, source: Course) -> list[str]:
     return found.said
 
 
-def _plan_of(root: Path, source: Course) -> Plan:
+def _plan_of(root: Path, source: Course) -> Handout:
     """The plan that the copy was made by; a module newer than the copy is the student's if it follows their last."""
     settings = workspace_settings(root) or {}
     scaffolds = {path.name.partition("_")[0] for path in (root / ".tito" / PRISTINE).glob("*_*")}
@@ -198,7 +200,7 @@ def _plan_of(root: Path, source: Course) -> Plan:
     numbers = [module.number for module in source.modules if module.number in {*yours, *new}]
     if not numbers:
         raise CourseError(f"{root / SETTINGS} names no module that is yours to write: mend its section [workspace]")
-    return Plan(source, tuple(numbers), settings.get("reference") == "yes")
+    return Handout(source, tuple(numbers), settings.get("reference") == "yes")
 
 
 def _compare(root: Path, source: Course, made: dict[str, bytes]) -> _Comparison:
@@ -255,10 +257,10 @@ def _compare_notebook(found: _Comparison, root: Path, name: str, new: bytes, bas
 
 
 def _parsed(root: Path, content: bytes) -> dict:
-    with tempfile.NamedTemporaryFile(suffix=".ipynb") as file:
-        file.write(content)
-        file.flush()
-        return notebook.read(Path(file.name))
+    with temporary() as folder:
+        file = Path(folder) / "new.ipynb"
+        file.write_bytes(content)
+        return notebook.read(file)
 
 
 _WORDS = {"renewed": "with new text", "added": "added", "removed": "removed", "aside": "new, yours kept below as raw"}
@@ -276,7 +278,7 @@ def _told(merged: Merged) -> str:
 
 def _keep(root: Path, source: Course, found: _Comparison) -> list[str]:
     """Copies of what will change, before it does: notebooks where `tito restore` finds them, other files beside."""
-    from tito.student.backup import keep
+    from tito.student.backup import back_up
 
     said, here = [], Course(root, source.settings, ())
     for module in source.modules:
@@ -284,7 +286,7 @@ def _keep(root: Path, source: Course, found: _Comparison) -> list[str]:
         if any(found.seen.get(name) for name in names.values()):
             there = tuple(root / name for name in names.values())
             path = root / module.path.relative_to(source.root)
-            kept = keep(here, replace(module, path=path, notebooks=there), "update")
+            kept = back_up(here, dataclasses.replace(module, path=path, notebooks=there), "update")
             said.append(f"{module.folder}: the notebook as it was is kept: tito restore {kept.name}")
     if found.copies:
         folder = here.state / "backups" / "files" / time.strftime("%Y%m%d-%H%M%S")

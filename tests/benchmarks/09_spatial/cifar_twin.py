@@ -176,7 +176,7 @@ def milestone_epoch(folder, count):
 
 
 def load():
-    return f"{os.getloadavg()[0]:.1f}"
+    return f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
 
 
 if __name__ == "__main__":

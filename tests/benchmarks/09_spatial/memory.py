@@ -13,7 +13,7 @@ STEPS = 6
 def peak_of(side: str, batch: int) -> float:
     """MB that steps of B need above what the process had before them."""
     command = [sys.executable, str(Path(__file__)), side, str(batch)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:
         raise SystemExit(f"the memory of {side} could not be measured:\n{done.stderr}")
     return float(done.stdout)
@@ -24,8 +24,12 @@ def peak() -> float:
     if STATUS.exists():
         line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) / 1024
-    import resource
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
 
+        return psutil.Process().memory_info().peak_wset / (1 << 20)
     unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 

@@ -72,7 +72,8 @@ def test_figures_and_plot_are_kept(tmp_path):
     point = {"low": 1.0, "median": 1.1, "high": 1.2}
     series = {side: {"16": point, "32": point} for side in ("ours", "theirs")}
     grown = row(1.2, "reached", kind="growth", series=series, group="growth")
-    figures, picture = bench.keep(bench.Figures(course.module("09"), {}, [row(0.75, "reached"), grown]), tmp_path)
+    found = bench.Figures(course.module("09"), {}, [row(0.75, "reached"), grown])
+    figures, picture = bench.save_figures(found, tmp_path)
     assert json.loads(figures.read_text())["rows"][0]["value"] == 0.75
     assert picture.read_bytes().startswith(b"\x89PNG")
 
