@@ -666,8 +666,8 @@ def way(x_shape, weight_shape, in_rows, *settings):
         return "points" if s.n == 1 or s.ho * s.wo >= 64 else "windows"
     if s.cg == 1 < s.groups:
         return "rows" if places >= 32 else "windows"
-    many = places >= 48 and (s.sh == 1 or s.n >= 8 or in_rows)
-    return "rows" if many and s.loss < (1.5 if in_rows else 0.8 if s.sh == 1 else 0.7) else "windows"
+    many = places >= 48 and (s.sh == 1 or s.n >= 8)
+    return "rows" if many and s.loss < (1.1 if s.n >= 32 else 0.8) or in_rows and s.loss < 1.5 else "windows"
 
 # %% ../../modules/09_spatial/fast_dev.ipynb #ways-points
 def convolve_points(x, weight, bias, s):
