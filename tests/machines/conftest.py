@@ -1,6 +1,10 @@
-"""A student's machine of another kind: an environment whose Python is a stand-in, and `tito` run in it."""
+"""A student's machine of another kind: an environment whose Python is a stand-in, and `tito` run in it.
+
+On a real Windows or macOS there is one kind, "here", with this Python.
+"""
 
 import contextlib
+import locale
 import os
 import signal
 import subprocess
@@ -16,6 +20,7 @@ import pytest
 
 from tito.course import notebook
 from tito.course.registry import Course
+from tito.runner import platform
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
@@ -27,15 +32,10 @@ import sys; sys.path.append({here!r}); import standin; standin.install({system!r
 sys.path.append(str(HERE))  # for `lacks`
 
 
-def pytest_ignore_collect(collection_path, config):
-    """The stand-ins are Linux in disguise."""
-    return True if collection_path.name == "test_walks.py" and sys.platform != "linux" else None
-
-
 @pytest.fixture(scope="session")
 def interpreter(tmp_path_factory):
     """interpreter("windows") -> the Python of an environment in which the course's code sees that system."""
-    made = {}
+    made = {"here": Path(sys.executable)}
 
     def interpreter(system):
         if system not in made:
@@ -65,13 +65,9 @@ class Student:
             temporary = home / "link"
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "TITO", "TINY"))},
-            **{
-                "STANDIN_HOME": str(home),
-                "TMPDIR": str(temporary),
-                "COLUMNS": "100",
-                "USER": "jane",
-                "LOGNAME": "jane",
-            },
+            **{"STANDIN_HOME": str(home), "COLUMNS": "100"},
+            **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary)),
+            **dict.fromkeys(("USER", "LOGNAME", "USERNAME"), "jane"),
             **dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "PYTHONDONTWRITEBYTECODE"), "1"),
         }
         self.heard = ""
@@ -90,14 +86,15 @@ class Student:
         return " ".join(said.split())
 
     def read(self, said: bytes) -> str:
-        return said.decode("cp1252" if self.system == "windows" else "utf-8", errors="replace")
+        encoding = "cp1252" if self.system == "windows" else locale.getencoding()
+        return said.decode(encoding, errors="replace")
 
     @contextlib.contextmanager
     def begin(self, *words: str):
         """A command that goes on meanwhile; what it says stands in `heard`."""
         self.heard = ""
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "start_new_session": True}
-        with subprocess.Popen(self.command(*words), cwd=self.course, env=self.environment, **pipes) as process:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        with platform.start(self.command(*words), cwd=self.course, env=self.environment, **pipes) as process:
 
             def listen():
                 while piece := os.read(process.stdout.fileno(), 1 << 16):
@@ -112,9 +109,17 @@ class Student:
                 listening.join(10)
 
     @property
-    def interruptions(self) -> list[tuple[int, int]]:
-        """(signal, exit code) of Ctrl-C, and of an end without mercy."""
-        return [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)]
+    def ends(self) -> list[str]:
+        """How a command is ended from outside: by Ctrl-C, where one process can send it, and without mercy."""
+        return ["interrupt", "kill"] if os.name == "posix" else ["kill"]
+
+    def end(self, process: subprocess.Popen, how: str) -> int:
+        """End a command; its exit code."""
+        if how == "kill":
+            process.kill()
+        else:
+            process.send_signal(signal.SIGINT)
+        return process.wait(10)
 
     def interrupt(self, process: int) -> None:
         with contextlib.suppress(ProcessLookupError):

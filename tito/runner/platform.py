@@ -92,7 +92,7 @@ def _join_job(cpu_seconds: int) -> None:
     import ctypes
     from ctypes import wintypes
 
-    size, number = ctypes.c_size_t, wintypes.DWORD
+    size, number = ctypes.c_size_t, ctypes.c_uint32
 
     class Basic(ctypes.Structure):  # JOBOBJECT_BASIC_LIMIT_INFORMATION
         _fields_ = [
