@@ -181,7 +181,13 @@ def call_nbgrader(course: Course, what: str, *names: str, patience: float = 3600
     environment = {**os.environ, "PATH": tools, "MPLBACKEND": "Agg"}
     try:
         ended = subprocess.run(
-            command, cwd=course.root, env=environment, capture_output=True, text=True, timeout=patience
+            command,
+            cwd=course.root,
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=patience,
         )
     except subprocess.TimeoutExpired:
         raise CourseError(f"nbgrader's {what} took over {patience:.0f} s and was ended") from None

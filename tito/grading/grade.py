@@ -69,7 +69,12 @@ class Worker:
         }
         command = [sys.executable, "-P", "-m", "tito.grading.sandbox.worker"]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True, start_new_session=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            encoding="utf-8",
+            start_new_session=True,
         )
         self.known = set()
 

@@ -223,7 +223,7 @@ class GradingService:
             if result["status"] == "infra_error":
                 continue
             mark = store.folder / "shown" / student
-            if student not in fresh and mark.exists() and mark.read_text() == result["key"]:
+            if student not in fresh and mark.exists() and mark.read_text(encoding="utf-8") == result["key"]:
                 continue
             files = grade.read_files(self.settings["submitted"], student, assignment)
             feedback.write_marked(assignment, self.settings["autograded"], student, files, result)
@@ -235,7 +235,7 @@ class GradingService:
         shown_of = self.store(assignment.module).folder / "shown"
         stamps = {student: stamp for student in results if (stamp := submissions.stamp_of(submitted, student, name))}
         for student, result in results.items():
-            shown = (shown_of / student).read_text() if (shown_of / student).exists() else None
+            shown = (shown_of / student).read_text(encoding="utf-8") if (shown_of / student).exists() else None
             result["stale"] = result["status"] == "infra_error" and shown != result["key"]
         ordered = [results[student] for student in sorted(results)]
         policy = gradebook.late_policy(self.settings["config"], self.course.root)

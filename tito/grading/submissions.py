@@ -197,7 +197,7 @@ def _store(submitted: Path, assignment: str, item: SourceFile) -> Collected:
             os.replace(draft, target)
         finally:
             draft.unlink(missing_ok=True)
-        (folder / "timestamp.txt").write_text(item.stamp.strftime(STAMP))
+        (folder / "timestamp.txt").write_text(item.stamp.strftime(STAMP), encoding="utf-8")
     except OSError as error:
         raise CourseError(f"cannot write {folder}: {error.strerror or error}") from None
     return Collected(item.student, item.notebook, "new" if before is None else "changed")

@@ -116,7 +116,7 @@ def _reap() -> None:
 
 
 def _children() -> list[int]:
-    with open(f"/proc/self/task/{os.getpid()}/children") as file:
+    with open(f"/proc/self/task/{os.getpid()}/children", encoding="utf-8") as file:
         return [int(number) for number in file.read().split()]
 
 
