@@ -123,6 +123,16 @@ def test_a_terminal_gets_colours_unless_it_refuses_them(course, tito_process):
     assert max(map(len, plain.splitlines())) <= 40
 
 
+def test_no_more_threads_is_a_sentence(toy):
+    toy.module("01", "alpha", [("double", toy.DOUBLE, toy.TEST_DOUBLE, 1)])
+    code = "import threading\ndef start(self):\n    raise RuntimeError(\"can't start new thread\")\n"
+    code += "threading.Thread.start = start\nfrom tito.cli import main\nmain()"
+    command = [sys.executable, "-c", code, "test", "1"]
+    ended = subprocess.run(command, cwd=toy.root, capture_output=True, encoding="utf-8")
+    assert ended.returncode == 1 and ended.stderr.startswith("tito: this system gives no more threads")
+    assert "ulimit -u" in ended.stderr and "Traceback" not in ended.stderr
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals work differently there: see tests/machines")
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_a_test_and_its_processes(toy, tito_process, number, code):

@@ -1,8 +1,14 @@
 """`tito test`: honest verdicts, whatever the student's code does to the process that runs it."""
 
 import json
+import os
+import socket
+import subprocess
+import sys
 import time
+from pathlib import Path
 
+import psutil
 import pytest
 
 from tito.course import notebook
@@ -31,14 +37,17 @@ def states(outcomes):
 # One cell
 
 
+posix = pytest.mark.skipif(os.name != "posix", reason="other words there: see tests/machines")
+
+
 @pytest.mark.parametrize(
     "source, sentence",
     [
         ("while True:\n    pass", "ran for more than 0.5 s"),
         ("import os\nos._exit(0)", "(exit code 0)"),
-        ("import os\nos.abort()", "Python crashed (SIGABRT)"),
-        ("import ctypes\nctypes.string_at(0)", "Python crashed (SIGSEGV)"),
-        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "memory runs out"),
+        pytest.param("import os\nos.abort()", "Python crashed (SIGABRT)", marks=posix),
+        pytest.param("import ctypes\nctypes.string_at(0)", "Python crashed (SIGSEGV)", marks=posix),
+        pytest.param("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "memory runs out", marks=posix),
         ("while True:\n    print('x' * 1000)", "printed more than 4 MB"),
         ("import os\nos.closerange(3, 256)", "ended in the middle"),
     ],
@@ -55,9 +64,81 @@ def test_after_three_stops_the_rest_is_left_alone(run):
 
 
 def test_what_a_grandchild_does_ends_with_the_notebook(run, tmp_path):
-    assert states(run("import subprocess\nsubprocess.Popen(['sh', '-c', 'sleep 0.7; touch late'])")) == ["passed"]
+    late = "import time; time.sleep(0.7); open('late', 'w')"
+    assert states(run(f'import subprocess, sys\nsubprocess.Popen([sys.executable, "-c", {late!r}])')) == ["passed"]
     time.sleep(1)
     assert not (tmp_path / "late").exists()
+
+
+def test_what_was_printed_is_there_with_the_answer(tmp_path):
+    with ChildProcess("cells", tmp_path, tmp_path) as child:
+        for number in range(100):
+            source = f"import sys\nprint('out', {number})\nprint('err', {number}, file=sys.stderr)"
+            child.ask(5, id="a", source=source, magics=False)
+            assert (child.printed, child.complained) == (f"out {number}\n", f"err {number}\n")
+
+
+def test_a_cell_that_closes_its_outputs_or_leaves_bytes_behind_costs_nobody_else(run):
+    source = "import os\nos.close(1)\nos.write(2, b'\\xff\\xfe')"
+    assert states(run(source, "x = 1", "assert x == 1")) == ["passed"] * 3
+
+
+def test_a_stranger_at_the_door_is_turned_away(tmp_path):
+    with ChildProcess("cells", tmp_path, tmp_path) as child:
+        address = child._listener.getsockname()
+        for word in (b"", b"GET / HTTP/1.0\r\n\r\n", b'{"word": "sesame"}\n', b"[1]\n"):
+            with socket.create_connection(address) as stranger:
+                stranger.sendall(word)
+        assert child.ask(5, id="a", source="x = 1", magics=False)["state"] == "passed"
+
+
+@pytest.mark.parametrize("word", [b"[1]\n", b'"passed"\n', b"\xff\n", b"{\n"])
+def test_anything_may_be_written_into_the_connection(run, word):
+    forged = "import contextlib, os\nfor n in range(3, 40):\n    with contextlib.suppress(OSError):\n"
+    assert states(run(f"{forged}        os.write(n, {word!r})\nassert False"))[0] in ("stopped", "failed")
+
+
+def test_a_child_that_gets_no_thread_says_so(tmp_path):
+    refused = 'import threading\ndef start(self):\n    raise RuntimeError("can\'t start new thread")\n'
+    (tmp_path / "sitecustomize.py").write_text(refused + "threading.Thread.start = start\n", encoding="utf-8")
+    with ChildProcess("cells", tmp_path, tmp_path) as child:
+        with pytest.raises(ChildStoppedError, match="could not begin.*gives no more threads.*ulimit -u"):
+            child.ask(5, id="a", source="x = 1", magics=False)
+
+
+ALONE = """
+import sys
+from pathlib import Path
+from tito.runner.process import ChildProcess
+with ChildProcess("cells", Path.cwd(), Path.cwd()) as child:
+    child.ask(60, id="a", source=sys.argv[1], magics=False)
+"""
+
+
+def test_a_child_whose_parent_was_killed_goes_too_with_all_that_it_started(tmp_path):
+    source = "import os, subprocess, sys\n"
+    source += 'also = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])\n'
+    source += 'with open("part", "w") as file:\n    file.write(f"{os.getpid()} {also.pid}")\n'
+    source += 'os.rename("part", "running")\nwhile True:\n    pass'
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    parent = subprocess.Popen([sys.executable, "-c", ALONE, source], cwd=tmp_path, env=environment)
+    end = time.monotonic() + 20
+    while not (tmp_path / "running").exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    found = [psutil.Process(int(number)) for number in (tmp_path / "running").read_text(encoding="utf-8").split()]
+    parent.kill()
+    parent.wait()
+    end = time.monotonic() + 5
+    while (left := [process for process in found if alive(process)]) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert left == []
+
+
+def alive(process):
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.mark.parametrize("source", ["exit(0)", "raise SystemExit", "raise KeyboardInterrupt", "input()"])

@@ -1,9 +1,17 @@
-"""A student's machine of another kind: an environment whose Python is a stand-in, and `tito` run in it."""
+"""A student's machine of another kind: an environment whose Python is a stand-in, and `tito` run in it.
 
+On a real Windows or macOS there is one kind, "here", with this Python.
+"""
+
+import contextlib
+import locale
 import os
+import signal
 import subprocess
 import sys
 import sysconfig
+import threading
+import time
 import venv
 from pathlib import Path
 
@@ -12,6 +20,7 @@ import pytest
 
 from tito.course import notebook
 from tito.course.registry import Course
+from tito.runner import platform
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
@@ -23,15 +32,10 @@ import sys; sys.path.append({here!r}); import standin; standin.install({system!r
 sys.path.append(str(HERE))  # for `lacks`
 
 
-def pytest_ignore_collect(collection_path, config):
-    """The stand-ins are Linux in disguise."""
-    return True if collection_path.name == "test_walks.py" and sys.platform != "linux" else None
-
-
 @pytest.fixture(scope="session")
 def interpreter(tmp_path_factory):
     """interpreter("windows") -> the Python of an environment in which the course's code sees that system."""
-    made = {}
+    made = {"here": Path(sys.executable)}
 
     def interpreter(system):
         if system not in made:
@@ -61,10 +65,12 @@ class Student:
             temporary = home / "link"
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "TITO", "TINY"))},
-            **{"STANDIN_HOME": str(home), "TMPDIR": str(temporary), "COLUMNS": "100", "USER": "jane"},
-            **dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), "1"),
-            **dict.fromkeys(("PYTHONDONTWRITEBYTECODE", "TITO_TEST"), "1"),
+            **{"STANDIN_HOME": str(home), "COLUMNS": "100"},
+            **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary)),
+            **dict.fromkeys(("USER", "LOGNAME", "USERNAME"), "jane"),
+            **dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "PYTHONDONTWRITEBYTECODE"), "1"),
         }
+        self.heard = ""
 
     def command(self, *words: str) -> list[str]:
         return [str(self.python), "-P", "-m", "tito", *words]
@@ -72,12 +78,73 @@ class Student:
     def tito(self, *words: str, code: int = 0, cwd: Path | None = None) -> str:
         """What a command says; it must end with that code, and without a traceback."""
         ended = subprocess.run(
-            self.command(*words), cwd=cwd or self.course, env=self.environment, capture_output=True, timeout=120
+            self.command(*words), cwd=cwd or self.course, env=self.environment, capture_output=True, timeout=300
         )
-        said = (ended.stdout + ended.stderr).decode("cp1252" if self.system == "windows" else "utf-8")
+        said = self.read(ended.stdout + ended.stderr)
         assert ended.returncode == code, f"tito {' '.join(words)} ended with {ended.returncode}:\n{said}"
         assert "Traceback" not in said, said
         return " ".join(said.split())
+
+    def read(self, said: bytes) -> str:
+        encoding = "cp1252" if self.system == "windows" else locale.getencoding()
+        return said.decode(encoding, errors="replace")
+
+    @contextlib.contextmanager
+    def begin(self, *words: str):
+        """A command that goes on meanwhile; what it says stands in `heard`."""
+        self.heard = ""
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        with platform.start(self.command(*words), cwd=self.course, env=self.environment, **pipes) as process:
+
+            def listen():
+                while piece := os.read(process.stdout.fileno(), 1 << 16):
+                    self.heard += self.read(piece)
+
+            listening = threading.Thread(target=listen)
+            listening.start()
+            try:
+                yield process
+            finally:
+                process.kill()
+                listening.join(10)
+
+    @property
+    def ends(self) -> list[str]:
+        """How a command is ended from outside: by Ctrl-C, where one process can send it, and without mercy."""
+        return ["interrupt", "kill"] if os.name == "posix" else ["kill"]
+
+    def end(self, process: subprocess.Popen, how: str) -> int:
+        """End a command; its exit code."""
+        if how == "kill":
+            process.kill()
+        else:
+            process.send_signal(signal.SIGINT)
+        return process.wait(10)
+
+    def interrupt(self, process: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGINT)
+
+    def children(self, process: int) -> list[int]:
+        return [child.pid for child in psutil.Process(process).children()]
+
+    def until(self, condition, seconds: float = 30.0) -> None:
+        """Wait until a condition holds."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, f"it did not come true; tito said:\n{self.heard}\n{self.running()}"
+            time.sleep(0.05)
+
+    def until_there(self, name: str) -> None:
+        """Wait for a file of the course, and delete it."""
+        self.until((self.course / name).exists)
+        (self.course / name).unlink()
+
+    def until_heard(self, text: str) -> None:
+        self.until(lambda: text in self.heard)
+
+    def until_nothing_runs(self) -> None:
+        self.until(lambda: not self.running(), 5)
 
     def write(self, module: str, answers: dict[str, str] | None = None) -> None:
         """Write a module's notebooks: the reference's solutions, but for those that are given (cell -> source)."""
@@ -91,15 +158,14 @@ class Student:
             notebook.write(there, nb)
 
     def running(self) -> list[str]:
-        """The commands that still run and have this student's environment."""
-        mark, found = f"STANDIN_HOME={self.home}", []
+        """The commands that run still and were started from this student's."""
+        found = []
         for process in psutil.process_iter():
-            try:
-                if process.status() != psutil.STATUS_ZOMBIE and process.environ().get("STANDIN_HOME") == str(self.home):
+            with contextlib.suppress(psutil.Error):
+                alive = process.status() != psutil.STATUS_ZOMBIE
+                if alive and process.environ().get("STANDIN_HOME") == str(self.home):
                     found.append(" ".join(process.cmdline()))
-            except psutil.Error:
-                pass
-        return found if mark else []
+        return found
 
 
 @pytest.fixture

@@ -63,8 +63,8 @@ NAMES = {
             O_PATH O_RSYNC O_TMPFILE POSIX_FADV_DONTNEED POSIX_FADV_WILLNEED P_PIDFD RTLD_DEEPBIND SCHED_BATCH
             SCHED_IDLE XATTR_CREATE XATTR_REPLACE copy_file_range eventfd eventfd_read eventfd_write fdatasync getrandom
             getresgid getresuid getxattr listxattr memfd_create pidfd_open pipe2 posix_fadvise posix_fallocate
-            removexattr sched_getaffinity sched_getparam sched_getscheduler sched_rr_get_interval sched_setaffinity sched_setparam
-            sched_setscheduler setresgid setresuid setxattr splice waitid
+            removexattr sched_getaffinity sched_getparam sched_getscheduler sched_rr_get_interval sched_setaffinity
+            sched_setparam sched_setscheduler setresgid setresuid setxattr splice waitid
         """),
         "signal": names("""
             SIGCLD SIGPOLL SIGPWR SIGRTMAX SIGRTMIN SIGSTKFLT pidfd_send_signal sigtimedwait sigwaitinfo struct_siginfo

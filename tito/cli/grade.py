@@ -32,7 +32,7 @@ Unsafe = Annotated[bool, typer.Option("--allow-unsafe", help="Grade even where n
 def needs_linux() -> None:
     if sys.platform != "linux":
         raise CourseError(
-            "tito grade needs Linux, whose kernel keeps submissions apart: on Windows use WSL (wsl --install), "
+            "grading (`tito grade`) needs Linux, whose kernel keeps submissions apart: on Windows use WSL (wsl --install), "
             "elsewhere a Linux container (docker run -it python:3.12)"
         )
 

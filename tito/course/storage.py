@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tito import CourseError
 
+WINDOWS = os.name == "nt"
 TRIES, PAUSE = 6, 0.05  # how often a file that somebody holds open is tried, and the seconds in between
 _HELD = "perhaps another program holds it open (an editor, a virus scanner, OneDrive): close that, and try again"
 
@@ -31,7 +32,7 @@ def _patiently(action: Callable, *paths: Path) -> None:
             return action(*paths)
         except PermissionError as error:
             if not left:
-                if os.name == "nt":
+                if WINDOWS:
                     error.strerror = f"{error.strerror}; {_HELD}"
                 raise
         time.sleep(PAUSE)

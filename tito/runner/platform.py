@@ -42,22 +42,32 @@ def end(process: subprocess.Popen) -> None:
 
 
 def _end_tree(process: subprocess.Popen) -> None:
-    """Windows: whatever has the process for an ancestor, also where no job holds them together (see `_join_job`)."""
+    """Windows: end a process and whatever has it for an ancestor, also where no job holds them together."""
     try:
-        import psutil
-
-        found = []
-        with contextlib.suppress(psutil.NoSuchProcess):
-            found = psutil.Process(process.pid).children(recursive=True)
+        below = _below(process.pid)
         process.kill()
-        for child in found:
-            with contextlib.suppress(psutil.Error):
-                child.kill()
+        _kill(below)
     except Exception:  # psutil is broken, or the system does not tell it: Windows' own tool, then
         command = ["taskkill", "/T", "/F", "/PID", str(process.pid)]
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=10)
         process.kill()
+
+
+def _below(number: int) -> list:
+    """The processes that have this one for an ancestor; none if it has ended."""
+    import psutil
+
+    try:
+        return psutil.Process(number).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _kill(processes: list) -> None:
+    for process in processes:
+        with contextlib.suppress(Exception):  # it has ended by itself
+            process.kill()
 
 
 def confine(largest_file: int, cpu_seconds: int) -> None:
@@ -82,7 +92,7 @@ def _join_job(cpu_seconds: int) -> None:
     import ctypes
     from ctypes import wintypes
 
-    size, number = ctypes.c_size_t, wintypes.DWORD
+    size, number = ctypes.c_size_t, ctypes.c_uint32
 
     class Basic(ctypes.Structure):  # JOBOBJECT_BASIC_LIMIT_INFORMATION
         _fields_ = [
@@ -110,7 +120,10 @@ def _join_job(cpu_seconds: int) -> None:
 
 def leave(code: int) -> NoReturn:
     """End this process at once and, where `start` made it, all that it started: whoever started it has gone."""
-    if not WINDOWS and os.getpgrp() == os.getpid():
+    if WINDOWS:
+        with contextlib.suppress(Exception):
+            _kill(_below(os.getpid()))
+    elif os.getpgrp() == os.getpid():
         os.killpg(os.getpgrp(), signal.SIGKILL)
     os._exit(code)
 
