@@ -741,7 +741,7 @@ def conv2d_(x, weight, bias, way, *settings):
 
 def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """Convolution, as tinytorch.core.spatial.conv2d: (B, C, H, W) to (B, O, H_out, W_out), in the way that costs least."""
-    x, weight = (each if isinstance(each, Tensor) else Tensor(each) for each in (x, weight))
+    x, weight = x if isinstance(x, Tensor) else Tensor(x), weight if isinstance(weight, Tensor) else Tensor(weight)
     settings, name = (stride, padding, dilation, groups), "windows"
     if x.dtype.char + weight.dtype.char in ("ff", "dd", "fd", "df") and x.ndim == 4 and x.size:
         try:
@@ -785,7 +785,7 @@ def max_pool2d(x, kernel_size, stride=None, padding=0):
     output_shape(x, *settings)
     if worth_rows(x.data, *settings):
         out = max_pool2d_(x, *settings)
-        if not out.size or np.isfinite(out.data.min()):
+        if not out.size or math.isfinite(out.data.min()):
             return out
     # Of several NaN the first wins, and the frame never does, not even against -inf: `windows` sees to it.
     return spatial.max_pool2d(x, *settings)
