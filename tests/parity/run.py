@@ -3,11 +3,8 @@
 `python tests/parity/run.py` runs all samples and rewrites table.json, whose counts may only grow.
 """
 
-import importlib.util
 import json
 import sys
-import types
-import unittest
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +12,6 @@ import torch
 
 from tinytorch.core.tensor import Tensor
 
-if importlib.util.find_spec("expecttest") is None:  # PyTorch's test tools import it, the samples do not need it
-    sys.modules["expecttest"] = types.ModuleType("expecttest")
-    sys.modules["expecttest"].TestCase = unittest.TestCase
 sys.path.insert(0, str(Path(__file__).parent))
 
 from adapters import ADAPTERS, NotOffered  # noqa: E402
