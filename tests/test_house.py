@@ -1,6 +1,5 @@
-"""The house rules that no single module can check: one list of settings, one source of code, one form of notebook."""
+"""The house rules that no single module can check: one list of settings, one source of code, a course in order."""
 
-import ast
 import configparser
 import copy
 import json
@@ -8,14 +7,15 @@ import os
 import subprocess
 import sys
 import tomllib
-from collections import Counter
 from pathlib import Path
 
 import pytest
+import typer
 
+from tito.author.check import check_files
+from tito.cli import app
 from tito.course import notebook
 from tito.course.export import HAND_WRITTEN, export
-from tito.course.lint import lint_notebook
 from tito.course.registry import Course
 from tito.course.script import twin_text
 
@@ -24,7 +24,6 @@ COURSE = Course.load(ROOT)
 NOTEBOOKS = [path for module in COURSE.modules for path in module.notebooks]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
-each_module = pytest.mark.parametrize("module", COURSE.modules, ids=lambda module: module.folder)
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -45,6 +44,12 @@ def test_settings_and_nbdev_agree():
     assert {"lib_name", "lib_path", "nbs_path"} <= shared
     assert {key: settings[key] for key in shared} == {key: nbdev[key] for key in shared}
     assert nbdev["update_pyproject"] is False
+
+
+def test_the_course_is_in_order():
+    """The rules of `tito dev check` for which nothing is executed."""
+    findings = check_files(COURSE, typer.main.get_command(app))
+    assert [f"{finding.what}: {finding.text}" for finding in findings if finding.state != "ok"] == []
 
 
 def test_there_are_nine_modules():
@@ -84,17 +89,10 @@ def test_import_is_fast_on_top_of_numpy():
 
 
 @each_notebook
-def test_notebooks_lint_clean(path):
-    assert lint_notebook(notebook.read(path)) == []
-
-
-@each_notebook
-def test_notebooks_are_in_canonical_form_and_nbdev_would_change_nothing(path):
+def test_nbdev_would_change_nothing_in_a_notebook(path):
     from nbdev.clean import clean_nb
 
-    text = path.read_text(encoding="utf-8")
-    assert text == notebook.dumps(notebook.read(path)), "write it with tito.course.notebook.write"
-    nb = json.loads(text)
+    nb = json.loads(path.read_text(encoding="utf-8"))
     cleaned = copy.deepcopy(nb)
     clean_nb(cleaned, allowed_cell_metadata_keys=PYPROJECT["tool"]["nbdev"]["allowed_cell_metadata_keys"])
     assert cleaned == nb
@@ -111,53 +109,9 @@ def test_the_twin_keeps_every_graded_and_solution_cell(path):
     assert marks(jupytext.reads(text, fmt="py:percent").cells) == marks(notebook.read(path)["cells"])
 
 
-@each_module
-def test_points_of_the_first_notebook_sum_to_a_hundred_and_the_others_are_a_bonus_of_fifty(module):
-    points = [sum(notebook.points(notebook.read(path)).values()) for path in module.notebooks]
-    assert points == [100] + [50] * (len(points) - 1)
-    assert all(exercise.bonus == (exercise.notebook != module.notebooks[0]) for exercise in module.exercises)
-
-
 def test_the_package_begins_with_its_fastest_backend():
     code = "import json; from tinytorch import backend as b; print(json.dumps([b.backend(), *b.BACKENDS['fast']]))"
     assert python(code) == ["fast", "conv2d", "max_pool2d", "avg_pool2d", "fuse"]
-
-
-@each_module
-def test_exercises_name_the_cells_of_their_notebook(module):
-    for path in module.notebooks:
-        kinds = {cell["id"]: notebook.kind(cell) for cell in notebook.read(path)["cells"]}
-        exercises = [exercise for exercise in module.exercises if exercise.notebook == path]
-        for kind, field in (("solution", "solution"), ("graded", "tests")):
-            named = Counter(id for exercise in exercises for id in getattr(exercise, field))
-            manual = {id for id in named if kinds.get(id) == "manual"}
-            there = Counter(id for id, is_kind in kinds.items() if is_kind == kind)
-            assert Counter({id: n for id, n in named.items() if id not in manual}) == there
-
-
-@each_module
-def test_exercises_are_fit_to_show(module):
-    for exercise in module.exercises:
-        assert exercise.title and 1 <= exercise.difficulty <= 3 and exercise.minutes > 0
-        assert len(exercise.hints) >= 2, f"{exercise.id}: give a first nudge and a stronger hint"
-
-
-@each_module
-def test_requires_are_the_modules_it_imports(module):
-    owners = {f"tinytorch.{target}": other.number for other in COURSE.modules for target in other.targets.values()}
-    imported = set()
-    for path in module.notebooks:
-        for cell in filter(notebook.exported, notebook.read(path)["cells"]):
-            nodes = ast.parse(cell["source"]).body  # inside functions, later modules may be named too
-            imported |= {owners.get(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
-    assert imported - {None, module.number} <= set(module.requires)
-    assert all(number < module.number for number in module.requires)
-
-
-@each_module
-def test_pages_exist_and_name_their_commands(module):
-    page = (module.path / "README.md").read_text(encoding="utf-8")
-    assert f"tito test {module.number}" in page and f"tito export {module.number}" in page
 
 
 def test_the_house_has_its_front_door():

@@ -2,9 +2,13 @@
 
 `core.spatial` registers "loops" and "windows" here, `core.fast` registers "fast", and a layer asks for a `kernel` of the
 backend in force. `use_backend` chooses, for a block or from now on; TINYTORCH_BACKEND names the one to begin with.
+
+The choice is the thread's own, and an asyncio task's own: nobody else's layers change. A new thread begins with the
+backend to begin with; a new task with that of the code which made it.
 """
 
 import os
+from contextvars import ContextVar
 from importlib import import_module
 
 __all__ = [
@@ -31,7 +35,8 @@ class Backends:
 
     def __init__(self):
         self.table = {}  # backend -> {name of a kernel: function}
-        self.choice = None  # (backend, kernels lent to it or None); None: not chosen yet
+        self.first = None  # the backend to begin with; None: not asked for yet
+        self.choice = ContextVar("backend", default=None)  # (backend, kernels lent to it or None); None: not chosen yet
 
     def register(self, backend, **kernels):
         """Put functions into the table under the name of a backend, beside those that it has."""
@@ -51,14 +56,19 @@ class Backends:
 
     def backend(self):
         """The name of the backend in force: "loops", "windows", ..."""
-        if self.choice is None:
-            self.choice = self.default_backend(), None
-        return self.choice[0]
+        return self._chosen()[0]
+
+    def _chosen(self):
+        chosen = self.choice.get()
+        if chosen is None:
+            self.first = self.first or self.default_backend()
+            chosen = self.first, None
+        return chosen
 
     def kernels(self):
         """{name: function}: what the backend in force offers."""
-        name = self.backend()
-        return self.choice[1] or self.table[name]
+        name, lent = self._chosen()
+        return lent or self.table[name]
 
     def kernel(self, name):
         """The function of that name ("conv2d", "max_pool2d", "avg_pool2d") of the backend in force."""
@@ -67,10 +77,12 @@ class Backends:
     def use_backend(self, name, kernels=None):
         """Choose the backend that layers call: use_backend("loops") from now on, `with use_backend("loops"):` for a block.
 
+        In this thread or asyncio task only; what others run stays as it is.
         kernels: {name: function} to call for as long, in place of those that are registered under the name
         Raises ValueError for a backend that is not there; then nothing changes.
         """
-        before, self.choice = self.choice, (name if kernels else self.resolve(name), kernels)
+        chosen, before = (name if kernels else self.resolve(name), kernels), self.choice.get()
+        self.choice.set(chosen)
         return _Chosen(self, before)
 
 
@@ -84,7 +96,7 @@ class _Chosen:
         return self
 
     def __exit__(self, *error):
-        self.backends.choice = self.before
+        self.backends.choice.set(self.before)  # not reset: a generator may be closed in another context
 
 
 class _OfThePackage(Backends):

@@ -20,7 +20,7 @@ COLOURS = {"aim": "tab:green", "reached": "tab:blue", "short": "tab:red", "above
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """What to measure: the other side, groups of figures (none: all), and whether rough figures will do."""
 
     against: str | None = None
@@ -54,13 +54,13 @@ class Figures:
         return [row for row in self.rows if row["verdict"] == "short"]
 
 
-def run(course: Course, module: Module, asked: Asked, screen) -> Figures:
+def run_benchmark(course: Course, module: Module, asked: Request, screen) -> Figures:
     """Measure, show, keep."""
     with screen.working("Measuring") as line:
         tell = getattr(line, "update", str)
         found = measure(course, module, asked.words(), lambda what: tell(f"Measuring: {what}"))
-    kept = keep(found, course.folder("runs") / "bench", asked.suffix())
-    show(found, screen)
+    kept = save_figures(found, course.folder("runs") / "bench", asked.suffix())
+    show_figures(found, screen)
     for path in kept:
         screen.line(f"Kept: {path.relative_to(course.root)}")
     return found
@@ -179,7 +179,7 @@ def conclusion(found: Figures) -> str:
     return f"{len(judged)} figures have marks: {aims} reach the aim, {len(short)} miss what is required{names}."
 
 
-def show(found: Figures, screen) -> None:
+def show_figures(found: Figures, screen) -> None:
     """The heading, the table and how it stands."""
     screen.say(heading(found.facts))
     screen.say()
@@ -191,7 +191,7 @@ def show(found: Figures, screen) -> None:
 # What is kept
 
 
-def keep(found: Figures, folder: Path, suffix: str = "") -> list[Path]:
+def save_figures(found: Figures, folder: Path, suffix: str = "") -> list[Path]:
     """Write the figures and the plot to the folder; returns both files."""
     folder.mkdir(parents=True, exist_ok=True)
     figures, picture = (folder / f"{found.module.folder}{suffix}{kind}" for kind in (".json", ".png"))

@@ -78,7 +78,7 @@ class Verdict:
         return self.state in ("published", "well-formed")
 
 
-def find(name: str) -> Source:
+def find_source(name: str) -> Source:
     """The data set called `name`."""
     key = name.strip().lower().replace("-", "")
     if key in SOURCES:
@@ -182,7 +182,7 @@ def _digests_in(archive: Path, source: Source) -> dict[str, str]:
         return {name: _digest(Path(folder) / name) for name in source.files if (Path(folder) / name).is_file()}
 
 
-def standing(course: Course, source: Source) -> str:
+def describe(course: Course, source: Source) -> str:
     """Whether it is there, without reading it through."""
     folder = place(course, source)
     there = [name for name in source.files if (folder / name).is_file()]

@@ -29,7 +29,7 @@ class Finding:
     text: str
 
 
-def examine(course: Course) -> Iterator[Finding]:
+def diagnose(course: Course) -> Iterator[Finding]:
     """Every finding, as it is made."""
     project = _project(course)
     yield _python(project.get("requires-python", ">=3.11"))

@@ -59,7 +59,7 @@ def test_messages(act, kind, words):
 def test_a_failing_operation_names_itself_and_its_shapes():
     with pytest.raises(ValueError) as caught:
         Tensor([1.0, 2.0]) + Tensor([1.0, 2.0, 3.0])
-    assert caught.value.__notes__ == ["in add of (2,), (3,)"]
+    assert str(caught.value).startswith("add of (2,), (3,): ") and "lengths must be equal" in str(caught.value)
 
 
 def test_operations_are_called_what_people_type_and_pickle_by_name():
@@ -69,7 +69,7 @@ def test_operations_are_called_what_people_type_and_pickle_by_name():
     assert repr(x.sum()).endswith("made by sum)") and repr(x.max(1)).endswith("made by max)")
     with pytest.raises(ValueError) as caught:
         x.sum(axis=5)
-    assert caught.value.__notes__ == ["in sum of (1, 2), 5, False"]
+    assert str(caught.value).startswith("sum: axis=5 does not fit the shape (1, 2)")
     for run in (sum_, max_, sub, neg):
         assert pickle.loads(pickle.dumps(run)) is run
 
@@ -142,7 +142,8 @@ def test_results_remember_and_detach_forgets():
     assert y.grad_fn[0].__name__ == "exp" and y.grad_fn[1] == (x,) and repr(y).endswith("made by exp)")
     assert (Tensor([1.0]) + 1).grad_fn is None and not y.detach().requires_grad
     kept = y.astype("float64")
-    assert kept.grad_fn is None and kept.dtype == np.float64
+    assert kept.grad_fn[0].__name__ == "astype" and kept.requires_grad and kept.dtype == np.float64
+    assert not y.astype("int64").requires_grad
 
 
 def test_keywords_and_defaults_reach_the_grad_fn_by_position():

@@ -140,3 +140,28 @@ def test_leaky_relu_is_right_for_every_slope(slope):
 def test_sigmoid_keeps_its_small_tail():
     got = activations.sigmoid(Tensor([-20.0, -80.0])).numpy()
     np.testing.assert_allclose(got, [math.exp(-20), math.exp(-80)], rtol=1e-5)
+
+
+def test_the_error_function_is_exact():
+    """W. J. Cody's approximations against the C library's, which computes in another way."""
+    x = np.concatenate([np.linspace(-12, 12, 5001), [0.46875, -0.46875, 4, -4, 27, 0, 1e-300, np.inf, -np.inf]])
+    want = np.array([math.erf(v) for v in x])
+    assert np.abs(1 - activations._erfc(x) - want).max() < 1e-14
+    tails = np.array([math.erfc(v) for v in x])
+    np.testing.assert_allclose(activations._erfc(x), tails, rtol=1e-13, atol=1e-300)
+    assert np.isnan(activations._erfc(np.nan)) and activations._erfc(np.float32(1)).dtype == np.float64
+
+
+def test_gelu_is_offered_in_both_forms():
+    x = np.linspace(-6, 6, 241)
+    share = np.array([0.5 * math.erfc(-v / math.sqrt(2)) for v in x])
+    np.testing.assert_allclose(
+        activations.gelu(Tensor(x, "float64"), approximate="none").data, x * share, rtol=1e-13, atol=1e-15
+    )
+    np.testing.assert_allclose(activations.gelu(Tensor(x), "none").data, x * share, atol=3e-7)
+    assert np.array_equal(activations.gelu(Tensor(x), approximate="tanh").data, activations.gelu(Tensor(x)).data)
+    assert np.array_equal(activations.GELU("none")(Tensor(x)).data, activations.gelu(Tensor(x), "none").data)
+    assert repr(activations.GELU()) == "GELU()" and repr(activations.GELU("none")) == "GELU(approximate=none)"
+    for act in (lambda: activations.GELU("erf"), lambda: activations.gelu(Tensor(x), approximate=True)):
+        with pytest.raises(ValueError, match='"tanh" or "none"'):
+            act()

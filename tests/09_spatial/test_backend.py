@@ -1,8 +1,11 @@
 """The choice of backend: for a block or from now on, by name, by the environment; and what imports what."""
 
+import asyncio
+import contextvars
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +106,53 @@ def test_spatial_knows_of_no_faster_backend_and_choosing_imports_what_it_needs()
     assert told(f"import sys, tinytorch.backend; {loaded}") == "[False, False]\n"
     assert told(f"import sys, tinytorch; tinytorch.use_backend('windows'); {loaded}") == "[True, False]\n"
     assert told(f"import sys; from tinytorch.nn import Conv2d; Conv2d(1, 1, 1); {loaded}") == "[True, False]\n"
+
+
+def test_two_threads_have_backends_of_their_own():
+    turn, seen = threading.Barrier(2, timeout=10), {}
+
+    def work(name):
+        with use_backend(name):
+            turn.wait()
+            seen[name] = backend.backend()
+            turn.wait()
+        use_backend(name)
+
+    with use_backend("windows"):
+        threads = [threading.Thread(target=work, args=(name,)) for name in ("loops", "windows")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+        assert backend.backend() == "windows"
+    assert seen == {"loops": "loops", "windows": "windows"}
+
+
+def test_two_tasks_have_backends_of_their_own():
+    async def work(name, mine, other):
+        with use_backend(name):
+            mine.set()
+            await other.wait()
+            return backend.backend()
+
+    async def both():
+        a, b = asyncio.Event(), asyncio.Event()
+        return [*await asyncio.gather(work("loops", a, b), work("windows", b, a)), backend.backend()]
+
+    before = backend.backend()
+    assert asyncio.run(both()) == ["loops", "windows", before]
+
+
+def test_a_generator_that_is_closed_elsewhere_puts_the_backend_back():
+    def steps():
+        with use_backend("loops"):
+            yield backend.backend()
+
+    before, running = backend.backend(), steps()
+    assert next(running) == "loops"
+    contextvars.copy_context().run(running.close)
+    use_backend(before)
+    assert backend.backend() == before
 
 
 def test_kernels_are_lent_for_a_block(monkeypatch):

@@ -1,5 +1,6 @@
 """The fast backend held equal to loops and windows: values, gradients, ties, layouts; fusing; cached memory."""
 
+import functools
 import threading
 
 import numpy as np
@@ -11,7 +12,7 @@ from tinytorch import backend
 from tinytorch.backend import BACKENDS, resolve, use_backend
 from tinytorch.core.activations import ReLU, Sigmoid, relu
 from tinytorch.core.autograd import no_grad
-from tinytorch.core.layers import Sequential
+from tinytorch.core.layers import Module, Sequential
 from tinytorch.core.spatial import AvgPool2d, Conv2d, MaxPool2d, SimpleCNN, digits_cnn
 from tinytorch.core.tensor import Tensor, manual_seed
 
@@ -226,6 +227,67 @@ def test_sequential_fuses_what_it_may_and_nothing_else():
             assert len(list(Sequential(conv, ReLU(), pool).plan())) == 3
 
 
+class Doubled(Conv2d):
+    def forward(self, x):
+        return super().forward(x) * 2
+
+
+class Louder(ReLU):
+    def __call__(self, x):
+        return super().__call__(x) * 2
+
+
+def own_forward(layer):
+    """The layer with a forward of its own, put there by hand."""
+    usual = layer.forward
+    layer.forward = lambda x: usual(x) * 2
+    return layer
+
+
+def own_function(layer):
+    layer.function = lambda x: relu(x) * 2
+    return layer
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        lambda: (Doubled(1, 1, 1), ReLU(), MaxPool2d(2)),
+        lambda: (own_forward(Conv2d(1, 1, 1)), ReLU(), MaxPool2d(2)),
+        lambda: (Conv2d(1, 1, 1), Louder(), MaxPool2d(2)),
+        lambda: (Conv2d(1, 1, 1), own_function(ReLU()), MaxPool2d(2)),
+        lambda: (Conv2d(1, 1, 1), ReLU(), own_forward(MaxPool2d(2))),
+    ],
+)
+def test_what_a_user_changed_in_a_layer_runs(layers):
+    net = Sequential(*layers())
+    net[0].weight.data[:] = 1
+    for mode in (True, False):
+        net.train(mode)
+        with use_backend("fast"):
+            assert net(Tensor(np.ones((1, 1, 2, 2)))).item() == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(Conv2d, "forward"), (MaxPool2d, "forward"), (Module, "__call__"), (ReLU, "__call__")]
+)
+def test_what_a_user_put_in_the_place_of_a_method_runs(kind, name, monkeypatch):
+    net, called, usual = Sequential(Conv2d(1, 1, 1), ReLU(), MaxPool2d(2)), [], getattr(kind, name)
+
+    @functools.wraps(usual)
+    def hooked(self, x):
+        called.append(type(self))
+        return usual(self, x)
+
+    with use_backend("fast"):
+        net(Tensor(np.ones((1, 1, 2, 2))))
+        monkeypatch.setattr(kind, name, hooked)
+        net(Tensor(np.ones((1, 1, 2, 2))))
+        monkeypatch.undo()
+        assert set(called) & {Conv2d, MaxPool2d, ReLU}
+        assert len(list(net.train().plan())) == len(list(net.eval().plan())) == 1
+
+
 STRANGE = [(2, 4, 9, 9), (4, 3, 9), (2, 9, 9, 3), (9, 9), (2, 3, 2, 2), (2, 3, 3, 3), (3, 9, 9)]
 
 
@@ -253,6 +315,33 @@ def test_a_second_upstream_through_the_same_graph():
     out.backward(2 * ones)
     for tensor, grad in zip((x, net[0].weight, net[0].bias), first, strict=True):
         np.testing.assert_allclose(tensor.grad, 3 * grad, rtol=1e-5, atol=1e-5)
+
+
+def test_a_refilled_upstream_gives_its_own_gradient():
+    net, seen = Sequential(Conv2d(1, 1, 1), ReLU(), MaxPool2d(2)), {}
+    for name in ("fast", "windows"):
+        net[0].weight.data[:], net[0].bias.data[:] = 1, 0
+        net.zero_grad()
+        x = Tensor(np.arange(16.0).reshape(1, 1, 4, 4), requires_grad=True)
+        with use_backend(name):
+            out, buffer = net(x), np.ones((1, 1, 2, 2), np.float32)
+            for factor in (1, 10, 100):
+                buffer[...] = factor
+                out.backward(buffer, retain_graph=True)
+        seen[name] = [x.grad, *(p.grad for p in net.parameters())]
+        assert x.grad.max() == 111
+    same(seen["fast"], seen["windows"])
+
+
+def test_only_what_is_wanted_of_the_block_changes_from_walk_to_walk():
+    net, x = Sequential(Conv2d(1, 1, 1), ReLU(), MaxPool2d(2)), Tensor(np.ones((1, 1, 2, 2)), requires_grad=True)
+    net[0].weight.data[:] = 1
+    with use_backend("fast"):
+        out = net(x)
+    for factor, wants_x in ((1, True), (2, False), (4, True)):
+        x.requires_grad = wants_x
+        out.backward(np.full(out.shape, factor, np.float32), retain_graph=True)
+    assert x.grad.max() == 5 and net[0].weight.grad.item() == 7 and net[0].bias.grad.item() == 7
 
 
 @pytest.mark.parametrize("make, shape", [(SimpleCNN, (3, 3, 32, 32)), (digits_cnn, (5, 1, 8, 8))])
@@ -330,6 +419,16 @@ def test_memory_that_nobody_uses_is_lent_again_and_never_hoarded():
     for exponent in range(20, 30):
         fast.empty_cached((1 << exponent,), np.dtype(bool))
     fast.make_room()
+    assert sum(size * count for size, count in fast.workspaces().items()) <= fast.KEEP
+
+
+def test_a_huge_step_leaves_no_more_than_a_usual_one():
+    conv = Conv2d(16, 32, 3, padding=1)
+    x = Tensor(np.zeros((64, 16, 96, 96), np.float32), requires_grad=True)
+    with use_backend("fast"):
+        out = conv(x)
+        out.backward(np.zeros(out.shape, np.float32))
+    del out
     assert sum(size * count for size, count in fast.workspaces().items()) <= fast.KEEP
 
 

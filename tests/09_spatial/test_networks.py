@@ -145,6 +145,42 @@ def test_batch_norm_messages_and_repr():
     ]
 
 
+def test_batch_norm_settings():
+    rng = np.random.default_rng(9)
+    batches = [3 + rng.standard_normal((4, 2, 3, 3)).astype(np.float32) for _ in range(3)]
+    layer = BatchNorm2d(2, momentum=None, affine=False)
+    for batch in batches:
+        layer(Tensor(batch))
+    np.testing.assert_allclose(layer.running_mean.numpy(), np.mean([b.mean((0, 2, 3)) for b in batches], 0), rtol=1e-5)
+    np.testing.assert_allclose(
+        layer.running_var.numpy(), np.mean([b.var((0, 2, 3), ddof=1) for b in batches], 0), rtol=1e-4
+    )
+    assert layer.parameters() == [] and repr(layer) == "BatchNorm2d(2, eps=1e-05, momentum=None, affine=False)"
+    assert layer.eval()(Tensor(batches[0])).shape == (4, 2, 3, 3)
+    assert gradcheck(BatchNorm2d(2, affine=False), batches[0].astype(np.float64)[:2])
+    for wrong in ({"eps": 0}, {"eps": -1e-5}, {"eps": float("nan")}, {"eps": "small"}, {"eps": None}):
+        with pytest.raises(ValueError, match="eps keeps the root away from 0"):
+            BatchNorm2d(2, **wrong)
+    for wrong in (-0.1, 1.1, float("nan"), "0.1"):
+        with pytest.raises(ValueError, match="momentum is a share, from 0 to 1, or None"):
+            BatchNorm2d(2, momentum=wrong)
+
+
+def test_batch_norm_keeps_the_dtype_of_its_buffers():
+    layer = BatchNorm2d(2)
+    layer(Tensor(np.random.default_rng(1).standard_normal((4, 2, 3, 3)), dtype="float64"))
+    assert layer.running_mean.dtype == layer.running_var.dtype == np.float32
+    assert layer(Tensor(np.ones((4, 2, 3, 3)))).dtype == np.float32
+
+
+def test_statistics_of_a_later_batch_do_not_change_an_earlier_gradient():
+    layer, x = BatchNorm2d(1).eval(), Tensor(np.ones((2, 1, 2, 2)), requires_grad=True)
+    out = layer(x)
+    layer.train()(Tensor(np.random.default_rng(2).standard_normal((8, 1, 3, 3)) * 9))
+    out.sum().backward()
+    np.testing.assert_allclose(x.grad, 1, rtol=1e-4)
+
+
 def test_no_grad_keeps_no_columns():
     with no_grad():
         assert Conv2d(1, 1, 1)(Tensor(np.ones((1, 1, 2, 2)))).grad_fn is None

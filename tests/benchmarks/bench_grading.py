@@ -22,8 +22,8 @@ sys.path.insert(0, str(ROOT))
 
 from tito.course import notebook  # noqa: E402
 from tito.course.registry import Course  # noqa: E402
-from tito.grading import skeleton  # noqa: E402
-from tito.grading.service import Desk  # noqa: E402
+from tito.course.scaffold import released  # noqa: E402
+from tito.grading.service import GradingService  # noqa: E402
 
 TOML = """number = "01"
 name = "three"
@@ -87,7 +87,7 @@ def hand_in(course: Course, module, numbers: range) -> None:
         for number in numbers:
             cells = []
             for cell in nb["cells"]:
-                made = {**cell, "source": skeleton.released(cell)}
+                made = {**cell, "source": released(cell)}
                 if notebook.kind(cell) == "solution":
                     solutions += 1
                     if number % 2 == 0 or solutions % 2:
@@ -147,14 +147,14 @@ def plain(course: Course, module) -> float:
     return time.perf_counter() - start
 
 
-def ours(desk: Desk, module, jobs: int, isolation: str | None = None) -> tuple[float, float]:
+def ours(desk: GradingService, module, jobs: int, isolation: str | None = None) -> tuple[float, float]:
     """(wall, processor) seconds of `tito grade run` of everything, nothing kept from before.
 
     The processor time of what dies inside bubblewrap's own process space is nobody's: it counts on "landlock" only.
     """
     shutil.rmtree(desk.folder / "results", ignore_errors=True)
     start, used = time.perf_counter(), processor()
-    report = desk.run(module, jobs=jobs, isolation=isolation)
+    report = desk.grade_submissions(module, jobs=jobs, isolation=isolation)
     if report.failures or not all(row.fresh for row in report.rows):
         sys.exit(f"not everything was graded: {report}")
     return time.perf_counter() - start, processor() - used
@@ -181,7 +181,7 @@ def main() -> None:
     unchanged = asked.unchanged if asked.unchanged is not None else 1000 if light else asked.count
     with tempfile.TemporaryDirectory(prefix="tito-bench-") as folder:
         course = make_course(Path(folder), asked.module)
-        module, desk = course.module(asked.module), Desk(course)
+        module, desk = course.module(asked.module), GradingService(course)
         desk.assign(module)
         hand_in(course, module, range(asked.count))
         cells = bare(course, module, range(min(asked.count, 10)))
@@ -204,9 +204,9 @@ def main() -> None:
         row("seconds more, wall", wall * asked.jobs - cells[0], "<= 0.4")
         row("seconds more, processor", used - cells[1], "<= 0.3")
         hand_in(course, module, range(asked.count, unchanged))
-        desk.run(module, jobs=asked.jobs)
+        desk.grade_submissions(module, jobs=asked.jobs)
         start = time.perf_counter()
-        report = desk.run(module, jobs=asked.jobs)
+        report = desk.grade_submissions(module, jobs=asked.jobs)
         assert not any(line.fresh for line in report.rows)
         row(f"seconds for {len(report.rows)} unchanged", time.perf_counter() - start, "<= 2")
 

@@ -275,6 +275,6 @@ def test_deleted_cells_come_back_in_their_order():
 def test_copies_made_within_a_second_have_names_of_their_own(workspace):
     course = Course.load(workspace.root)
     start = time.monotonic()
-    names = [backup.keep(course, course.modules[0], "test").name for _ in range(3)]
+    names = [backup.back_up(course, course.modules[0], "test").name for _ in range(3)]
     assert len(set(names)) == 3 and time.monotonic() - start < 1
     assert json.loads((course.state / "backups/01_alpha" / names[0] / "note.json").read_text()) == {"why": "test"}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tito.author.mutation import HIDDEN, mutate, try_in_process
+from tito.author.mutation import mutate, try_in_process
 from tito.course import notebook
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,8 +58,3 @@ def test_mutate_changes_regions_only_and_leaves_messages_alone():
     changes = [mutant.change for mutant in mutate("f", source)]
     raised = "raise ValueError(f'{a + 1}') -> pass"
     assert changes == ["a < limit -> (a <= limit)", raised, "return a + 1 -> return None", "a + 1 -> (a - 1)", "1 -> 2"]
-
-
-def test_hidden_regions_are_cut_out_whole():
-    source = f"a\n    {notebook.BEGIN_HIDDEN}\n    b\n    {notebook.END_HIDDEN}\nc\n"
-    assert HIDDEN.sub("", source) == "a\nc\n"

@@ -24,7 +24,7 @@ ROOMS = {
     "__main__": "cli",
     "__init__": "",
 }
-PARTS = {"predict": "milestone", "download": "data", "pickled": "data"}  # files that share a room beside the others
+PARTS = {"download": "data", "pickled": "data"}  # files that share a room beside the others
 
 
 def room(path: Path) -> str:

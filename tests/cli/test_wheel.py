@@ -14,7 +14,6 @@ from tito.author.wheel import _build, students_wheel
 from tito.course.registry import Course
 from tito.student import template, workspace
 
-pytest.importorskip("nbgrader", reason="nbgrader makes the scaffolds")
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -47,7 +46,7 @@ def test_a_wheel_carries_the_course(site, tmp_path):
     made = run(site, tmp_path, "init", "Käthes Kurs", "--from", "09", "--no-kernel")
     assert (made.returncode, made.stderr) == (0, "") and "Next: cd 'Käthes Kurs' && tito" in made.stdout
     course = tmp_path / "Käthes Kurs"
-    workspace.init(tmp_path / "same", workspace.plan(Course.load(REPOSITORY), "09", [], False))
+    workspace.init(tmp_path / "same", workspace.choose_modules(Course.load(REPOSITORY), "09", [], False))
     there, same = ({p.relative_to(root).as_posix() for p in root.rglob("*")} for root in (course, tmp_path / "same"))
     assert there == same
     again = run(site, course / "modules", "init", "..", "--update", "--no-kernel")
@@ -60,7 +59,7 @@ def test_a_wheel_carries_the_course(site, tmp_path):
 
 def test_the_students_wheel_holds_no_solution(site, tmp_path):
     source = Course.load(site / "tito/_course")  # an instructor has installed the whole course
-    wheel = students_wheel(workspace.plan(source, "09", [], False), tmp_path / "out")
+    wheel = students_wheel(workspace.choose_modules(source, "09", [], False), tmp_path / "out")
     assert "+students" in wheel.name
     handed = unpacked(wheel, tmp_path / "handed")
     package = handed / "tinytorch/core/spatial.py"

@@ -13,14 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tito import CourseError
-from tito.author.leak_check import quoted, regions, search
+from tito.author.leak_check import regions, search
 from tito.course import journal, notebook
 from tito.course.registry import Course
 from tito.milestone import unwritten
 from tito.student import template, workspace
 from tito.student.merge import merge
-
-pytest.importorskip("nbgrader", reason="nbgrader makes the scaffolds")
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SOLUTION = """\
@@ -67,7 +65,7 @@ def source(toy):
 def student(source, tmp_path):
     """A copy in which module 02 is to be written."""
     target = tmp_path / "ein Ordner für mich"
-    workspace.init(target, workspace.plan(source, "02", [], False))
+    workspace.init(target, workspace.choose_modules(source, "02", [], False))
     return target
 
 
@@ -122,12 +120,12 @@ def test_importing_what_is_to_be_written_says_what_to_type(student):
     [(None, [], ("01", "02")), ("2", [], ("02",)), (None, ["first"], ("01",)), (None, ["01", "2"], ("01", "02"))],
 )
 def test_which_modules_are_left_to_write(source, start, chosen, yours):
-    assert workspace.plan(source, start, chosen, False).yours == yours
+    assert workspace.choose_modules(source, start, chosen, False).yours == yours
 
 
 def test_from_and_modules_together_are_refused(source):
     with pytest.raises(CourseError, match="not both"):
-        workspace.plan(source, "01", ["02"], False)
+        workspace.choose_modules(source, "01", ["02"], False)
 
 
 def test_the_commands_mean_the_students_files(student, tito):
@@ -144,7 +142,7 @@ def test_the_commands_mean_the_students_files(student, tito):
 
 
 def test_the_reference_comes_along_only_when_asked_for_and_says_so(source, tmp_path):
-    workspace.init(tmp_path / "with", workspace.plan(source, "02", [], True))
+    workspace.init(tmp_path / "with", workspace.choose_modules(source, "02", [], True))
     file = tmp_path / "with/tinytorch/core/second.py"
     assert file.read_text().startswith(template.REFERENCE_MARK) and "factor * x" in file.read_text()
     assert "NotImplementedError" in sources(tmp_path / "with" / SECOND)["triple"]
@@ -152,7 +150,7 @@ def test_the_reference_comes_along_only_when_asked_for_and_says_so(source, tmp_p
 
 
 def test_the_zip_holds_the_same_folder(source, tmp_path):
-    plan = workspace.plan(source, "02", [], False)
+    plan = workspace.choose_modules(source, "02", [], False)
     workspace.init(tmp_path / "one", plan, tmp_path / "one.zip")
     with zipfile.ZipFile(tmp_path / "one.zip") as packed:
         inside = {name.removeprefix("one/"): packed.read(name) for name in packed.namelist()}
@@ -161,7 +159,7 @@ def test_the_zip_holds_the_same_folder(source, tmp_path):
 
 def test_it_never_overwrites(student, source):
     before = state(student)
-    plan = workspace.plan(source, "02", [], False)
+    plan = workspace.choose_modules(source, "02", [], False)
     with pytest.raises(CourseError, match="is a course already, and nothing was changed.*--update"):
         workspace.init(student, plan)
     (student.parent / "full").mkdir()
@@ -176,12 +174,12 @@ def test_it_never_overwrites(student, source):
 def test_an_empty_folder_and_the_current_one_will_do(source, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
-    workspace.init(Path.cwd(), workspace.plan(source, "02", [], False))
+    workspace.init(Path.cwd(), workspace.choose_modules(source, "02", [], False))
     assert Path("settings.ini").is_file() and Path(SECOND).is_file() and not journal.pending(Path.cwd())
 
 
 def test_two_at_once_make_one_folder(source, tmp_path):
-    plan, target = workspace.plan(source, "02", [], False), tmp_path / "both"
+    plan, target = workspace.choose_modules(source, "02", [], False), tmp_path / "both"
     children = [forked(lambda: workspace.init(target, plan)) for _ in range(2)]
     codes = sorted(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children)
     assert codes in ([0, 0], [0, 1]) and codes != [0, 0]
@@ -190,20 +188,20 @@ def test_two_at_once_make_one_folder(source, tmp_path):
 
 def test_a_students_source_has_no_reference_to_give(student, tmp_path):
     handed = Course.load(student)
-    workspace.init(tmp_path / "again", workspace.plan(handed, "02", [], False))
+    workspace.init(tmp_path / "again", workspace.choose_modules(handed, "02", [], False))
     assert sources(tmp_path / "again" / SECOND) == sources(student / SECOND)
-    for plan in (workspace.plan(handed, None, ["01"], False), workspace.plan(handed, "02", [], True)):
+    for start, chosen, reference in ((None, ["01"], False), ("02", [], True)):
         with pytest.raises(CourseError, match="no reference of module 02"):
-            workspace.init(tmp_path / "third", plan)
+            workspace.init(tmp_path / "third", workspace.choose_modules(handed, start, chosen, reference))
     assert not (tmp_path / "third").exists()
 
 
-def test_without_nbgrader_only_a_students_source_will_do(student, source, tmp_path, monkeypatch):
+def test_without_nbgrader_a_course_is_made_all_the_same(student, source, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nbgrader", None)
     monkeypatch.setitem(sys.modules, "nbgrader.preprocessors", None)
-    with pytest.raises(CourseError, match=r"needs nbgrader.*\[grade\]"):
-        workspace.init(tmp_path / "no", workspace.plan(source, "02", [], False))
-    workspace.init(tmp_path / "yes", workspace.plan(Course.load(student), "02", [], False))
-    assert not (tmp_path / "no").exists() and (tmp_path / "yes" / SECOND).is_file()
+    for name, origin in (("made", source), ("again", Course.load(student))):
+        workspace.init(tmp_path / name, workspace.choose_modules(origin, "02", [], False))
+        assert sources(tmp_path / name / SECOND) == sources(student / SECOND)
 
 
 def test_the_command(source, tito, tmp_path, monkeypatch):
@@ -221,7 +219,7 @@ def test_the_command(source, tito, tmp_path, monkeypatch):
 
 def test_any_command_finishes_an_interrupted_update(student, source, tito):
     renew(source, newer)
-    made = template.files(workspace.plan(source, "02", [], False))
+    made = template.handout_files(workspace.choose_modules(source, "02", [], False))
     with journal.locked(student):
         journal.commit(student, {SECOND: made[SECOND]}, {SECOND: (student / SECOND).read_bytes()})
     assert tito("module", "status", "02", cwd=student).code == 0
@@ -240,7 +238,7 @@ def everything_to_write(tmp_path_factory):
     from tito.course.export import export
 
     target = tmp_path_factory.mktemp("all") / "course"
-    workspace.init(target, workspace.plan(Course.load(REPOSITORY), None, [], False))
+    workspace.init(target, workspace.choose_modules(Course.load(REPOSITORY), None, [], False))
     course = Course.load(target)
     export(course, course.modules)
     return target
@@ -250,12 +248,6 @@ def test_no_solution_and_no_hidden_test_is_anywhere(everything_to_write):
     course = Course.load(REPOSITORY)
     assert all(regions(course, module) for module in course.modules)
     assert search(course, course.modules, everything_to_write) == []
-
-
-@pytest.mark.parametrize("number", NUMBERS)
-def test_hints_tell_in_words_and_quote_no_line_of_a_solution(number):
-    course = Course.load(REPOSITORY)
-    assert quoted(course, course.module(number)) == []
 
 
 def test_what_is_searched_for_would_be_found(everything_to_write, tmp_path):
@@ -401,7 +393,7 @@ def test_a_read_only_folder_and_a_full_disk_change_nothing(student, source, monk
         with pytest.raises(CourseError, match="No space left on device.*nothing was"):
             workspace.update(student, source)
         with pytest.raises(CourseError, match="No space left on device; nothing was made"):
-            workspace.init(student.parent / "no room", workspace.plan(source, "02", [], False))
+            workspace.init(student.parent / "no room", workspace.choose_modules(source, "02", [], False))
     after = {name: content for name, content in state(student).items() if "backups" not in name}
     assert after == before and not (student.parent / "no room").exists()
 
@@ -447,7 +439,7 @@ def seen(root):
 
 @pytest.mark.parametrize("empty", [False, True], ids=["a new folder", "an empty folder"])
 def test_a_killed_init_leaves_nothing_or_everything(source, tmp_path, empty):
-    plan = workspace.plan(source, "02", [], False)
+    plan = workspace.choose_modules(source, "02", [], False)
     workspace.init(tmp_path / "whole", plan)
     whole, at, step = seen(tmp_path / "whole"), 0, 23
     while True:
@@ -498,7 +490,7 @@ def test_a_killed_update_leaves_the_old_or_the_new(student, source, tmp_path_fac
 
 def test_a_file_saved_while_an_update_waits_is_the_students(student, source):
     renew(source, newer)
-    made = template.files(workspace.plan(source, "02", [], False))
+    made = template.handout_files(workspace.choose_modules(source, "02", [], False))
     old = (student / SECOND).read_bytes()
     with journal.locked(student):
         journal.commit(student, {SECOND: made[SECOND]}, {SECOND: old})
@@ -588,7 +580,7 @@ def sabotaged(tmp_path_factory):
     from tito.course.export import export
 
     source, root = Course.load(REPOSITORY), tmp_path_factory.mktemp("sabotage") / "course"
-    workspace.init(root, workspace.plan(source, "09", [], False))
+    workspace.init(root, workspace.choose_modules(source, "09", [], False))
     for path in source.module("09").notebooks:
         there = root / path.relative_to(REPOSITORY)
         nb = notebook.read(path)
@@ -625,7 +617,7 @@ def test_the_installed_reference_does_not_run_a_milestone_in_the_students_place(
 
 
 def test_a_milestone_says_which_module_is_missing(tmp_path):
-    workspace.init(tmp_path / "new", workspace.plan(Course.load(REPOSITORY), "09", [], False))
+    workspace.init(tmp_path / "new", workspace.choose_modules(Course.load(REPOSITORY), "09", [], False))
     ended = run_in(tmp_path / "new", "milestone", "run", "04", "--quick")
     assert ended.returncode == 1 and ended.stdout == ""
     assert "Module 09 is yours to write: tito lab 09" in ended.stderr

@@ -11,7 +11,7 @@ import pytest
 from filelock import FileLock
 
 from tito.course.registry import Course
-from tito.grading.service import Desk
+from tito.grading.service import GradingService
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = ("01_tensor", "02_activations")
@@ -68,7 +68,7 @@ def released(tmp_path_factory):
         if not (folder / "done").exists():
             course = Course.load(copy_course(folder))
             (folder / "grading").mkdir()
-            Desk(course).assign(course.module("02"))
+            GradingService(course).assign(course.module("02"))
             (folder / "done").touch()
     return folder
 

@@ -16,7 +16,7 @@ from tito import CourseError
 from tito.grading import gradebook
 from tito.grading import service as desks
 from tito.grading.sandbox import isolation
-from tito.grading.service import Desk
+from tito.grading.service import GradingService
 
 pytestmark = pytest.mark.slow
 NAME = "activations_dev.ipynb"
@@ -56,7 +56,7 @@ def fill(course, left=0):
 
 def readable(course):
     """The gradebook's scores; fails if the database is not sound."""
-    with contextlib.closing(sqlite3.connect(gradebook.file_of(gradebook.settings(course)["url"]))) as book:
+    with contextlib.closing(sqlite3.connect(gradebook.file_of(gradebook.nbgrader_settings(course)["url"]))) as book:
         assert book.execute("pragma integrity_check").fetchone() == ("ok",)
         query = "select student_id, sum(auto_score) from grade join submitted_notebook n on n.id = grade.notebook_id"
         query += " join submitted_assignment s on s.id = n.assignment_id group by student_id"
@@ -97,7 +97,7 @@ def commands(tmp_path, course):
 def test_every_command_says_what_is_wrong(small, grade, tmp_path, monkeypatch, how):
     monkeypatch.setattr(desks, "SPACE", 0)
     assert grade("collect", "02", str(tmp_path / "in"))[0] == 0
-    Desk(small).run(small.module("02"), jobs=2)
+    GradingService(small).grade_submissions(small.module("02"), jobs=2)
     assert readable(small) == RIGHT
     for student in RIGHT:
         (tmp_path / "in" / student / NAME).write_text((tmp_path / "in" / student / NAME).read_text() + "\n")
@@ -114,7 +114,9 @@ def test_every_command_says_what_is_wrong(small, grade, tmp_path, monkeypatch, h
     else:
         subprocess.run(["mount", "-o", "remount,rw", folder], check=True)
     assert grade("collect", "02", str(tmp_path / "in"))[0] == 0
-    assert {row.student: row.score for row in Desk(small).run(small.module("02"), jobs=2).rows} == RIGHT
+    assert {
+        row.student: row.score for row in GradingService(small).grade_submissions(small.module("02"), jobs=2).rows
+    } == RIGHT
     assert grade("feedback", "02")[0] == 0
 
 
@@ -126,7 +128,7 @@ def test_a_disk_that_fills_on_the_way(small, grade, tmp_path, monkeypatch):
     for kilobytes in (0, 8, 16, 32, 64, 128, 192, 256, 320, 384, 448, 512, 1024):
         fill(small, kilobytes << 10)
         try:
-            Desk(small).run(small.module("02"), jobs=2)
+            GradingService(small).grade_submissions(small.module("02"), jobs=2)
         except CourseError as error:
             said.append(str(error))
             print(f"{kilobytes:5} KiB left: {error}")

@@ -22,7 +22,7 @@ import pytest
 from tito.course.registry import Course
 from tito.grading import gradebook, marks
 from tito.grading.sandbox import isolation
-from tito.grading.service import Desk
+from tito.grading.service import GradingService
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,7 +53,7 @@ def desk(tmp_path_factory):
     for name in ("settings.ini", "nbgrader_config.py"):
         shutil.copy(ROOT / name, folder)
     (folder / "grading").mkdir()
-    desk = Desk(Course.load(folder))
+    desk = GradingService(Course.load(folder))
     module = desk.course.module("09")
     desk.assign(module)
     for path in module.notebooks:
@@ -64,7 +64,7 @@ def desk(tmp_path_factory):
         target = desk.settings["submitted"] / "ada" / module.folder / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(json.dumps(nb), encoding="utf-8")
-    assert [row.score for row in desk.run(module).rows] == [143]
+    assert [row.score for row in desk.grade_submissions(module).rows] == [143]
     return desk
 
 
@@ -122,7 +122,7 @@ def test_a_mark_by_hand(page, desk, formgrader):
 
     path = desk.settings["submitted"] / "ada" / module.folder / "spatial_dev.ipynb"
     path.write_text(path.read_text(encoding="utf-8") + "\n", encoding="utf-8")  # handed in again
-    report = desk.run(module)
+    report = desk.grade_submissions(module)
     assert [(row.score, row.fresh) for row in report.rows] == [(143, True)]
     assert manual(desk) == {"reflection_cost": 2.0, "reflection_space": 1.5}
     assert [row["manual"] for row in desk.status(module)] == [1], "reflection_depth still waits"

@@ -10,7 +10,7 @@ import pytest
 
 from tito import CourseError
 from tito.grading.sandbox import isolation
-from tito.grading.service import Desk
+from tito.grading.service import GradingService
 
 LIMITS = {"wall": 12.0, "cell": 2.0, "cpu": 6}
 WORDS = ("WROTE", "READ", "SOCKET", "KILLED", "TRACED", "ESCAPED")  # printed by an attack that came through
@@ -77,9 +77,9 @@ def run_cases(course, hand_in, secret, mark):
 def _run_cases(course, hand_in, secret, mark, cases, isolation, jobs=2):
     """Grade all cases on a rung; the rows of the table, and what was wrong."""
     students = hand_in(cases)
-    untouched, desk = fingerprint(course.root), Desk(course)
+    untouched, desk = fingerprint(course.root), GradingService(course)
     try:
-        report = desk.run(course.module("02"), jobs=jobs, isolation=isolation, limits=LIMITS)
+        report = desk.grade_submissions(course.module("02"), jobs=jobs, isolation=isolation, limits=LIMITS)
     except CourseError as error:
         if "does not work" in str(error):
             pytest.skip(f"{isolation} does not work on this machine")
@@ -136,8 +136,8 @@ def test_refuses_without_isolation(course, hostile, hand_in, monkeypatch):
     hand_in(hostile.HONEST[:1])
     monkeypatch.setattr(isolation, "_works", lambda rung, kit: False)
     with pytest.raises(CourseError, match="--allow-unsafe"):
-        Desk(course).run(course.module("02"))
-    report = Desk(course).run(course.module("02"), unsafe=True)
+        GradingService(course).grade_submissions(course.module("02"))
+    report = GradingService(course).grade_submissions(course.module("02"), unsafe=True)
     assert report.rows[0].score == 100 and report.isolation.startswith("NO ISOLATION")
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from tito.course import notebook
 from tito.course.registry import Course
+from tito.course.scaffold import released
 from tito.grading import grade, plan
 from tito.grading.plan import prepare
 from tito.grading.sandbox import isolation
@@ -32,11 +33,11 @@ def rung():
 def earned(assignment, worker, part, solved):
     """Graded cell -> (points, maximum) with the reference in the given solution cells."""
     cells = [
-        SubmittedCell(cell["id"], True, True, cell["source"] if cell["id"] in solved else plan.released(cell))
+        SubmittedCell(cell["id"], True, True, cell["source"] if cell["id"] in solved else released(cell))
         for cell in notebook.read(part.path)["cells"]
     ]
     steps, _ = plan.assemble(part.plan, Submission(cells))
-    result = grade._run(assignment, worker, part, steps, [])
+    result = grade.run_steps(assignment, worker, part, steps, [])
     assert result["status"] == "graded", result["reason"]
     graded = {name: cell for name, cell in result["cells"].items() if cell["kind"] == "graded"}
     return {name: (cell["points"], cell["max"], cell.get("message")) for name, cell in graded.items()}
@@ -69,7 +70,7 @@ def test_reference_scaffold_and_half(folder, rung, worker):
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_what_is_graded_cannot_be_imported(folder, rung, worker):
-    from tito.author.lint import _import_fails
+    from tito.author.graded_cells import _import_fails
 
     course = Course.load(ROOT)
     assignment = prepare(course, course.module(folder), rung)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tito.grading.service import Desk
+from tito.grading.service import GradingService
 
 NAME = "activations_dev.ipynb"
 
@@ -15,7 +15,7 @@ NAME = "activations_dev.ipynb"
 @pytest.mark.slow
 def test_a_cluster_that_loses_a_worker_gives_the_same_grades(course, submission):
     distributed = pytest.importorskip("distributed", reason="Dask distributed is not installed")
-    desk, solved = Desk(course), ((), ("relu",), "all", ("gelu", "softmax"))
+    desk, solved = GradingService(course), ((), ("relu",), "all", ("gelu", "softmax"))
     for number in range(24):
         submission(desk.settings["submitted"] / f"s{number:02d}/02_activations" / NAME, solved=solved[number % 4])
     with distributed.LocalCluster(n_workers=3, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
@@ -27,9 +27,9 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_grades(course, submission)
 
         killer = threading.Thread(target=kill_one)
         killer.start()
-        report = desk.run(course.module("02"), scheduler=cluster.scheduler_address)
+        report = desk.grade_submissions(course.module("02"), scheduler=cluster.scheduler_address)
         killer.join()
     found = {row.student: row.score for row in report.rows}
     assert found == {f"s{n:02d}": (0, 10, 100, 40)[n % 4] for n in range(24)}
     desk.store(course.module("02")).folder.rename(course.root / "elsewhere")
-    assert {row.student: row.score for row in desk.run(course.module("02"), jobs=2).rows} == found
+    assert {row.student: row.score for row in desk.grade_submissions(course.module("02"), jobs=2).rows} == found

@@ -16,10 +16,10 @@ import pytest
 from tito import CourseError
 from tito.cli import grade
 from tito.grading import gradebook, marks
-from tito.grading.feedback import clean_page
+from tito.grading.feedback import sanitize_page
 from tito.grading.grade import audit, broken_link
 from tito.grading.sandbox import isolation
-from tito.grading.service import Desk
+from tito.grading.service import GradingService
 
 NAME = "activations_dev.ipynb"
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,14 +37,14 @@ def one_rung(request, monkeypatch):
 
 @pytest.fixture
 def desk(course, submission):
-    desk = Desk(course)
+    desk = GradingService(course)
     for student, solved in (("ada", "all"), ("ben", ()), ("cleo", ("relu", "sigmoid"))):
         submission(desk.settings["submitted"] / student / "02_activations" / NAME, solved=solved)
     return desk
 
 
 def run(desk, **options):
-    return desk.run(desk.course.module("02"), jobs=2, **options)
+    return desk.grade_submissions(desk.course.module("02"), jobs=2, **options)
 
 
 def scores(report):
@@ -140,7 +140,7 @@ def test_unknown_students_and_nothing_to_grade(desk):
     with pytest.raises(CourseError, match="no submission of 02_activations by zoe"):
         run(desk, students=["zoe"])
     with pytest.raises(CourseError, match="no submissions"):
-        desk.run(desk.course.module("01"))
+        desk.grade_submissions(desk.course.module("01"))
 
 
 def test_status_marks_and_the_log(desk):
@@ -191,7 +191,7 @@ def test_late_submissions_are_told_and_lose_what_nbgraders_plugin_says(desk, cap
     config = desk.course.root / "nbgrader_config.py"
     plain = config.read_text()
     config.write_text(plain + "c.AssignLatePenalties.plugin_class = 'late_policy.Tenth'\n")
-    desk = Desk(desk.course)
+    desk = GradingService(desk.course)
     assert [row.student for row in run(desk).rows if row.changed] == ["ada"]
     assert told()["ada"] == ("70", "54") and sql(desk, "select max(late_submission_penalty) from submitted_notebook")
     assert not run(desk).backup, "the second time nothing changes"
@@ -199,11 +199,11 @@ def test_late_submissions_are_told_and_lose_what_nbgraders_plugin_says(desk, cap
     run(desk)
     assert told()["ada"] == ("90", "6"), "the extension of two days counts"
     config.write_text(plain + "c.LateSubmissionPlugin.penalty_method = 'zero'\n")
-    run(Desk(desk.course))
+    run(GradingService(desk.course))
     assert told()["ada"] == ("0", "6") and "penalty" not in "".join(capfd.readouterr())
     config.write_text(plain + "c.AssignLatePenalties.plugin_class = 'nowhere.Tenth'\n")
     with pytest.raises(CourseError, match="plugin for late submissions cannot be used"):
-        run(Desk(desk.course))
+        run(GradingService(desk.course))
 
 
 @pytest.mark.parametrize("text", ["=1", "+1", "-1", "@x", " =1", "\t=1", "\r=1", "|x", "%x"])
@@ -217,7 +217,7 @@ def test_a_page_in_which_nothing_runs():
     <img src="//evil/x.png" onerror=x><svg><script>y</script>
     <a xlink:href="javascript:x"></a></svg><iframe src=x></iframe><form action=x></form>
     <!--[if IE]><script>z</script><![endif]--></body></html>"""
-    found = clean_page(page)
+    found = sanitize_page(page)
     assert not any(
         word in found.lower()
         for word in ("<script", "onload", "onerror", "javascript", "evil", "iframe", "<form", "refresh")
@@ -228,7 +228,7 @@ def test_a_page_in_which_nothing_runs():
 def test_a_page_says_which_answers_nobody_has_read():
     heading = '<p><a name="{0}"></a> Score: 0.0 / 2.0 <a href="#top">(Top)</a></p>'
     heading += '<li><a href="#{0}">x</a> (Score: 0.0 / 2.0)</li>'
-    found = clean_page(f"<html><body>{heading.format('why')}{heading.format('how')}</body></html>", {"why"})
+    found = sanitize_page(f"<html><body>{heading.format('why')}{heading.format('how')}</body></html>", {"why"})
     why, how = found.split('name="how"')
     assert why.count("Not read yet, of 2.0") == 2 and "Score" not in why
     assert how.count("Score: 0.0 / 2.0") == 2 and "Not read" not in how
@@ -282,11 +282,11 @@ def test_killed_twenty_times_and_run_again(desk, submission):
 
 def test_feedback_says_how_many_answers_wait_for_a_person(course, monkeypatch, capsys):
     monkeypatch.chdir(course.root)
-    monkeypatch.setattr(Desk, "feedback", lambda self, module, students: [])
+    monkeypatch.setattr(GradingService, "feedback", lambda self, module, students: [])
     known = {
         name: marks.Mark({"id": name}, "02_activations", {}, count, 0.0) for name, count in (("ada", 2), ("ben", 1))
     }
-    monkeypatch.setattr(Desk, "marks", lambda self, module: known)
+    monkeypatch.setattr(GradingService, "marks", lambda self, module: known)
     for students, waiting in ((None, 3), (["ben"], 1)):
         grade.feedback("02", students)
         out = capsys.readouterr().out

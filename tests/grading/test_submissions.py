@@ -9,9 +9,9 @@ from datetime import datetime
 import pytest
 
 from tito import CourseError
-from tito.grading import plan, submissions
-from tito.grading.gradebook import settings
-from tito.grading.submissions import Rejected, Submission, SubmittedCell, collect, stamp_of
+from tito.grading import submissions
+from tito.grading.gradebook import nbgrader_settings
+from tito.grading.submissions import RejectedError, collect, stamp_of
 
 NAME = "activations_dev.ipynb"
 
@@ -38,7 +38,7 @@ def cell(source, id="x", kind="code", **marks):
     ids=range(12),
 )  # fmt: skip
 def test_what_is_no_notebook_is_rejected(data):
-    with pytest.raises(Rejected):
+    with pytest.raises(RejectedError):
         submissions.parse(data)
 
 
@@ -73,88 +73,14 @@ def test_links_pipes_folders_and_giants_are_not_read(tmp_path):
         ("real", "none"),
         ("no", "x"),
     ):
-        with pytest.raises(Rejected):
+        with pytest.raises(RejectedError):
             submissions.read_below(tmp_path, *parts)
 
 
-PLAN = {
-    "steps": [
-        {"kind": "solution", "id": "one", "source": "stub one", "names": ["one"], "imports": ""},
-        {"kind": "graded", "id": "test_one", "source": "one()", "points": 1, "hidden": []},
-        {"kind": "solution", "id": "two", "source": "stub two", "names": ["two"], "imports": ""},
-        {"kind": "graded", "id": "test_two", "source": "two()", "points": 1, "hidden": []},
-    ],
-    "known": {
-        "one": "def one(): raise",
-        "test_one": "one()",
-        "two": "def two(): raise",
-        "test_two": "two()",
-        "look": "plot()",
-    },
-    "manual": {},
-}
-
-
-def merged(*cells):
-    steps, notes = plan.assemble(
-        PLAN,
-        Submission([SubmittedCell(id, bool(id), True, source) for id, source in cells]),
-    )
-    return {step["id"]: (step.get("helpers", []), step["source"]) for step in steps}, notes
-
-
-TESTS = [("test_one", "one()"), ("test_two", "two()")]
-
-
-def test_cells_in_another_order_and_tests_deleted_or_changed():
-    found, _ = merged(("two", "def two(): 2"), ("test_one", "pass"), ("one", "def one(): 1"))
-    assert (
-        found["one"] == ([], "def one(): 1")
-        and found["two"] == ([], "def two(): 2")
-        and found["test_one"][1] == "one()"
-    )
-
-
-def test_of_several_cells_the_last_touched_one_before_the_test_counts():
-    found, notes = merged(
-        ("one", "def one(): raise"), ("one", "def one(): 1"), TESTS[0], ("one", "def one(): 3"), ("two", "def two(): 2")
-    )
-    assert found["one"][1] == "def one(): 1" and "3 times" in notes[0]
-    assert merged(TESTS[0], ("one", "def one(): 1"), ("one", "def one(): raise"))[0]["one"][1] == "def one(): 1"
-
-
-def test_a_deleted_cell_is_its_stub_or_an_own_cell_that_defines_the_same():
-    found, notes = merged(TESTS[0], ("two", "def two(): 2"))
-    assert found["one"][1] == "stub one" and "missing" in notes[0]
-    assert merged((None, "def one(): 1"), TESTS[0])[0]["one"] == ([], "def one(): 1")
-
-
-def test_own_cells_run_before_the_next_solution_and_exploration_does_not():
-    found, _ = merged(
-        (None, "a = 1"),
-        ("one", "x"),
-        (None, "b = 2"),
-        ("look", "plot(2)"),
-        (None, "plot()"),
-        ("two", "y"),
-        (None, "late"),
-    )
-    assert found["one"] == (["a = 1"], "x") and found["two"] == (["b = 2"], "y")
-
-
-def test_the_release_is_what_nbgrader_makes(released):
-    from tito.course import notebook
-
-    made = json.loads((released / "grading/release/02_activations" / NAME).read_text())
-    texts = {cell["id"]: "".join(cell["source"]) for cell in made["cells"]}
-    planned = plan.plan_notebook(released / "modules/02_activations" / NAME, "tinytorch")
-    assert notebook.read(released / "modules/02_activations" / NAME)["cells"] and planned["steps"]
-    for id, text in planned["known"].items():
-        assert "".join(texts[id].split()) == "".join(text.split()) or id in planned["manual"], id
-
-
 def taken(course, source):
-    return [(one.student, one.what) for one in collect(course, course.module("02"), str(source), settings(course))]
+    return [
+        (one.student, one.what) for one in collect(course, course.module("02"), str(source), nbgrader_settings(course))
+    ]
 
 
 def test_collect_takes_folders_of_several_shapes_once(course, tmp_path, submission):

@@ -107,14 +107,14 @@ def outcomes():
 
             def setting(self, part):
                 command, environment = isolation.command(rung, kit, limits)
-                plan = {"command": command, "environment": environment, "limits": limits, "package": "tinytorch"}
-                return {"name": "one", "plan": {**plan, "exchange": str(kit.exchange), "drop": rung.drop}}
+                box = {"command": command, "environment": environment, "limits": limits, "package": "tinytorch"}
+                return {"name": "one", "setting": {**box, "exchange": str(kit.exchange), "drop": rung.drop}}
 
             def task(self, part, steps):
                 return {"name": "one", "steps": steps}
 
         worker = Worker(0)
-        yield worker.grade(One(), None, steps)["cells"]
+        yield worker.execute(One(), None, steps)["cells"]
         worker.stop()
 
 

@@ -13,7 +13,7 @@ from tito.grading.sandbox.proxy import Conversation, StudentError
 
 
 def refuse(value):
-    raise wire.CannotCross(f"a {type(value).__name__} cannot cross")
+    raise wire.CannotCrossError(f"a {type(value).__name__} cannot cross")
 
 
 def there_and_back(value):
@@ -61,18 +61,18 @@ def test_arrays_come_back(dtype):
     ids=["object", "function", "array of text", "array of objects", "key"],
 )
 def test_what_is_no_data_does_not_cross(value):
-    with pytest.raises(wire.CannotCross):
+    with pytest.raises(wire.CannotCrossError):
         there_and_back([value])
 
 
 def test_circles_and_heaps_do_not_cross():
     circle = []
     circle.append(circle)
-    with pytest.raises(wire.CannotCross):
+    with pytest.raises(wire.CannotCrossError):
         there_and_back(circle)
-    with pytest.raises(wire.CannotCross):
+    with pytest.raises(wire.CannotCrossError):
         there_and_back("x" * (wire.LONGEST_TEXT + 1))
-    with pytest.raises(wire.CannotCross):
+    with pytest.raises(wire.CannotCrossError):
         there_and_back(np.zeros(wire.LONGEST_DATA, np.int16))
 
 

@@ -41,12 +41,12 @@ def plant(source, pieces):
 
 def answers(path, mistakes):
     """Run solution and graded cells in order, as `tito test` does, and try each mistake where it belongs."""
-    from tito.author.mutation import HIDDEN
     from tito.course import notebook
+    from tito.course.scaffold import without_hidden
     from tito.runner.child import run_cell
 
     core = [cell for cell in notebook.read(Path(path))["cells"] if notebook.kind(cell) in notebook.CORE]
-    cells = [{"id": cell["id"], "source": HIDDEN.sub("", cell["source"]), "magics": False} for cell in core]
+    cells = [{"id": cell["id"], "source": without_hidden(cell["source"]), "magics": False} for cell in core]
     graded = {cell["id"] for cell in core if notebook.kind(cell) == "graded"}
     unknown = {cell for cell, *_ in mistakes.values()} - {cell["id"] for cell in cells}
     assert not unknown, f"{path} has no cells {unknown}"

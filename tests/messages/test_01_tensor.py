@@ -120,22 +120,6 @@ MISTAKES = {  # name: (what the message must say, solution cell, code for its re
     "NumPy's item": ("name the shape that was given", "inspect", None, "return tensor.data.item()"),
     "detach is the tensor": ("detach forgets", "inspect", None, None, "return tensor"),
     "detach to float32": ("so pass the dtype on", "inspect", None, None, "return Tensor(tensor.data)"),
-    "astype to float32": (
-        "so pass the dtype on",
-        "inspect",
-        None,
-        None,
-        None,
-        "return Tensor(np.array(tensor.data, dtype))",
-    ),
-    "astype wants nothing": (
-        "floats that required gradients still do",
-        "inspect",
-        None,
-        None,
-        None,
-        "return Tensor(np.array(tensor.data, dtype), dtype=dtype)",
-    ),
 }
 
 

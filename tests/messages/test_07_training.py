@@ -130,7 +130,10 @@ MISTAKES = {  # name: (what the message must say, solution cell, code for its re
     "not copies": (
         "it must hold copies",
         "snapshot",
-        swap(SNAPSHOT, ("return found", "found['model.weight'] = model.parameters()[0].data\nreturn found")),
+        swap(
+            SNAPSHOT,
+            ("return found", "k = 'momentum_buffer'\nfound[f'optimizer.0.{k}'] = optimizer.state[0][k]\nreturn found"),
+        ),
     ),
     "generator not set": (
         "did not bring back 'random'",

@@ -10,18 +10,27 @@ __all__ = ['BACKWARD', 'RELEASED', 'numeric_gradient', 'gradient', 'show', 'unbr
            'mse_loss_prediction', 'no_grad', 'gradcheck']
 
 # %% ../../modules/05_autograd/autograd_dev.ipynb #imports
-import contextlib
+import functools
 import inspect
 from heapq import heappop, heappush
 
 import numpy as np
 
-from .activations import gelu, leaky_relu, log_softmax, relu, sigmoid, softmax, tanh
+from .activations import gelu, gelu_erf, leaky_relu, log_softmax, relu, sigmoid, softmax, tanh
 from .layers import linear
-from .losses import binary_cross_entropy_with_logits, cross_entropy, mse_loss
+from tinytorch.core.losses import (
+    binary_cross_entropies,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    mse_loss,
+    squared_errors,
+    weighted_cross_entropy,
+)
 from tinytorch.core.tensor import (
     Tensor,
+    abs_,
     add,
+    astype_,
     divide,
     exp,
     grad_enabled,
@@ -140,9 +149,21 @@ def neg_a(upstream, out, a):
 
 @gradient(power, wrt="exponent")
 def power_exponent(upstream, out, a, exponent):
-    if np.any(a <= 0):
+    if np.any(a < 0):
         raise ValueError("the gradient of an exponent needs a positive base: detach() the exponent, or use exp and log")
-    return upstream * out * np.log(a)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = out * np.log(a)
+    return upstream * np.where((a == 0) & (exponent >= 0), 0, slope)  # 0 ** exponent stays 0 (and 0 ** 0 is 1)
+
+
+@gradient(abs_, wrt="a")
+def abs_a(upstream, out, a):
+    return upstream * np.sign(np.nan_to_num(a))
+
+
+@gradient(astype_, wrt="a")
+def astype_a(upstream, out, a, like):
+    return upstream.astype(a.dtype)
 
 # %% ../../modules/05_autograd/autograd_dev.ipynb #function_rules
 @gradient(exp, wrt="a")
@@ -162,7 +183,7 @@ def sqrt_a(upstream, out, a):
 
 @gradient(power, wrt="a")
 def power_a(upstream, out, a, exponent):
-    return upstream * exponent * a ** (exponent - 1)
+    return upstream * exponent * a ** (exponent - (exponent != 0))
 
 # %% ../../modules/05_autograd/autograd_dev.ipynb #as-matrices
 def _as_matrices(upstream, a, b):
@@ -256,6 +277,8 @@ def apply_vjp(operation, which, upstream, saved, arrays):
             return result
         return _reduce_to_shape(result, upstream, arrays[which].shape)
     except Exception as error:
+        if not arrays[which].size:
+            return np.zeros_like(arrays[which])  # there is nothing that a rule could get wrong
         shapes = f"upstream {np.shape(upstream)}, inputs {', '.join(str(getattr(a, 'shape', a)) for a in arrays)}"
         error.add_note(f"in the gradient rule {vjp.__name__} of {operation.__name__}: {shapes}")
         raise
@@ -278,7 +301,10 @@ def _initial_gradient(tensor, upstream):
         if tensor.data.size != 1:
             raise RuntimeError(f"backward from the shape {tensor.shape}: take its .sum() or .mean(), or pass upstream")
         return np.ones_like(tensor.data)
-    upstream = np.asarray(upstream, tensor.dtype)
+    try:
+        upstream = np.asarray(upstream, tensor.dtype)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"upstream is an array of numbers of the shape {tensor.shape}, got {upstream!r:.60}") from error
     if upstream.shape != tensor.shape:
         raise ValueError(f"upstream has the shape {upstream.shape}, the tensor {tensor.shape}: they must be equal")
     return upstream
@@ -319,7 +345,7 @@ def backward(tensor, upstream=None, retain_graph=False):
 # %% ../../modules/05_autograd/autograd_dev.ipynb #activation_rules
 @gradient(relu, wrt="x")
 def relu_x(upstream, out, x):
-    return upstream * (out > 0)
+    return upstream * ~(out <= 0)  # not out > 0: NaN hands its gradient on
 
 
 @gradient(sigmoid, wrt="x")
@@ -346,6 +372,11 @@ def leaky_relu_x(upstream, out, x, slope):
 def gelu_x(upstream, out, x):
     t = np.tanh(0.7978845608 * (x + 0.044715 * x * x * x))  # sqrt(2 / pi)
     return upstream * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * 0.7978845608 * (1 + 0.134145 * x * x))
+
+
+@gradient(gelu_erf, wrt="x")
+def gelu_erf_x(upstream, share, x):
+    return upstream * (share + x * np.exp(-0.5 * x * x) * 0.3989422804014327)  # 1 / sqrt(2 pi)
 
 
 @gradient(log_softmax, wrt="x")
@@ -396,15 +427,106 @@ def bce_logits(upstream, out, logits, target):
 def bce_target(upstream, out, logits, target):
     return -logits * (upstream / logits.size)
 
+# %% ../../modules/05_autograd/autograd_dev.ipynb #loss-options
+@gradient(weighted_cross_entropy, wrt="logits")
+def weighted_cross_entropy_logits(upstream, saved, logits, *settings):
+    shares, target, whole = saved
+    per_row = upstream[:, None] if settings[-1] == "none" else upstream / whole
+    return (shares * target.sum(axis=1, keepdims=True) - target) * per_row
+
+
+@gradient(squared_errors, wrt="prediction")
+def squared_errors_prediction(upstream, out, prediction, target):
+    return 2 * upstream * (prediction - target)
+
+
+@gradient(squared_errors, wrt="target")
+def squared_errors_target(upstream, out, prediction, target):
+    return 2 * upstream * (target - prediction)
+
+
+@gradient(binary_cross_entropies, wrt="logits")
+def binary_cross_entropies_logits(upstream, out, logits, target):
+    return upstream * (0.5 * (1 + np.tanh(0.5 * logits)) - target)
+
+
+@gradient(binary_cross_entropies, wrt="target")
+def binary_cross_entropies_target(upstream, out, logits, target):
+    return -upstream * logits
+
 # %% ../../modules/05_autograd/autograd_dev.ipynb #tools
-@contextlib.contextmanager
-def no_grad():
-    """Within this block (or decorated function), in its thread, results do not remember how they were made."""
-    token = grad_enabled.set(False)
+class _NoGrad:
+    """The mode off within a block, or while the decorated function's own code runs."""
+
+    def __init__(self):
+        self.before = []  # a list, so that one object may be entered again
+
+    def __enter__(self):
+        self.before.append(grad_enabled.get())
+        grad_enabled.set(False)
+
+    def __exit__(self, *error):
+        grad_enabled.set(self.before.pop())
+
+    def __call__(self, function):
+        @functools.wraps(function)
+        def run(*inputs, **named):
+            with _NoGrad():
+                result = function(*inputs, **named)
+            steps = _stepwise if inspect.isgenerator(result) else _async_steps if inspect.isasyncgen(result) else None
+            return steps(result) if steps else result
+
+        @functools.wraps(function)
+        async def run_async(*inputs, **named):
+            return await _Awaited(function(*inputs, **named))
+
+        return run_async if inspect.iscoroutinefunction(function) else run
+
+
+def no_grad(function=None):
+    """Within this block (or decorated function), in its thread, results do not remember how they were made.
+
+    Decorated generators and coroutines (`async def`) have it while their own code runs, not while they wait.
+    """
+    return _NoGrad() if function is None else _NoGrad()(function)
+
+# %% ../../modules/05_autograd/autograd_dev.ipynb #tools-steps
+def _stepwise(steps):
+    """Yield what a generator or a coroutine yields, with the mode off during each of its steps only."""
+    resume, value = steps.send, None
+    while True:
+        try:
+            with _NoGrad():
+                out = resume(value)
+        except StopIteration as done:
+            return done.value
+        try:
+            resume, value = steps.send, (yield out)
+        except GeneratorExit:
+            with _NoGrad():
+                steps.close()
+            raise
+        except BaseException as error:
+            resume, value = steps.throw, error
+
+
+class _Awaited:
+    def __init__(self, coroutine):
+        self.coroutine = coroutine
+
+    def __await__(self):
+        return _stepwise(self.coroutine.__await__())
+
+
+async def _async_steps(steps):
+    value = None
     try:
-        yield
+        while True:
+            value = yield await _Awaited(steps.asend(value))
+    except StopAsyncIteration:
+        return
     finally:
-        grad_enabled.reset(token)
+        await _Awaited(steps.aclose())
 
 # %% ../../modules/05_autograd/autograd_dev.ipynb #gradcheck
 def gradcheck(function, *inputs, seed=0, rtol=1e-5, atol=1e-7):

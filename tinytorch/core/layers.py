@@ -9,19 +9,37 @@ import math
 
 import numpy as np
 
-from .tensor import Tensor, generator, operation
+from .tensor import Tensor, as_real, as_tensor, generator, operation
+
+# %% ../../modules/03_layers/layers_dev.ipynb #checks
+def _leaves(name, value):
+    """(name, value), or the same for everything inside a list, a tuple or a dict, however deep."""
+    if isinstance(value, set | frozenset) and any(isinstance(item, Tensor | ModuleTree) for item in value):
+        raise TypeError(f"{name} is a set, in which layers and tensors have no names: make it a list or a dict")
+    if not isinstance(value, list | tuple | dict):
+        return [(name, value)]
+    pairs = value.items() if isinstance(value, dict) else enumerate(value)
+    return [leaf for key, item in pairs for leaf in _leaves(f"{name}.{key}", item)]
+
+
+def _check_size(name, value, smallest=1):
+    """TypeError or ValueError unless the value is a whole number from `smallest` on."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool):
+        raise TypeError(f"{name} is a whole number, got {value!r:.60}")
+    if value < smallest:
+        raise ValueError(f"{name} must be at least {smallest}, got {value}")
 
 # %% ../../modules/03_layers/layers_dev.ipynb #named_tensors
 class ModuleTree:
-    """What a module holds: tensors and other modules, found among its attributes."""
+    """What a module holds: tensors and other modules, found among its attributes, in lists, tuples and dicts too."""
+
+    def named_values(self):
+        """Every attribute as a list of (name, value); what stands in containers under names like "layers.0.left"."""
+        return [leaf for name, value in vars(self).items() for leaf in _leaves(name, value)]
 
     def named_parts(self):
         """What the module is made of, as a list of (name, part): modules, and functions that act as layers."""
-        found = []
-        for name, value in vars(self).items():
-            several = isinstance(value, list | tuple)
-            found += [(f"{name}.{i}", item) for i, item in enumerate(value)] if several else [(name, value)]
-        return [(name, part) for name, part in found if callable(part) or isinstance(part, ModuleTree)]
+        return [(name, part) for name, part in self.named_values() if callable(part) or isinstance(part, ModuleTree)]
 
     def named_children(self):
         """The modules directly inside this one, as a list of (name, module)."""
@@ -40,7 +58,7 @@ class ModuleTree:
         prefix: put in front of every name. A name is the path of attributes, joined with dots: "layer1.weight".
         A tensor that hangs in two places is listed under both names.
         """
-        found = [(prefix + name, value) for name, value in vars(self).items() if isinstance(value, Tensor)]
+        found = [(prefix + name, value) for name, value in self.named_values() if isinstance(value, Tensor)]
         for name, child in self.named_children():
             found += child.named_tensors(f"{prefix}{name}.")
         return found
@@ -59,6 +77,8 @@ class ModuleState(ModuleTree):
         Values are copied and converted to the tensor's dtype.
         Raises ValueError if a name is missing or unexpected or a shape differs; then nothing has been changed.
         """
+        if not hasattr(state, "keys"):
+            raise TypeError(f"a state is {{name: array}}, got {type(state).__name__}: load_weights(path) reads a file")
         own = dict(self.named_tensors())
         missing, unexpected = [n for n in own if n not in state], [n for n in state if n not in own]
         if missing or unexpected:
@@ -142,7 +162,7 @@ class Module(ModuleParameters):
         return self.train(False)
 
 # %% ../../modules/03_layers/layers_dev.ipynb #linear
-@operation
+@operation(real="x weight bias")
 def linear(x, weight, bias=None):
     """x @ weight.T + bias: every output is a weighted sum of all inputs.
 
@@ -177,6 +197,7 @@ class Linear(Module):
     """
 
     def __init__(self, in_features, out_features, bias=True):
+        _check_size("in_features", in_features, -math.inf), _check_size("out_features", out_features, -math.inf)
         if in_features < 1 or out_features < 1:
             raise ValueError(f"Linear needs at least 1 feature on both sides, got {in_features} and {out_features}")
         self.in_features, self.out_features = in_features, out_features
@@ -239,10 +260,12 @@ class Flatten(Module):
     """
 
     def __init__(self, start_dim=1):
+        _check_size("start_dim", start_dim, -math.inf)
         self.start_dim = start_dim
 
     def forward(self, x):
         """x: more than start_dim axes; returns the same numbers in the same order with start_dim + 1 axes."""
+        x = as_tensor(x)
         if x.ndim <= self.start_dim:
             raise ValueError(f"Flatten(start_dim={self.start_dim}) needs more axes than {x.ndim}, got shape {x.shape}")
         kept, joined = x.shape[: self.start_dim], x.shape[self.start_dim :]
@@ -261,12 +284,15 @@ class Dropout(Module):
     """
 
     def __init__(self, p=0.5):
+        if not isinstance(p, int | float | np.number):
+            raise TypeError(f"p is the share of entries to drop, a number, got {p!r:.60}")
         if not 0 <= p < 1:
             raise ValueError(f"p is the share of entries to drop, at least 0 and below 1, got {p}")
-        self.p = p
+        self.p = float(p)
 
     def forward(self, x):
         """x: any shape, floating point; returns the same shape, dtype and order in memory."""
+        x = as_real(x)
         if not self.training:
             return x
         keep = generator().random(x.shape, dtype=np.float32) >= self.p

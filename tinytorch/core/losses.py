@@ -2,22 +2,103 @@
 
 # %% auto #0
 __all__ = ['mse_loss', 'check_labels', 'cross_entropy', 'binary_cross_entropy_with_logits', 'accuracy', 'MSELoss',
-           'CrossEntropyLoss', 'BCEWithLogitsLoss']
+           'BCEWithLogitsLoss', 'CrossEntropyLoss']
 
 # %% ../../modules/04_losses/losses_dev.ipynb #imports
 import numpy as np
 
-from .tensor import Tensor, operation
+from .tensor import Tensor, as_array, operation
+
+# %% ../../modules/04_losses/losses_dev.ipynb #reductions
+def _check_reduction(reduction):
+    if not isinstance(reduction, str) or reduction not in ("mean", "sum", "none"):
+        raise ValueError(f'reduction is "mean", "sum" or "none", got {reduction!r}')
+
+
+def _check_smoothing(label_smoothing):
+    if not isinstance(label_smoothing, int | float) or not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing is a share, from 0 to 1, got {label_smoothing!r:.60}")
+
+
+def _check_entries(name, x):
+    if not x.size:
+        raise ValueError(f"{name} needs at least one entry, got the shape {x.shape}: there is no mean of nothing")
+
+
+def _reduced(mean, losses, reduction):
+    """A loss by its reduction, from the mean, a tensor, and a function that gives all losses."""
+    _check_reduction(reduction)
+    return mean if reduction == "mean" else losses().sum() if reduction == "sum" else losses()
+
+
+@operation(real="prediction target")
+def squared_errors(prediction, target):
+    """(prediction - target) ** 2, entry by entry."""
+    return (prediction - target) ** 2
+
+
+@operation(real="logits target")
+def binary_cross_entropies(logits, target):
+    """The losses of binary_cross_entropy_with_logits, entry by entry."""
+    return np.maximum(logits, 0) - logits * target + np.log1p(np.exp(-np.abs(logits)))
+
+
+def _mse_options(prediction, target, reduction="mean"):
+    """mse_loss with `reduction`; the mean is taken in any case, for its checks."""
+    return _reduced(mse_loss(prediction, target), lambda: squared_errors(prediction, target), reduction)
+
+
+def _bce_options(logits, target, reduction="mean"):
+    """binary_cross_entropy_with_logits with `reduction`."""
+    mean = binary_cross_entropy_with_logits(logits, target)
+    return _reduced(mean, lambda: binary_cross_entropies(logits, target), reduction)
+
+# %% ../../modules/04_losses/losses_dev.ipynb #class-weights
+@operation(real="logits weight")
+def weighted_cross_entropy(logits, labels, smoothing, weight, reduction):
+    """cross_entropy with all its settings; keeps (shares (B, C), targets (B, C), what the sum is divided by).
+
+    A row of targets is its label's weight at the label, smoothed over all classes by weight; zeros for label -1.
+    """
+    count, classes = logits.shape
+    weight = np.ones(classes, logits.dtype) if weight is None else weight
+    used = labels >= 0
+    target = np.tile(smoothing / classes * weight, (count, 1)).astype(logits.dtype)
+    target[np.arange(count), np.where(used, labels, 0)] += (1 - smoothing) * weight[np.where(used, labels, 0)]
+    target[~used] = 0
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    logs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    losses = -np.multiply(target, logs, where=target != 0, out=np.zeros_like(logs)).sum(axis=1)
+    whole = weight[labels[used]].sum() if reduction == "mean" else 1
+    if reduction == "mean" and not whole:
+        raise ValueError("cross_entropy: every label is ignored, or of a class with weight 0: there is no mean")
+    return losses if reduction == "none" else losses.sum() / whole, (np.exp(logs), target, whole)
+
+
+def _cross_entropy_options(logits, labels, label_smoothing=0.0, weight=None, ignore_index=None, reduction="mean"):
+    """cross_entropy with the settings that the exercise does not have."""
+    _check_reduction(reduction)
+    arrays = [x.data if isinstance(x, Tensor) else np.asarray(x) for x in (logits, labels)]
+    if not isinstance(ignore_index, int | np.integer | None):
+        raise TypeError(f"ignore_index is a whole number, the label to pass over, got {ignore_index!r}")
+    ignored = np.zeros(arrays[1].shape, bool) if ignore_index is None else arrays[1] == ignore_index
+    labels = np.where(ignored, -1, check_labels(arrays[0], np.where(ignored, arrays[1].dtype.type(0), arrays[1])))
+    if weight is not None and np.shape(weight) != arrays[0].shape[1:]:
+        raise ValueError(f"weight has one number for each of the {arrays[0].shape[1]} classes, got {np.shape(weight)}")
+    label_smoothing = label_smoothing.item() if isinstance(label_smoothing, np.generic) else label_smoothing
+    _check_smoothing(label_smoothing)
+    return weighted_cross_entropy(logits, labels, label_smoothing, weight, reduction)
 
 # %% ../../modules/04_losses/losses_dev.ipynb #mse_loss
-@operation
+@operation(real="prediction target", options=_mse_options)
 def mse_loss(prediction, target):
     """Mean of the squared differences, a single number.
 
-    prediction and target: the same shape, at least one entry; integer targets are converted to prediction's dtype.
+    prediction and target: the same shape, at least one entry; integers become floats first.
+    reduction="sum" or "none" (an array of losses), also given: then the mean is not taken.
     Raises ValueError if the shapes differ.
     """
-    target = np.asarray(target, prediction.dtype)
+    _check_entries("mse_loss", prediction)
     if prediction.shape != target.shape:
         raise ValueError(
             f"mse_loss compares entry with entry: prediction has shape {prediction.shape}, target {target.shape}: "
@@ -50,17 +131,17 @@ def check_labels(logits, labels):
     return labels
 
 # %% ../../modules/04_losses/losses_dev.ipynb #cross_entropy
-@operation
+@operation(real="logits", options=_cross_entropy_options)
 def cross_entropy(logits, labels, label_smoothing=0.0):
     """Mean of minus the logarithm of the softmax share that each sample's true class gets.
 
     logits: (B, C) floating point, any size; labels: (B,) integers from 0 to C - 1; label_smoothing: from 0 to 1.
     Returns the loss, a single number; for the gradient it also keeps the shares (B, C).
+    Given too: weight (C,), ignore_index and reduction, see CrossEntropyLoss. Left out: labels as shares, further axes.
     Raises what check_labels raises, and ValueError for a smoothing outside 0 to 1.
     """
     labels = check_labels(logits, labels)
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"label_smoothing is a share, from 0 to 1, got {label_smoothing}")
+    _check_smoothing(label_smoothing)
     shifted = logits - logits.max(axis=1, keepdims=True)
     shares = np.exp(shifted)
     sums = shares.sum(axis=1, keepdims=True)
@@ -71,15 +152,16 @@ def cross_entropy(logits, labels, label_smoothing=0.0):
     return (np.log(sums[:, 0]) - wanted).sum() / len(labels), shares
 
 # %% ../../modules/04_losses/losses_dev.ipynb #bce
-@operation
+@operation(real="logits target", options=_bce_options)
 def binary_cross_entropy_with_logits(logits, target):
     """Mean cross-entropy of independent yes-or-no answers, from logits.
 
     logits, target: the same shape, not empty; target: shares from 0 (no) to 1 (yes), also as integers or booleans.
+    reduction="sum" or "none", also given: then the mean is not taken. Left out: weight, pos_weight.
     Raises ValueError if the shapes differ or a target lies outside 0 to 1.
     """
-    target = np.asarray(target, logits.dtype)
-    if target.size and (target.min() < 0 or target.max() > 1):
+    _check_entries("binary_cross_entropy_with_logits", target)
+    if (target.min() < 0 or target.max() > 1):
         raise ValueError(f"targets must be from 0 (no) to 1 (yes), got {target.min():g} to {target.max():g}")
     if logits.shape != target.shape:
         raise ValueError(
@@ -101,33 +183,46 @@ def accuracy(logits, labels):
 
 # %% ../../modules/04_losses/losses_dev.ipynb #classes
 class MSELoss:
-    """mse_loss as an object."""
+    """mse_loss as an object. reduction: "mean", "sum" or "none", as for the other losses."""
+
+    function = staticmethod(mse_loss)
+
+    def __init__(self, reduction="mean"):
+        _check_reduction(reduction)
+        self.reduction = reduction
 
     def __call__(self, prediction, target):
-        return mse_loss(prediction, target)
+        return self.function(prediction, target, **({} if self.reduction == "mean" else {"reduction": self.reduction}))
 
     def __repr__(self):
-        return "MSELoss()"
+        return f"{type(self).__name__}({'' if self.reduction == 'mean' else f'reduction={self.reduction!r}'})"
+
+
+class BCEWithLogitsLoss(MSELoss):
+    """binary_cross_entropy_with_logits as an object."""
+
+    function = staticmethod(binary_cross_entropy_with_logits)
 
 
 class CrossEntropyLoss:
-    """cross_entropy as an object that holds its label smoothing."""
+    """cross_entropy as an object that holds its settings.
 
-    def __init__(self, label_smoothing=0.0):
+    label_smoothing: from 0 to 1. weight: (C,), how much each class counts; the mean is divided by the weights' sum.
+    ignore_index: a label whose samples do not count (PyTorch: -100). reduction: "mean", "sum", or "none" for one loss per sample.
+    """
+
+    def __init__(self, label_smoothing=0.0, weight=None, ignore_index=None, reduction="mean"):
+        _check_reduction(reduction)
         self.label_smoothing = label_smoothing
+        self.options = {} if weight is None else {"weight": as_array(weight)}
+        if ignore_index is not None:
+            self.options["ignore_index"] = ignore_index
+        if reduction != "mean":
+            self.options["reduction"] = reduction
 
     def __call__(self, logits, labels):
-        return cross_entropy(logits, labels, self.label_smoothing)
+        return cross_entropy(logits, labels, self.label_smoothing, **self.options)
 
     def __repr__(self):
-        return f"CrossEntropyLoss(label_smoothing={self.label_smoothing})"
-
-
-class BCEWithLogitsLoss:
-    """binary_cross_entropy_with_logits as an object."""
-
-    def __call__(self, logits, target):
-        return binary_cross_entropy_with_logits(logits, target)
-
-    def __repr__(self):
-        return "BCEWithLogitsLoss()"
+        settings = {"label_smoothing": self.label_smoothing, **self.options}
+        return f"CrossEntropyLoss({', '.join(f'{name}={value}' for name, value in settings.items())})"

@@ -6,6 +6,7 @@ __all__ = ['CHUNK', 'StateDictMixin', 'Optimizer', 'SGD', 'momentum_', 'Adam', '
 
 # %% ../../modules/06_optimizers/optimizers_dev.ipynb #imports
 import math
+import sys
 
 import numpy as np
 
@@ -31,16 +32,51 @@ def _checked_parameters(parameters):
         seen[id(p)] = number
     return parameters
 
+# %% ../../modules/06_optimizers/optimizers_dev.ipynb #checks-numbers
+def _plain(value):
+    """NumPy's scalars as Python numbers, which JSON can hold; anything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _check_state(part, state):
+    """TypeError unless the state is a dictionary."""
+    if not hasattr(state, "keys") or not all(isinstance(key, str) for key in state):
+        raise TypeError(f"the state of {type(part).__name__} is a dict from state_dict(), got {state!r:.60}")
+
 
 def _checked_number(name, value, below=math.inf):
-    """`value` as a float, or ValueError unless 0 <= value < below."""
+    """`value` as a float; TypeError if it is no number, ValueError unless 0 <= value < below."""
+    if not isinstance(value, int | float | np.number):
+        raise TypeError(f"{name} must be a number, got {value!r:.60}")
     if not 0 <= value < below:
         limit = "" if below == math.inf else f" and below {below:g}"
         raise ValueError(f"{name} must be at least 0{limit}, got {value}")
     return float(value)
 
+
+def _checked_count(name, value, usual=""):
+    """`value` as an int; TypeError or ValueError unless it is a whole number from 1 on."""
+    if not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} counts steps, so it is a whole number{usual}, got {value!r:.60}")
+    if value < 1:
+        raise ValueError(f"{name} counts steps, so it is at least 1{usual}, got {value}")
+    return int(value)
+
+
+def _listed(parameters):
+    """A Tensor, or an iterable of them, as a list."""
+    if not isinstance(parameters, Tensor) and not hasattr(parameters, "__iter__"):
+        raise TypeError(f"expected Tensors, got {type(parameters).__name__}: pass model.parameters()")
+    parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    for p in parameters:
+        if not isinstance(p, Tensor):
+            raise TypeError(f"expected Tensors, got a {type(p).__name__} among them: pass model.parameters()")
+    return parameters
+
 # %% ../../modules/06_optimizers/optimizers_dev.ipynb #chunks
 CHUNK = 32_768  # numbers in a chunk: 128 kB of float32, so that w, grad, buffers and temporaries fit the cache
+_HELD = [np.empty(0)]
+_REFERENCES = sys.getrefcount(_HELD[0]) + 1  # to an array that only its tensor and its optimizer hold, while counting
 
 
 def _chunks(w, grad, state):
@@ -60,7 +96,9 @@ def _chunks(w, grad, state):
 
 
 def _in_order_of(w, array):
-    """A copy of `array` in w's dtype and memory order."""
+    """`array` in w's dtype and memory order, copied if it is not so already."""
+    if isinstance(array, np.ndarray) and (array.dtype, array.strides) == (w.dtype, w.strides):
+        return array
     copy = np.empty_like(w)
     copy[...] = array
     return copy
@@ -73,7 +111,7 @@ class StateDictMixin:
 
     def state_dict(self):
         """{name: number or array}: the settings, and "0.exp_avg", "0.step", ... for parameter 0. Arrays are copies."""
-        flat = {name: getattr(self, name) for name in self.settings}
+        flat = {name: _plain(getattr(self, name)) for name in self.settings}
         for number, state in enumerate(self.state):
             for name, value in state.items():
                 flat[f"{number}.{name}"] = value if name == "step" else np.array(value, order="C")
@@ -81,6 +119,7 @@ class StateDictMixin:
 
     def load_state_dict(self, state):
         """Take back what `state_dict` gave; ValueError, with nothing changed, if it belongs to other parameters."""
+        _check_state(self, state)
         kind, loaded = type(self).__name__, [{} for _ in self.parameters]
         for key in (key for key in state if "." in key):
             number, _, name = key.partition(".")
@@ -90,7 +129,7 @@ class StateDictMixin:
             w, value = self.parameters[int(number)].data, state[key]
             if name != "step" and np.shape(value) != w.shape:
                 raise ValueError(f"{key} has shape {np.shape(value)}, but parameter {number} has {w.shape}")
-            loaded[int(number)][name] = int(value) if name == "step" else _in_order_of(w, value)
+            loaded[int(number)][name] = int(value) if name == "step" else _in_order_of(w, np.array(value))
         for number, found in enumerate(loaded):
             if found and set(found) != {"step", *self.buffers}:
                 raise ValueError(f"the state of parameter {number} should hold step, {', '.join(self.buffers)}; "
@@ -98,13 +137,14 @@ class StateDictMixin:
         if {key for key in state if "." not in key} != set(self.settings):
             raise ValueError(f"{kind} keeps {', '.join(self.settings)}; the state has "
                              f"{', '.join(key for key in state if '.' not in key)}")
-        vars(self).update({name: state[name] for name in self.settings}, state=loaded)
+        vars(self).update({name: _plain(state[name]) for name in self.settings}, state=loaded)
 
 # %% ../../modules/06_optimizers/optimizers_dev.ipynb #optimizer
 class Optimizer(StateDictMixin):
     """What all optimizers share: parameters, `step`, `zero_grad`, `state_dict`. A kind of optimizer adds `update`.
 
     `parameters`: iterable of Tensors with `requires_grad`. `lr`: the learning rate; assign to it at any time.
+    A step writes into arrays that nobody else holds. A graph, or you, with the old array keep the old weights.
     TypeError or ValueError for parameters that can't be trained and for a negative `lr`.
     """
 
@@ -124,7 +164,7 @@ class Optimizer(StateDictMixin):
         for number, p in enumerate(self.parameters):
             if p.grad is None:
                 continue
-            if p.data is not self._own[number]:
+            if p.data is not self._own[number] or sys.getrefcount(p.data) > _REFERENCES:
                 self.own_data(number)
             state = self.state[number]
             state["step"] += 1
@@ -132,7 +172,10 @@ class Optimizer(StateDictMixin):
                 self.update(w, grad, part)
 
     def own_data(self, number):
-        """Give a parameter an array that nobody else holds, since `step` writes into it, and buffers laid out alike."""
+        """Give a parameter an array that nobody else holds, since `step` writes into it, and buffers laid out alike.
+
+        Recipes that hold the old one, or a view of it, so give the gradients of the forward that ran.
+        """
         p = self.parameters[number]
         p.data = self._own[number] = p.data.copy(order="K")
         old = self.state[number] or {"step": 0, **dict.fromkeys(self.buffers, 0.0)}
@@ -191,6 +234,8 @@ class Adam(Optimizer):
 
     def __init__(self, parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
         super().__init__(parameters, lr)
+        if not isinstance(betas, tuple | list) or len(betas) != 2:
+            raise TypeError(f"betas are two numbers, for the mean and for the square, got {betas!r}: (0.9, 0.999) is usual")
         self.beta1, self.beta2 = (_checked_number(f"beta{n}", beta, below=1) for n, beta in enumerate(betas, 1))
         self.eps, self.weight_decay = _checked_number("eps", eps), _checked_number("weight_decay", weight_decay)
 
@@ -229,17 +274,19 @@ class AdamW(Adam):
 def clip_grad_norm(parameters, max_norm):
     """Scale all gradients by one factor so that their joint length is at most `max_norm`; returns the length before.
 
-    `parameters`: iterable of Tensors; those without a gradient are passed over. ValueError unless `max_norm` > 0.
+    `parameters`: a Tensor or an iterable of them; those without a gradient are passed over. ValueError unless
+    `max_norm` > 0. A gradient with NaN makes all gradients NaN, as in PyTorch: the length returned says so.
     """
-    grads = [p.grad for p in parameters if p.grad is not None]
-    if not max_norm > 0:
+    parameters = [p for p in _listed(parameters) if p.grad is not None]
+    grads = [p.grad for p in parameters]
+    if not _checked_number("max_norm", max_norm) > 0:
         raise ValueError(f"max_norm must be more than 0, got {max_norm}: leave clipping out instead")
     flat = [g.ravel(order="K") for g in grads]
     norm = math.sqrt(sum(float(np.dot(g, g)) for g in flat))
     factor = max_norm / (norm + 1e-6)
-    if factor < 1:
-        for g in grads:
-            g *= factor
+    if not factor >= 1:
+        for p in parameters:
+            p.grad = p.grad * factor
     return norm
 
 # %% ../../modules/06_optimizers/optimizers_dev.ipynb #scheduler
@@ -269,14 +316,16 @@ class Scheduler:
 
     def state_dict(self):
         """{name: number}: everything but the optimizer."""
-        return {name: value for name, value in vars(self).items() if name != "optimizer"}
+        return {name: _plain(value) for name, value in vars(self).items() if name != "optimizer"}
 
     def load_state_dict(self, state):
-        """Take back what `state_dict` gave; ValueError if it is another kind's. The lr is in the optimizer's state."""
+        """Take back what `state_dict` gave, and set the lr; ValueError if it is another kind's."""
+        _check_state(self, state)
         if set(state) != set(self.state_dict()):
             mine, given = ", ".join(self.state_dict()), ", ".join(state)
             raise ValueError(f"{type(self).__name__} keeps {mine}; the state has {given}")
-        vars(self).update(state)
+        vars(self).update({name: _plain(value) for name, value in state.items()})
+        self.optimizer.lr = float(self.get_lr(self.last_step))
 
 # %% ../../modules/06_optimizers/optimizers_dev.ipynb #anneal
 def anneal(start, end, share):
@@ -288,9 +337,7 @@ class StepLR(Scheduler):
     """Multiply the rate by `gamma` after every `step_size` steps."""
 
     def __init__(self, optimizer, step_size, gamma=0.1):
-        if step_size < 1:
-            raise ValueError(f"step_size counts steps, so it is at least 1, got {step_size}")
-        self.step_size, self.gamma = step_size, _checked_number("gamma", gamma)
+        self.step_size, self.gamma = _checked_count("step_size", step_size), _checked_number("gamma", gamma)
         super().__init__(optimizer)
 
     def get_lr(self, n):
@@ -305,9 +352,7 @@ class CosineAnnealingLR(Scheduler):
     """
 
     def __init__(self, optimizer, T_max, eta_min=0.0):
-        if T_max < 1:
-            raise ValueError(f"T_max counts steps, so it is at least 1, got {T_max}")
-        self.T_max, self.eta_min = T_max, _checked_number("eta_min", eta_min)
+        self.T_max, self.eta_min = _checked_count("T_max", T_max), _checked_number("eta_min", eta_min)
         super().__init__(optimizer)
 
     def get_lr(self, n):
@@ -315,6 +360,9 @@ class CosineAnnealingLR(Scheduler):
         return anneal(self.base_lr, self.eta_min, n / self.T_max)
 
 # %% ../../modules/06_optimizers/optimizers_dev.ipynb #one_cycle
+_PER_RUN = " (epochs * len(loader))"
+
+
 class OneCycleLR(Scheduler):
     """Warm up to `max_lr`, then anneal to almost nothing (Smith and Topin, 2018), one step per batch.
 
@@ -325,11 +373,12 @@ class OneCycleLR(Scheduler):
     every = "step"
 
     def __init__(self, optimizer, max_lr, total_steps, pct_start=0.3, div_factor=25.0, final_div_factor=1e4):
-        if total_steps < 1:
-            raise ValueError(f"total_steps is epochs * len(loader), at least 1, got {total_steps}")
-        self.max_lr, self.total_steps = _checked_number("max_lr", max_lr), total_steps
-        self.first = self.max_lr / div_factor
-        self.last = self.first / final_div_factor
+        self.max_lr, total_steps = _checked_number("max_lr", max_lr), _checked_count("total_steps", total_steps, _PER_RUN)
+        for name, factor in (("div_factor", div_factor), ("final_div_factor", final_div_factor)):
+            if not _checked_number(name, factor):
+                raise ValueError(f"{name} divides the rate, so it is above 0, got {factor}")
+        self.total_steps, self.first = total_steps, self.max_lr / float(div_factor)
+        self.last = self.first / float(final_div_factor)
         # at least a hair above 0, or a very short run would divide by zero in `get_lr`
         self.up = max(_checked_number("pct_start", pct_start, below=1) * total_steps - 1, 1e-9)
         self.end = max(total_steps - 1, 1)

@@ -17,7 +17,7 @@ from ..backend import backends_of
 from .activations import ReLU
 from .autograd import gradient
 from .layers import Flatten, Linear, Module, Sequential
-from .tensor import Tensor, generator, ones, operation, zeros
+from .tensor import Tensor, as_array, generator, ones, operation, zeros
 
 _all_ = ["Flatten"]  # written in Module 03, offered here too
 
@@ -74,6 +74,31 @@ def check_images(shape, channels=None):
         raise ValueError(f"{message}: the channels are axis {len(shape) - 3}; in_channels must equal their number")
 
 # %% ../../modules/09_spatial/spatial_dev.ipynb #padded
+def _as_float(array):
+    """The array itself if it holds floats; integers and booleans, which have no fractions, as float32."""
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+        array = as_array(array)  # which says what is wrong with it, if anything is
+    return array if array.dtype.kind == "f" else array.astype(np.float32)
+
+
+def _check_conv(x_shape, weight_shape, bias_shape, groups):
+    """Raise ValueError unless a batch (B, C, H, W), the weights (O, C // groups, kh, kw) and the bias go together."""
+    if len(weight_shape) != 4 or not all(weight_shape):
+        raise ValueError(f"expected weights (O, C // groups, kh, kw), none of them 0, got {weight_shape}: reshape them")
+    if pair(groups, "groups", 1) != (groups, groups) or weight_shape[0] % groups:
+        raise ValueError(f"groups must be one number that divides {weight_shape[0]} output channels, got {groups!r}")
+    check_images(x_shape, weight_shape[1] * groups)
+    _check_batch(x_shape)
+    if bias_shape not in (None, weight_shape[:1]):
+        raise ValueError(f"expected a bias {weight_shape[:1]}, one number per output channel, got {bias_shape}")
+
+
+def _check_batch(shape):
+    """Raise ValueError for a single image: functions take batches, layers take both."""
+    if len(shape) == 3:
+        raise ValueError(f"expected a batch (B, C, H, W), got {shape}: x.reshape(1, *x.shape), or use the layer")
+
+
 def padded(x, padding, value=0):
     """Images in a frame: (B, C, H, W) becomes (B, C, H + 2 * vertical, W + 2 * horizontal).
 
@@ -99,9 +124,11 @@ def conv2d_loops(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1
     """Convolution by its definition, seven loops, on arrays: the yardstick for every faster way.
 
     x: (B, C, H, W); weight: (O, C // groups, kh, kw); bias: (O,) or None; the settings are ints or pairs
-    Returns (out, macs): out (B, O, H_out, W_out) in the dtype of x and weight, macs the multiply-accumulates spent.
+    Returns (out, macs): out (B, O, H_out, W_out) in the dtype of x and weight (integers count as float32), macs the
+    multiply-accumulates spent.
     """
-    check_images(x.shape, weight.shape[1] * groups)
+    x, weight = _as_float(x), _as_float(weight)
+    _check_conv(x.shape, weight.shape, bias if bias is None else np.shape(bias), groups)
     (sh, sw), (dh, dw), padding = pair(stride, "stride", 1), pair(dilation, "dilation", 1), pair(padding, "padding")
     height, width = output_shape(x, weight.shape[2:], (sh, sw), padding, (dh, dw))
     x = padded(x, padding)
@@ -123,6 +150,7 @@ def conv2d_loops_backward(upstream, x, weight, stride=1, padding=0, dilation=1, 
     Returns (d_x, d_weight, d_bias), shaped like x, weight and the bias (O,).
     """
     (sh, sw), (dh, dw), (ph, pw) = pair(stride, "stride", 1), pair(dilation, "dilation", 1), pair(padding, "padding")
+    x, weight = _as_float(x), _as_float(weight)
     framed = padded(x, (ph, pw))
     d_padded, d_weight = np.zeros_like(framed), np.zeros_like(weight)
     d_bias = np.zeros(len(weight), weight.dtype)
@@ -165,11 +193,12 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """Convolution as one matrix product over all windows.
 
     x: (B, C, H, W); weight: (O, C // groups, kh, kw); bias: (O,) or None; the settings are ints or pairs
-    Returns (B, O, H_out, W_out) in the dtype of x and weight.
+    Returns (B, O, H_out, W_out) in the dtype of x and weight; integers count as float32.
     Raises ValueError for wrong channels, a wrong number of axes, or a kernel larger than the padded images.
     Source: Chellapilla, Puri and Simard, "High performance convolutional neural networks", 2006.
     """
-    check_images(x.shape, weight.shape[1] * groups)
+    x, weight = _as_float(x), _as_float(weight)
+    _check_conv(x.shape, weight.shape, bias if bias is None else np.shape(bias), groups)
     stride, padding, dilation = pair(stride, "stride", 1), pair(padding, "padding"), pair(dilation, "dilation", 1)
     height, width = output_shape(x, weight.shape[2:], stride, padding, dilation)
     view = windows(padded(x, padding), weight.shape[2:], stride, dilation)
@@ -245,6 +274,13 @@ backends.register("loops", conv2d=loops_conv2d)
 backends.register("windows", conv2d=conv2d)
 
 
+class _ImageLayer(Module):
+    """A layer of images: a tensor, or an array or nested lists, of which it makes one."""
+
+    def __call__(self, x):
+        return super().__call__(x if isinstance(x, Tensor) else Tensor(x))
+
+
 def one_or_many(function, x, *rest):
     """function(x, *rest) for images (B, C, H, W); a single image (C, H, W) travels as a batch of one."""
     if x.ndim != 3:
@@ -265,7 +301,7 @@ def _padding_and_crop(padding, kernel, dilation):
     return (0, 0) if padding == "valid" else pair(padding, 'padding (in numbers, or "same" or "valid")'), (0, 0)
 
 
-class _ConvSettings(Module):
+class _ConvSettings(_ImageLayer):
     """The settings of a convolution: checked, completed to pairs, shown by repr. `Conv2d` adds the parameters.
 
     Raises ValueError for sizes below 1, negative padding, groups that do not divide the channels, "same" with a stride.
@@ -303,7 +339,8 @@ class Conv2d(_ConvSettings):
 
     kernel_size, stride, padding, dilation: ints or pairs (vertical, horizontal); padding also "same" or "valid";
     groups: parts into which the channels are split. weight: (O, C // groups, kh, kw), He-normal; bias: (O,), or None.
-    Also takes one image (C, H, W) and an empty batch; pixels at the end that fill no whole window are not used.
+    Also takes one image (C, H, W) and an empty batch; pixels at the end that fill no whole window are not used. Integers
+    count as float32. Left out: PyTorch's padding_mode (the frame is zero), device and dtype.
     Raises ValueError for impossible settings at once, for input of a wrong shape when called.
     Source: https://docs.pytorch.org/docs/stable/generated/torch.nn.Conv2d.html (whose initial weights differ).
     """
@@ -344,7 +381,10 @@ def check_pool_padding(kernel, padding):
 
 def pool_settings(x, kernel_size, stride, padding):
     """kernel, stride (None: the kernel) and padding as pairs, after checking them and the images."""
+    if not isinstance(x, np.ndarray) or x.dtype.kind not in "biuf":
+        raise TypeError(f"expected an array of real numbers, got {x!r:.60}: pass a tensor or an array")
     check_images(x.shape)
+    _check_batch(x.shape)
     kernel, padding = pair(kernel_size, "kernel_size", 1), pair(padding, "padding")
     check_pool_padding(kernel, padding)
     return kernel, kernel if stride is None else pair(stride, "stride", 1), padding
@@ -356,6 +396,11 @@ def counts(x, kernel, stride, padding, include_pad):
         return math.prod(kernel)
     inside = padded(np.ones((1, 1, *x.shape[2:]), x.dtype), padding)
     return windows(inside, kernel, stride)[0, 0].sum(axis=(2, 3))
+
+
+def lowest(dtype):
+    """The frame's value in max pooling, which loses against every number."""
+    return -np.inf if dtype.kind == "f" else np.iinfo(dtype).min if dtype.kind in "iu" else False
 
 # %% ../../modules/09_spatial/spatial_dev.ipynb #max_pool2d_loops
 def max_pool2d_loops(x, kernel_size, stride=None, padding=0):
@@ -382,6 +427,7 @@ def avg_pool2d_loops(x, kernel_size, stride=None, padding=0, count_include_pad=T
 
     count_include_pad: divide by the kernel's size also where a window hangs over the edge.
     """
+    x = _as_float(x)
     kernel, stride, padding = pool_settings(x, kernel_size, stride, padding)
     out = np.zeros((*x.shape[:2], *output_shape(x, kernel, stride, padding)), x.dtype)
     for b, c, i, j in np.ndindex(out.shape):
@@ -393,26 +439,34 @@ def avg_pool2d_loops(x, kernel_size, stride=None, padding=0, count_include_pad=T
 # %% ../../modules/09_spatial/spatial_dev.ipynb #max_pool2d
 @operation
 def max_pool2d(x, kernel_size, stride=None, padding=0):
-    """The largest pixel of every window, NaN if it holds one: (B, C, H, W) to (B, C, H_out, W_out).
+    """The largest pixel of every window, NaN if it holds one: (B, C, H, W) to (B, C, H_out, W_out) in the dtype of x.
 
     kernel_size, stride (None: the kernel) and padding: ints or pairs; padding is at most half of the kernel
     Raises ValueError for a wrong number of axes, impossible settings, or a kernel larger than the padded images.
     """
     kernel, stride, padding = pool_settings(x, kernel_size, stride, padding)
     output_shape(x, kernel, stride, padding)
-    lowest = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
-    view = windows(padded(x, padding, lowest), kernel, stride)
+    view = windows(padded(x, padding, lowest(x.dtype)), kernel, stride)
     out = view[..., 0, 0].copy()
     for r, s in np.ndindex(kernel):
         np.maximum(out, view[..., r, s], out=out)
     return out, (out, view)
 
 # %% ../../modules/09_spatial/spatial_dev.ipynb #max_pool2d_x
+def without_frame(view, out, x, stride, padding):
+    """The windows `view` of images whose frame is the lowest number, changed so that no pixel of the frame equals out."""
+    if not any(padding) or not np.isneginf(out).any():
+        return view
+    inside = windows(padded(np.ones((1, 1, *x.shape[2:]), bool), padding), view.shape[4:], stride)
+    return np.where(inside, view, (out == 0)[..., None, None])
+
+
 @gradient(max_pool2d, wrt="x")
 def max_pool2d_x(upstream, saved, x, kernel_size, stride, padding):
     """Gradient of the images: each window's upstream goes to the first pixel that holds its maximum."""
     out, view = saved
     kernel, stride, padding = pool_settings(x, kernel_size, stride, padding)
+    view = without_frame(view, out, x, stride, padding)
     free, pieces = np.ones(out.shape, bool), np.empty((*kernel, *out.shape), upstream.dtype)
     for r, s in np.ndindex(kernel):
         pixels = view[..., r, s]
@@ -427,8 +481,9 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0, count_include_pad=True):
     """The mean of every window: (B, C, H, W) to (B, C, H_out, W_out).
 
     kernel_size, stride (None: the kernel) and padding: ints or pairs; padding is at most half of the kernel;
-    count_include_pad: the frame's zeros count as pixels. Raises ValueError as max_pool2d does.
+    count_include_pad: the frame's zeros count as pixels. Integers count as float32. Raises ValueError as max_pool2d does.
     """
+    x = _as_float(x)
     kernel, stride, padding = pool_settings(x, kernel_size, stride, padding)
     output_shape(x, kernel, stride, padding)
     view = windows(padded(x, padding), kernel, stride)
@@ -436,6 +491,34 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0, count_include_pad=True):
     return total / counts(x, kernel, stride, padding, count_include_pad)
 
 # %% ../../modules/09_spatial/spatial_dev.ipynb #avg_pool2d_x
+# For ceil_mode; your part stands below.
+@operation
+def extended(x, rows, columns, value):
+    """Images with `rows` rows more below and `columns` columns more on the right, which hold the value."""
+    out = np.empty_like(x, shape=(*x.shape[:2], x.shape[2] + rows, x.shape[3] + columns))
+    out[:, :, : x.shape[2], : x.shape[3]] = x
+    out[:, :, x.shape[2] :] = out[:, :, :, x.shape[3] :] = value
+    return out
+
+
+@gradient(extended, wrt="x")
+def extended_x(upstream, out, x, *_):
+    return upstream[:, :, : x.shape[2], : x.shape[3]]
+
+
+def _extend(x, layer, value):
+    """Images with so many rows and columns more, which hold the value, that the last windows of ceil_mode are whole.
+
+    A window counts if it begins inside the image, or in the frame before it.
+    """
+    check_images(x.shape)
+    more = []
+    for n, k, s, p in zip(x.shape[-2:], layer.kernel_size, layer.stride, layer.padding, strict=True):
+        last = -(-(n + 2 * p - k) // s) * s  # where the last window starts
+        more.append(max(0, (last if last < n + p else last - s) + k - n - 2 * p))
+    return one_or_many(extended, x, *more, value) if any(more) else x
+
+
 @gradient(avg_pool2d, wrt="x")
 def avg_pool2d_x(upstream, out, x, kernel_size, stride, padding, count_include_pad):
     """Gradient of the images: each window's upstream is shared out equally."""
@@ -452,7 +535,7 @@ def loops_max_pool2d(x, kernel_size, stride=None, padding=0):
 
 @gradient(loops_max_pool2d, wrt="x")
 def loops_max_pool2d_x(upstream, winners, x, kernel_size, stride, padding):
-    out = np.zeros_like(x)
+    out = np.zeros(x.shape, upstream.dtype)
     for b, c, i, j in np.ndindex(upstream.shape):
         out[b, c, *winners[b, c, i, j]] += upstream[b, c, i, j]
     return out
@@ -467,7 +550,7 @@ def loops_avg_pool2d(x, kernel_size, stride=None, padding=0, count_include_pad=T
 @gradient(loops_avg_pool2d, wrt="x")
 def loops_avg_pool2d_x(upstream, out, x, kernel_size, stride, padding, count_include_pad):
     kernel, stride, padding = pool_settings(x, kernel_size, stride, padding)
-    back = np.zeros_like(x)
+    back = np.zeros(x.shape, upstream.dtype)
     for b, c, i, j in np.ndindex(upstream.shape):
         pixels = window_pixels(x, i, j, kernel, stride, padding)
         for row, column in pixels:
@@ -479,50 +562,70 @@ backends.register("loops", max_pool2d=loops_max_pool2d, avg_pool2d=loops_avg_poo
 backends.register("windows", max_pool2d=max_pool2d, avg_pool2d=avg_pool2d)
 
 # %% ../../modules/09_spatial/spatial_dev.ipynb #MaxPool2d
-class _PoolSettings(Module):
+class _PoolSettings(_ImageLayer):
     """The settings of a pooling layer: pairs, checked; repr shows one number where both directions agree.
 
     Raises ValueError for sizes below 1, negative padding, or padding larger than half of the kernel.
     """
 
-    def __init__(self, kernel_size, stride=None, padding=0):
+    def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False):
         self.kernel_size = pair(kernel_size, "kernel_size", 1)
         self.stride = self.kernel_size if stride is None else pair(stride, "stride", 1)
         self.padding = pair(padding, "padding")
         check_pool_padding(self.kernel_size, self.padding)
+        self.ceil_mode = bool(ceil_mode)
 
     def extra_repr(self):
-        """kernel_size, stride and padding."""
+        """kernel_size, stride and padding; ceil_mode where it is on."""
         settings = {name: getattr(self, name) for name in ("kernel_size", "stride", "padding")}
-        return ", ".join(f"{name}={a if a == b else (a, b)}" for name, (a, b) in settings.items())
+        return ", ".join(f"{name}={a if a == b else (a, b)}" for name, (a, b) in settings.items()) + (
+            ", ceil_mode=True" if self.ceil_mode else ""
+        )
 
 
 class MaxPool2d(_PoolSettings):
     """A layer that keeps the largest pixel of every window: (B, C, H, W) to (B, C, H_out, W_out).
 
-    kernel_size, stride (None: the kernel), padding: ints or pairs. Also takes one image (C, H, W) and an empty batch.
+    kernel_size, stride (None: the kernel), padding: ints or pairs; ceil_mode: a last window may hang over the end. Also
+    takes one image (C, H, W) and an empty batch. Left out: PyTorch's dilation and return_indices.
     Source: https://docs.pytorch.org/docs/stable/generated/torch.nn.MaxPool2d.html
     """
 
     def forward(self, x):
         """x: (B, C, H, W) or (C, H, W); returns the same axes, smaller images. Raises ValueError for other shapes."""
+        if self.ceil_mode:
+            x = _extend(x, self, lowest(x.dtype))
         check_images(x.shape)
         return one_or_many(backends.kernel("max_pool2d"), x, self.kernel_size, self.stride, self.padding)
 
 # %% ../../modules/09_spatial/spatial_dev.ipynb #AvgPool2d
+def _avg_pool_ceil(x, layer):
+    """Average pooling with ceil_mode: what lies beyond the frame never counts."""
+    whole = _extend(x, layer, 0)
+    out = one_or_many(backends.kernel("avg_pool2d"), whole, layer.kernel_size, layer.stride, layer.padding)
+    inside = np.zeros((1, 1, *(n + 2 * p for n, p in zip(whole.shape[-2:], layer.padding, strict=True))), out.dtype)
+    real = padded(np.ones((1, 1, *x.shape[-2:]), out.dtype), layer.padding, int(layer.count_include_pad))
+    inside[:, :, : real.shape[2], : real.shape[3]] = real
+    count = windows(inside, layer.kernel_size, layer.stride)[0, 0].sum(axis=(2, 3))
+    return out * Tensor(math.prod(layer.kernel_size) / count, out.dtype)
+
+
 class AvgPool2d(_PoolSettings):
     """A layer that takes the mean of every window: (B, C, H, W) to (B, C, H_out, W_out).
 
-    The settings are those of MaxPool2d; count_include_pad: the frame's zeros count as pixels.
+    The settings are those of MaxPool2d; count_include_pad: the frame's zeros count as pixels. Left out: PyTorch's
+    divisor_override.
     Source: https://docs.pytorch.org/docs/stable/generated/torch.nn.AvgPool2d.html
     """
 
-    def __init__(self, kernel_size, stride=None, padding=0, count_include_pad=True):
-        super().__init__(kernel_size, stride, padding)
+    def __init__(self, kernel_size, stride=None, padding=0, count_include_pad=True, ceil_mode=False):
+        super().__init__(kernel_size, stride, padding, ceil_mode)
         self.count_include_pad = count_include_pad
 
     def forward(self, x):
         """x: (B, C, H, W) or (C, H, W); returns the same axes, smaller images. Raises ValueError for other shapes."""
+        if self.ceil_mode:
+            return _avg_pool_ceil(x, self)
         check_images(x.shape)
         settings = self.kernel_size, self.stride, self.padding, self.count_include_pad
         return one_or_many(backends.kernel("avg_pool2d"), x, *settings)
@@ -558,7 +661,7 @@ def scale_init(layer):
     return layer
 
 
-class SimpleCNN(Module):
+class SimpleCNN(_ImageLayer):
     """A small network for colour images of 32×32 pixels: two convolutions, two poolings, one dense layer.
 
     Takes (B, 3, 32, 32), or one image (3, 32, 32); returns logits (B, num_classes). 25,578 parameters for ten classes.
@@ -589,24 +692,39 @@ def digits_cnn(num_classes=10):
 
 # %% ../../modules/09_spatial/spatial_dev.ipynb #batch_norm2d
 def _per_channel(values):
-    """(C,) as (C, 1, 1), so that it broadcasts over images (B, C, H, W)."""
-    return values.reshape(len(values), 1, 1)
+    """(C,) as (C, 1, 1), so that it broadcasts over images (B, C, H, W); a weight that is left out (None) is 1."""
+    return 1 if values is None else values.reshape(len(values), 1, 1)
 
 
 @operation
 def batch_norm2d(x, weight, bias, mean, var, eps=1e-5, use_batch_stats=False):
     """Images normalised per channel: weight * (x - mean) / sqrt(var + eps) + bias.
 
-    x: (B, C, H, W); weight, bias, mean, var: (C,)
+    x: (B, C, H, W), integers count as float32; mean, var: (C,); weight, bias: (C,), or None for 1 and 0
     use_batch_stats: mean and var are x's own, so its gradient runs through them
     Returns (B, C, H, W).
     Source: Ioffe and Szegedy, "Batch normalization", 2015.
     """
+    x, mean, var = _as_float(x), _as_float(mean), _as_float(var)
+    weight, bias = (v if v is not None else np.full(len(mean), n, mean.dtype) for v, n in ((weight, 1), (bias, 0)))
+    for name, values in (("weight", weight), ("bias", bias), ("mean", mean), ("var", var)):
+        if values.shape != x.shape[1:2] or x.ndim != 4:
+            raise ValueError(f"batch_norm2d of images {x.shape} needs a {name} {x.shape[1:2]}, got {values.shape}")
     scale = 1 / np.sqrt(_per_channel(var) + eps)
     normalised = (x - _per_channel(mean)) * scale
     return _per_channel(weight) * normalised + _per_channel(bias), (normalised, scale)
 
 # %% ../../modules/09_spatial/spatial_dev.ipynb #batch_norm2d_rules
+def _check_norm(num_features, eps, momentum):
+    """Raise ValueError for settings of batch normalisation that can't be."""
+    if pair(num_features, "num_features", 1) != (num_features, num_features):
+        raise ValueError(f"num_features must be one whole number, got {num_features!r}")
+    if not isinstance(eps, int | float | np.floating) or not 0 < eps < math.inf:
+        raise ValueError(f"eps keeps the root away from 0, so it must be a number above 0, got {eps!r}: try 1e-5")
+    if momentum is not None and not (isinstance(momentum, int | float | np.floating) and 0 <= momentum <= 1):
+        raise ValueError(f"momentum is a share, from 0 to 1, or None for the mean of all batches, got {momentum!r}")
+
+
 @gradient(batch_norm2d, wrt="weight")
 def batch_norm2d_weight(upstream, saved, *inputs):
     """Gradient of the weight, (C,)."""
@@ -630,51 +748,56 @@ def batch_norm2d_x(upstream, saved, x, weight, bias, mean, var, eps, use_batch_s
     return through - shared - normalised * (through * normalised).mean(axis=(0, 2, 3), keepdims=True)
 
 # %% ../../modules/09_spatial/spatial_dev.ipynb #BatchNorm2d
-class BatchNorm2d(Module):
+class BatchNorm2d(_ImageLayer):
     """A layer that normalises every channel: (B, C, H, W) to (B, C, H, W).
 
-    weight (ones) and bias (zeros), (C,), are trained; running_mean, running_var and num_batches_tracked are buffers.
-    Raises ValueError for a wrong shape, and in training for a single value per channel.
+    weight (ones) and bias (zeros), (C,), are trained, None if not affine; running_mean, running_var, num_batches_tracked
+    are buffers that keep their dtype. momentum: the newest batch's share in them; None: all batches count alike. Integers
+    count as float32. Left out: PyTorch's track_running_stats=False.
+    Raises ValueError for a wrong shape or setting, and in training for a single value per channel.
     Source: https://docs.pytorch.org/docs/stable/generated/torch.nn.BatchNorm2d.html
     """
 
-    def __init__(self, num_features, eps=1e-5, momentum=0.1):
-        self.num_features, self.eps, self.momentum = pair(num_features, "num_features", 1)[0], eps, momentum
-        self.weight, self.bias = ones(num_features, requires_grad=True), zeros(num_features, requires_grad=True)
-        self.running_mean, self.running_var = zeros(num_features), ones(num_features)
-        self.num_batches_tracked = Tensor(0)
+    def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True):
+        _check_norm(num_features, eps, momentum)
+        self.num_features, self.eps, self.momentum = int(num_features), eps, momentum
+        self.weight, self.bias = (make(num_features, requires_grad=True) if affine else None for make in (ones, zeros))
+        self.running_mean, self.running_var, self.num_batches_tracked = zeros(num_features), ones(num_features), Tensor(0)
 
     def forward(self, x):
         """x: (B, C, H, W) or (C, H, W); returns the same shape."""
         check_images(x.shape, self.num_features)
+        x = x if x.dtype.kind == "f" else x.astype(np.float32)
         if self.training and x.size:
-            return one_or_many(self.normalise_batch, x)
-        statistics = self.running_mean, self.running_var
-        return one_or_many(batch_norm2d, x, self.weight, self.bias, *statistics, self.eps)
+            before, out = self.running_mean.dtype, one_or_many(self.normalise_batch, x)
+            self.running_mean, self.running_var = Tensor(self.running_mean, before), Tensor(self.running_var, before)
+            return out
+        return one_or_many(batch_norm2d, x, self.weight, self.bias, self.running_mean, self.running_var, self.eps)
 
     def normalise_batch(self, x):
         """Normalise x (B, C, H, W) by its own statistics and remember them."""
         values = x.size // self.num_features
         if values == 1:
             raise ValueError(f"one value per channel has no variance, got {x.shape}: take more images, or call eval()")
+        rate = 1 / (self.num_batches_tracked.item() + 1) if self.momentum is None else self.momentum
         mean, var = (Tensor(f(x.data, axis=(0, 2, 3)), x.dtype) for f in (np.mean, np.var))
-        rate = self.momentum
         self.running_mean = self.running_mean * (1 - rate) + mean * rate
         self.running_var = self.running_var * (1 - rate) + var * (rate * values / (values - 1))
         self.num_batches_tracked = self.num_batches_tracked + 1
         return batch_norm2d(x, self.weight, self.bias, mean, var, self.eps, True)
 
     def extra_repr(self):
-        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
+        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}" + ", affine=False" * (self.weight is None)
 
 # %% ../../modules/09_spatial/spatial_dev.ipynb #global_avg_pool2d
 def global_avg_pool2d(x):
     """The mean of every channel: (B, C, H, W) to (B, C), (C, H, W) to (C,). Raises ValueError for other shapes."""
+    x = x if isinstance(x, Tensor) else Tensor(x)
     check_images(x.shape)
     return x.mean(axis=(-2, -1))
 
 
-class GlobalAvgPool2d(Module):
+class GlobalAvgPool2d(_ImageLayer):
     """global_avg_pool2d as a layer: it takes the place of Flatten and fits images of any size."""
 
     def forward(self, x):

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['grad_enabled', 'as_array', 'Tensor', 'operation', 'add', 'sub', 'multiply', 'divide', 'neg', 'power', 'exp', 'log',
-           'sqrt', 'matmul', 'sum_', 'mean', 'max_', 'reshape', 'transpose', 'index', 'describe', 'item', 'detach',
-           'astype', 'manual_seed', 'generator', 'zeros', 'ones', 'randn']
+           'sqrt', 'matmul', 'sum_', 'mean', 'max_', 'reshape', 'transpose', 'index', 'abs_', 'describe', 'item',
+           'detach', 'astype_', 'astype', 'as_tensor', 'as_real', 'manual_seed', 'generator', 'zeros', 'ones', 'randn']
 
 # %% ../../modules/01_tensor/tensor_dev.ipynb #imports
 import contextvars
+import dis
 import functools
 import inspect
 import itertools
@@ -35,6 +36,17 @@ def as_array(data, dtype=None):
         array = array.astype(np.float32)
     return array
 
+# %% ../../modules/01_tensor/tensor_dev.ipynb #checked-dtype
+def _checked_dtype(dtype):
+    """A NumPy dtype of real numbers from its name, or TypeError."""
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if dtype is None or found is None or found.kind not in "biuf":
+        raise TypeError(f"expected a dtype of real numbers, got {dtype!r}: say 'float32', 'float64', 'int64' or 'bool'")
+    return found
+
 # %% ../../modules/01_tensor/tensor_dev.ipynb #tensor-class
 _sequence = itertools.count(0, -1)
 
@@ -45,6 +57,9 @@ class Tensor:
     data: a number, nested lists, or an array (shared, not copied, where its dtype already fits)
     dtype: float32 for floats unless given; integers and booleans keep theirs
     requires_grad: True for what is to be learned; floats only
+
+    Recipes hold the array itself. Assigning to `.data` is safe; what your own NumPy writes *into* it
+    (`x.data[0] = 1`) between forward and backward changes the gradients, and nobody notices.
     """
 
     __slots__ = ("data", "grad", "requires_grad", "grad_fn", "sequence_nr", "__weakref__")
@@ -52,7 +67,11 @@ class Tensor:
     __hash__ = object.__hash__  # == compares numbers, so a tensor is known by what object it is
 
     def __init__(self, data, dtype=None, requires_grad=False):
-        self.data = as_array(data.data if isinstance(data, Tensor) else data, dtype)
+        dtype = dtype if dtype is None else _checked_dtype(dtype)
+        try:
+            self.data = as_array(data.data if isinstance(data, Tensor) else data, dtype)
+        except OverflowError as error:
+            raise ValueError(f"a Tensor of dtype {dtype} cannot hold {data!r:.80}: pass a wider dtype") from error
         if requires_grad and self.data.dtype.kind != "f":
             raise TypeError(f"only floats can require gradients, got {self.data.dtype}: pass dtype='float32'")
         self.requires_grad, self.grad, self.grad_fn, self.sequence_nr = requires_grad, None, None, next(_sequence)
@@ -76,13 +95,26 @@ _FLOAT64 = np.dtype(np.float64)
 _PASS = frozenset((int, float, bool, tuple, slice, str, type(None), type(Ellipsis)))
 
 
-def _to_operand(x):
-    """An input that is not a tensor, made ready: arrays follow the dtype rules, NumPy's scalars become Python's."""
-    if x.__class__ in _PASS:
-        return x
+def _to_operand(x, beside=()):
+    """An input that is not a tensor, made ready: arrays follow the dtype rules, NumPy's scalars become Python's.
+
+    Beside a float64 tensor, arrays of floats keep (or get) 64 bits: nothing is rounded on the way.
+    """
     if isinstance(x, np.generic):
-        return x.item()
-    return as_array(x) if isinstance(x, np.ndarray | list) else x
+        x = float(x) if x.dtype.kind == "f" else x.item()
+    if isinstance(x, complex):
+        raise TypeError(f"expected real numbers, got {x}: take the real and the imaginary part one by one")
+    if not isinstance(x, np.ndarray | list):
+        return x
+    array, exact = as_array(x), any(isinstance(t, Tensor) and t.data.dtype is _FLOAT64 for t in beside)
+    return as_array(x, _FLOAT64) if exact and array.dtype.kind == "f" else array
+
+
+def _to_real(x, beside):
+    """An array for real arithmetic: integers and booleans become float32 (see `operation`)."""
+    if not isinstance(x, np.ndarray):
+        x = as_array(x, _FLOAT64 if any(getattr(a, "dtype", None) == "float64" for a in beside) else None)
+    return x.astype(np.float32) if x.dtype.kind in "biu" else x
 
 
 def _result_tensor(result, arrays):
@@ -95,38 +127,125 @@ def _result_tensor(result, arrays):
     out.data, out.grad, out.requires_grad, out.grad_fn, out.sequence_nr = result, None, False, None, next(_sequence)
     return out
 
+# %% ../../modules/01_tensor/tensor_dev.ipynb #operation-refusals
+_MENDS = {  # what NumPy's message says: what helps
+    "broadcast": "from the right, two lengths must be equal, or one of them 1",
+    "reshape": "the new shape must hold as many numbers",
+    "unknown dimension": "only one length may be -1",
+    "zero-size": "take away the axes of length 0",
+    "axes don't match": "name every axis once",
+    "repeated axis": "name every axis once",
+    "of dimension": "axes count from 0, or from -1 backwards",
+    "negative integer powers": "use astype('float32') first",
+    "indices": "indices are whole numbers, slices or masks, at most one for each axis",
+    "boolean": "use astype('int64') first",
+    "for axis": "indices count from 0, or from -1 backwards",
+    "out of bounds for": "stay within its range, or use astype for a wider dtype",
+    "unsupported operand": "expected tensors, arrays or numbers",
+    "did not contain a loop": "expected tensors, arrays or numbers",
+    "interpreted as an integer": "use whole numbers",
+}
+
+
+def _explain(error, name, arrays, needed):
+    """Raise what an operation ended with: NumPy's words with the inputs and what helps, or our own with a note."""
+    given = ", ".join(str(a.shape) if isinstance(a, np.ndarray) else f"{a!r:.60}" for a in arrays)
+    place = error.__traceback__
+    while place.tb_next:
+        place = place.tb_next
+    by_hand = place.tb_frame.f_code.co_code[place.tb_lasti] == dis.opmap["RAISE_VARARGS"]  # a raise, as in matmul
+    if isinstance(error, ValueError | TypeError | IndexError | OverflowError | AttributeError):
+        mend = next((mend for words, mend in _MENDS.items() if words in str(error)), None)
+        kinds = np.ndarray if isinstance(error, AttributeError) else np.ndarray | int | float
+        if not all(isinstance(a, kinds) for a in arrays[:needed]):
+            mend = mend or "expected tensors, arrays or numbers"
+        if isinstance(error, OverflowError):
+            mend = mend or "the number is too large"
+        if mend and (not by_hand or place.tb_frame.f_globals["__name__"].startswith("numpy")):
+            kinds = {AttributeError: TypeError, OverflowError: ValueError, TypeError: TypeError, ValueError: ValueError}
+            kind = next((its for k, its in kinds.items() if isinstance(error, k)), IndexError)
+            raise kind(f"{name} of {given}: {str(error).strip()}; {mend}") from error
+        error.add_note(f"in {name} of {given}")
+    raise error
+
+# %% ../../modules/01_tensor/tensor_dev.ipynb #operation-inputs
+def _in_order(name, signature, inputs, named, defaults):
+    """All inputs by position, defaults too. NumPy's own functions (np.sum(x)) send out=None and dtype=None along."""
+    if not named and inspect.Parameter.empty not in defaults[len(inputs) :] and len(inputs) < len(defaults):
+        return inputs + defaults[len(inputs) :]
+    known = signature.parameters
+    named = {key: value for key, value in named.items() if key in known or value is not None}
+    try:
+        bound = signature.bind(*inputs, **named)
+    except TypeError as error:
+        raise TypeError(f"{name} takes the inputs {', '.join(known)}: {error}") from None
+    bound.apply_defaults()
+    return bound.args
+
+
+def _checked_axis(name, a, axis):
+    """`axis` as an int, a tuple of ints or None, if the array has such axes, with entries where they are needed."""
+    if axis is None and name not in ("mean", "max"):
+        return axis
+    if axis.__class__ is not int and axis is not None:
+        axis = axis.tolist() if isinstance(axis, np.ndarray | np.generic) else axis
+        axis = tuple(axis) if isinstance(axis, list) else axis
+    if not a.ndim and axis in (0, -1, (0,), (-1,)):
+        return None  # a single number has no axes; NumPy and PyTorch take these two all the same
+    try:
+        axes = range(a.ndim) if axis is None else np.lib.array_utils.normalize_axis_tuple(axis, a.ndim)
+    except (TypeError, ValueError, OverflowError) as error:
+        told = f"0 to {a.ndim - 1}, or {-a.ndim} to -1 from the end, each named once" if a.ndim else "none"
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name}: axis={axis!r} does not fit the shape {a.shape}, whose axes are {told}") from error
+    if name in ("mean", "max") and any(not a.shape[i] for i in axes):
+        raise ValueError(f"{name} of the shape {a.shape} over axis={axis}: there are no entries to take it of")
+    return axis
+
+
+def _make_ready(name, inputs, arrays, real_at, axis_at):
+    """Turn inputs for real arithmetic into floats, and an axis into what NumPy takes; changes the list of arrays."""
+    for i in real_at:
+        if arrays[i].__class__ is not np.ndarray or arrays[i].dtype.kind != "f":
+            arrays[i] = _to_real(arrays[i], arrays) if arrays[i] is not None else None
+    if axis_at and isinstance(arrays[0], np.ndarray):
+        arrays[axis_at] = _checked_axis(name, arrays[0], inputs[axis_at])
+
 # %% ../../modules/01_tensor/tensor_dev.ipynb #operation-decorator
-def operation(forward):
+def operation(forward=None, *, real="", options=None):
     """Lift a function on arrays to tensors whose results remember how they were made.
 
     forward returns the result, or a tuple `(result, saved)` with whatever its gradients will want again.
+    real: names of inputs for real arithmetic, as in a loss, an exponential, a layer. There integers and booleans become
+    float32 (one rule for the whole package); no result is cast back. options: takes over calls with further inputs.
     """
+    if forward is None:
+        return functools.partial(operation, real=real, options=options)
     signature = inspect.signature(forward)
-    count = len(signature.parameters)
+    names, count = list(signature.parameters), len(signature.parameters)
     defaults = tuple(p.default for p in signature.parameters.values())
     needed = defaults.count(inspect.Parameter.empty)
+    real_at, axis_at = [names.index(name) for name in real.split()], names.index("axis") if "axis" in names else 0
 
     @functools.wraps(forward)
     def run(*inputs, **named):
         if named or len(inputs) != count:  # keywords and defaults take their places, so that gradients see the same
-            if named or not needed <= len(inputs) < count:
-                bound = signature.bind(*inputs, **named)
-                bound.apply_defaults()
-                inputs = bound.args
-            else:
-                inputs += defaults[len(inputs) :]
+            if options and (len(inputs) > count or not named.keys() <= set(names)):
+                return options(*inputs, **named)
+            inputs = _in_order(run.__name__, signature, inputs, named, defaults)
         arrays, wanted = [], False
         for x in inputs:
             if isinstance(x, Tensor):
                 arrays.append(x.data)
                 wanted = wanted or x.requires_grad
             else:
-                arrays.append(_to_operand(x))
+                arrays.append(x if x.__class__ in _PASS else _to_operand(x, inputs))
+        if real_at or axis_at:
+            _make_ready(run.__name__, inputs, arrays, real_at, axis_at)
         try:
             result = saved = forward(*arrays)
-        except (ValueError, TypeError, IndexError) as error:
-            error.add_note(f"in {run.__name__} of {', '.join(str(getattr(a, 'shape', a)) for a in arrays)}")
-            raise
+        except Exception as error:
+            _explain(error, run.__name__, arrays, needed)
         if result.__class__ is tuple:
             result, saved = result
         out = _result_tensor(result, arrays)
@@ -174,19 +293,19 @@ def power(a, exponent):
     return a**exponent
 
 
-@operation
+@operation(real="a")
 def exp(a):
     """e raised to a, element by element."""
     return np.exp(a)
 
 
-@operation
+@operation(real="a")
 def log(a):
     """Natural logarithm, element by element."""
     return np.log(a)
 
 
-@operation
+@operation(real="a")
 def sqrt(a):
     """Square root, element by element."""
     return np.sqrt(a)
@@ -246,13 +365,25 @@ def index(a, where):
     return a[where]
 
 # %% ../../modules/01_tensor/tensor_dev.ipynb #operators
+@operation
+def abs_(a):
+    """The distance from zero, element by element."""
+    return np.abs(a)
+
+
 def _reflected(function):
     return lambda self, other: function(other, self)
 
 
 def _comparison(ufunc):
     def compare(self, other):
-        return Tensor(ufunc(self.data, other.data if isinstance(other, Tensor) else _to_operand(other)))
+        if other is None or isinstance(other, str):
+            return NotImplemented  # Python's own answer: never equal, and without an order
+        arrays = self.data, other.data if isinstance(other, Tensor) else _to_operand(other, (self,))
+        try:
+            return Tensor(ufunc(*arrays))
+        except Exception as error:
+            _explain(error, ufunc.__name__, arrays, 2)
 
     return compare
 
@@ -263,28 +394,38 @@ Tensor.__sub__, Tensor.__rsub__ = sub, _reflected(sub)
 Tensor.__truediv__, Tensor.__rtruediv__ = divide, _reflected(divide)
 Tensor.__matmul__, Tensor.__rmatmul__ = matmul, _reflected(matmul)
 Tensor.__pow__, Tensor.__rpow__ = power, _reflected(power)
-Tensor.__neg__, Tensor.exp, Tensor.log, Tensor.sqrt = neg, exp, log, sqrt
+Tensor.__neg__, Tensor.__abs__, Tensor.exp, Tensor.log, Tensor.sqrt = neg, abs_, exp, log, sqrt
 Tensor.sum, Tensor.mean, Tensor.max = sum_, mean, max_
 Tensor.__eq__, Tensor.__ne__ = _comparison(np.equal), _comparison(np.not_equal)
 Tensor.__lt__, Tensor.__le__ = _comparison(np.less), _comparison(np.less_equal)
 Tensor.__gt__, Tensor.__ge__ = _comparison(np.greater), _comparison(np.greater_equal)
 
+# %% ../../modules/01_tensor/tensor_dev.ipynb #method-inputs
+def _one_shape(lengths):
+    """(2, 3) from f(2, 3), f((2, 3)) or f([2, 3])."""
+    return tuple(lengths[0]) if len(lengths) == 1 and isinstance(lengths[0], tuple | list) else lengths
+
+
+def _indices(part):
+    """One part of an index, as a recipe may keep it: arrays are copied, since whose they are may refill them."""
+    if isinstance(part, list):
+        return np.array(part, None if part else np.intp)
+    return np.array(part) if isinstance(part, Tensor | np.ndarray) else part
+
 # %% ../../modules/01_tensor/tensor_dev.ipynb #methods
 def _reshape(self, *shape):
     """The same elements in another shape: x.reshape(2, -1) or x.reshape((2, -1))."""
-    return reshape(self, shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape)
+    return reshape(self, _one_shape(shape))
 
 
 def _transpose(self, *axes):
     """The axes in another order, reversed if none are named: x.transpose(0, 3, 1, 2)."""
-    return transpose(self, (axes[0] if len(axes) == 1 and isinstance(axes[0], tuple | list) else axes) or None)
+    axes = axes[0] if len(axes) == 1 and isinstance(axes[0], tuple | list | None) else axes
+    return transpose(self, tuple(axes) if axes else None)
 
 
 def _getitem(self, where):
-    parts = where if isinstance(where, tuple) else (where,)
-    if any(isinstance(part, Tensor) for part in parts):
-        where = tuple(part.data if isinstance(part, Tensor) else part for part in parts)
-    return index(self, where)
+    return index(self, tuple(map(_indices, where)) if isinstance(where, tuple) else _indices(where))
 
 
 def _setitem(self, where, value):
@@ -297,8 +438,14 @@ def _len(self):
     return len(self.data)
 
 
+def _iter(self):
+    if not self.data.ndim:
+        raise TypeError("a tensor of shape () has no axis to walk along: .item() is its number")
+    return (self[i] for i in range(len(self.data)))
+
+
 Tensor.reshape, Tensor.transpose, Tensor.__getitem__, Tensor.__setitem__ = _reshape, _transpose, _getitem, _setitem
-Tensor.T, Tensor.__len__ = property(transpose, doc="The axes reversed."), _len
+Tensor.T, Tensor.__len__, Tensor.__iter__ = property(transpose, doc="The axes reversed."), _len, _iter
 
 # %% ../../modules/01_tensor/tensor_dev.ipynb #inspect
 def describe(tensor):
@@ -324,15 +471,32 @@ def detach(tensor):
     """A tensor on the same array (shared memory) that does not remember and wants no gradient."""
     return Tensor(tensor.data, tensor.dtype)
 
+# %% ../../modules/01_tensor/tensor_dev.ipynb #astype
+@operation
+def astype_(a, like):
+    """The numbers of a in the dtype of the array like."""
+    return a.astype(like.dtype)
+
 
 def astype(tensor, dtype):
-    """A new tensor of another dtype, without history; it requires gradients if this one did and floats stay floats."""
-    array = tensor.data.astype(dtype)
-    return Tensor(array, array.dtype, tensor.requires_grad and array.dtype.kind == "f")
+    """The numbers in another dtype; gradients flow through it if both are floats."""
+    like = Tensor(np.empty(0, _checked_dtype(dtype)), dtype)
+    return astype_(tensor if like.dtype.kind == "f" else detach(tensor), like)
+
+
+def as_tensor(x):
+    """x, if it is a tensor, or a new one from an array, a list or a number."""
+    return x if isinstance(x, Tensor) else Tensor(x)
+
+
+def as_real(x):
+    """x as a tensor of floats, for layers: integers and booleans become float32 (see `operation`)."""
+    x = as_tensor(x)
+    return astype(x, "float32") if x.dtype.kind in "biu" else x
 
 # %% ../../modules/01_tensor/tensor_dev.ipynb #inspect-methods
 def _numpy(self):
-    """The array itself: shared memory, not a copy."""
+    """The array itself: shared memory, not a copy. Write into a copy, or gradients may change (see Tensor)."""
     return self.data
 
 
@@ -345,12 +509,23 @@ def _backward(self, upstream=None, retain_graph=False):
     backward(self, upstream, retain_graph)
 
 
-def _bool(self):
-    return bool(item(self))
+def _number(kind, name):
+    def number(self, *spec):
+        try:
+            return kind(item(self), *spec)
+        except ValueError as error:
+            raise ValueError(str(error).replace("item()", name)) from None
+
+    return number
+
+
+def _format(self, spec):
+    return _number(format, f"the format {spec!r}")(self, spec) if spec else describe(self)
 
 
 Tensor.__repr__, Tensor.item, Tensor.detach, Tensor.astype, Tensor.numpy = describe, item, detach, astype, _numpy
-Tensor.backward, Tensor.__float__, Tensor.__bool__ = _backward, lambda self: float(item(self)), _bool
+Tensor.backward, Tensor.__format__, Tensor.__bool__ = _backward, _format, _number(bool, "bool() or `if`")
+Tensor.__float__, Tensor.__int__ = _number(float, "float()"), _number(int, "int()")
 
 # %% ../../modules/01_tensor/tensor_dev.ipynb #makers
 class _Random:
@@ -367,16 +542,24 @@ def generator():
     return _Random.generator
 
 
+def _made(name, make, shape, requires_grad):
+    shape = _one_shape(shape)
+    try:
+        return Tensor(make(shape), requires_grad=requires_grad)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name} takes a shape, whole numbers from 0 on, got {shape!r:.60} ({error})") from None
+
+
 def zeros(*shape, requires_grad=False):
-    """A float32 tensor of zeros."""
-    return Tensor(np.zeros(shape, np.float32), requires_grad=requires_grad)
+    """A float32 tensor of zeros: zeros(2, 3) or zeros((2, 3))."""
+    return _made("zeros", lambda shape: np.zeros(shape, np.float32), shape, requires_grad)
 
 
 def ones(*shape, requires_grad=False):
     """A float32 tensor of ones."""
-    return Tensor(np.ones(shape, np.float32), requires_grad=requires_grad)
+    return _made("ones", lambda shape: np.ones(shape, np.float32), shape, requires_grad)
 
 
 def randn(*shape, requires_grad=False):
     """A float32 tensor of draws from the standard normal distribution."""
-    return Tensor(generator().standard_normal(shape, np.float32), requires_grad=requires_grad)
+    return _made("randn", lambda shape: generator().standard_normal(shape, np.float32), shape, requires_grad)

@@ -60,6 +60,11 @@ class Dataset:
         raise NotImplementedError(f"{type(self).__name__} needs a __getitem__ that returns the sample at an index")
 
 
+def _check_dataset(dataset):
+    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+        raise TypeError(f"a dataset has len() and [i], got {type(dataset).__name__}: see Dataset, or pass a list")
+
+
 def collate(samples):
     """Stack a list of samples, each a tuple of arrays or numbers, into a tuple of arrays (B, ...)."""
     rows = [sample if isinstance(sample, (tuple, list)) else (sample,) for sample in samples]
@@ -137,9 +142,10 @@ class RandomBrightness:
         self.amount = amount
 
     def __call__(self, images, generator=None):
+        _check_channels("RandomBrightness", images, 1)
         generator = np.random.default_rng(generator)
         factors = generator.uniform(1 - self.amount, 1 + self.amount, (len(images), 1, 1, 1)).astype(np.float32)
-        bright = images * factors
+        bright = (images.astype(np.float32) if images.dtype.kind in "biu" else images) * factors
         return bright.clip(0, 255).round().astype(np.uint8) if images.dtype == np.uint8 else bright
 
     def __repr__(self):
@@ -169,8 +175,17 @@ def _check_int(name, value, smallest):
     return int(value)
 
 
+def _check_batch(name, images):
+    """Raise TypeError or ValueError unless the images are an array of numbers with an axis."""
+    if not isinstance(images, np.ndarray) or images.dtype.kind not in "biuf":
+        raise TypeError(f"{name} takes an array of images, got {images!r:.60}: a Tensor has .numpy()")
+    if not images.ndim:
+        raise ValueError(f"{name} takes a batch of images, got a single number")
+
+
 def _check_channels(name, images, channels):
     """Raise ValueError unless the images are (B, C, H, W) with the given number of channels; 1 fits any."""
+    _check_batch(name, images)
     if images.ndim != 4:
         raise ValueError(f"{name} takes a batch of images (B, C, H, W), got shape {images.shape}")
     if channels not in (1, images.shape[1]):
@@ -182,6 +197,7 @@ def channel_statistics(images, chunk=1000):
 
     Works through `chunk` images at a time, so that a large uint8 dataset is never held as floats.
     """
+    _check_channels("channel_statistics", images, 1)
     unit = 255 if images.dtype == np.uint8 else 1
     total, squares = np.zeros(images.shape[1]), np.zeros(images.shape[1])
     for start in range(0, len(images), chunk):
@@ -235,6 +251,7 @@ class RandomHorizontalFlip:
         self.p = p
 
     def __call__(self, images, generator=None):
+        _check_batch("RandomHorizontalFlip", images)
         generator = np.random.default_rng(generator)
         chosen = generator.random(len(images)) < self.p
         flipped = images.copy()
@@ -386,6 +403,7 @@ class DataLoader:
     """
 
     def __init__(self, dataset, batch_size=32, shuffle=False, seed=0, drop_last=False, transform=None, prefetch=0):
+        _check_dataset(dataset)
         self.dataset, self.shuffle, self.drop_last, self.transform = dataset, shuffle, drop_last, transform
         self.batch_size, self.prefetch = _check_int("batch_size", batch_size, 1), _check_int("prefetch", prefetch, 0)
         self.seed, self.epoch = _check_int("seed", seed, 0), 0

@@ -1,78 +1,71 @@
 """`tito dev check`: is the course itself in order? What rustlings does for its exercises, for notebooks.
 
 Every scaffold must fail every graded test, every solution must pass, planted faults must be noticed, and the files,
-their metadata and the commands they name must be right.
+their metadata and the commands they name must be right. The rules stand here once; the course's own tests run them too.
 """
 
+import ast
 import json
 import re
 import subprocess
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from tito import CourseError
+from tito.author.leak_check import quoted
+from tito.author.mutation import shares, try_in_process
 from tito.course import notebook
 from tito.course.lint import lint_notebook
-from tito.course.registry import REGISTRY, Course, Module
+from tito.course.registry import REGISTRY, Course, Exercise, Module
 from tito.course.scaffold import strip
 from tito.doctor import Finding
 from tito.runner.testing import GRADED, OTHER, Cell, run_cells
 
 LARGEST = {"09": (120, 4000)}  # cells and words of prose in a notebook
 USUAL = (75, 2000)
-TOTAL = 100  # points of a module
+POINTS, BONUS = 100, 50  # of a module's first notebook, and of each other one
 MUTANTS_EACH = 60  # mutants that one process tries
+HINTS = 3  # a nudge, more, nearly the answer
 
 Check = Iterator[str]  # what is wrong, one sentence each
 
 
-def examine(course: Course, mutants: bool = True, since: str = "HEAD") -> Iterator[Finding]:
-    """One finding for every check of every module, or for every fault."""
+def check_course(course: Course, tree, mutants: bool = True, since: str = "HEAD") -> Iterator[Finding]:
+    """One finding for every part of the course that is in order, and for every fault; `tree`: Typer's commands."""
     with ThreadPoolExecutor(2) as pool:
         runs = _start(course, pool, mutants)
-        yield from _report("files", _files(course), f"nothing strange in {course.folder('nbs').name}")
-        yield from _report("commands", _commands(course), "all that pages, notebooks and messages name exist")
-        for module in course.modules:
-            checks = (_metadata(module), _points(module), _prose(module), _stable(course, module, since))
-            problems = [problem for check in checks for problem in check]
-            yield from _report(module.folder, problems, "metadata, points, prose and ids are right")
+        yield from check_files(course, tree, since)
         for what, futures, good in runs:
-            problems = [problem for future in futures for problem in _answer(future)]
-            yield from _report(what, problems, good)
+            yield from _report(what, (_answer(future) for future in futures), good)
 
 
-def _start(course: Course, pool: ThreadPoolExecutor, mutants: bool) -> list[tuple[str, list[Future], str]]:
-    """Begin what takes long, the longest first: (what, futures of problems, what to say if there are none)."""
-    notebooks = [(module, path) for module in course.modules for path in module.notebooks]
-    planted: dict[Path, list[Future]] = {}
-    if mutants:
-        equivalent = _equivalent(course)
-        for _, path in sorted(notebooks, key=lambda pair: -pair[1].stat().st_size if pair[1].is_file() else 0):
-            planted[path] = [pool.submit(_mutants, course, path, part, equivalent) for part in _parts(path)]
-    runs = []
-    for module, path in notebooks:
-        both = [pool.submit(_solved, course, module, path), pool.submit(_scaffold, course, module, path)]
-        runs.append((path.name, both, "the solutions earn full marks, the scaffold earns nothing"))
-    return runs + [(path.name, planted[path], "planted faults are noticed") for _, path in notebooks if path in planted]
+def check_files(course: Course, tree, since: str = "HEAD") -> Iterator[Finding]:
+    """The part of it for which nothing is executed."""
+    yield from _report("files", [_files(course)], f"nothing strange in {course.folder('nbs').name}")
+    yield from _report("commands", [_commands(course, tree)], "all that pages, notebooks and messages name exist")
+    for module in course.modules:
+        checks = [*(rule(course, module) for rule in RULES), _stable(course, module, since)]
+        yield from _report(module.folder, checks, "metadata, points, prose and ids are right")
 
 
-def _answer(future: Future) -> list[str]:
-    try:
-        return list(future.result())
-    except CourseError as error:
-        return [str(error)]
-
-
-def _report(what: str, problems: Iterable[str], good: str) -> Iterator[Finding]:
-    try:
-        problems = list(problems)
-    except CourseError as error:
-        problems = [str(error)]
+def _report(what: str, checks: Iterable[Check], good: str) -> Iterator[Finding]:
+    problems: dict[str, None] = {}  # each once
+    for check in checks:
+        try:
+            for problem in check:
+                problems[problem] = None
+        except CourseError as error:
+            problems[str(error)] = None
     yield from (Finding("wrong", what, problem) for problem in problems)
     if not problems:
         yield Finding("ok", what, good)
+
+
+def _answer(future: Future) -> Check:
+    yield from future.result()
 
 
 # Files and metadata
@@ -81,53 +74,103 @@ def _report(what: str, problems: Iterable[str], good: str) -> Iterator[Finding]:
 def _files(course: Course) -> Check:
     """Everything under modules/ must be a page, a registry entry, a notebook, or made from one."""
     for path in sorted(course.folder("nbs").iterdir()):
-        if not any(path == module.path for module in course.modules) and not _made(path):
+        if not any(path == module.path for module in course.modules) and not _left_by_tools(path):
             yield f"{path.relative_to(course.root)} is no module's folder"
     for module in course.modules:
         known = {module.path / "README.md", module.path / REGISTRY, *module.notebooks}
         yield from (f"{path.relative_to(course.root)} is missing" for path in sorted(known) if not path.is_file())
         twins = {path.with_suffix(".py") for path in module.notebooks}
         for path in sorted(module.path.iterdir()):
-            if path not in known | twins and not _made(path):
+            if path not in known | twins and not _left_by_tools(path):
                 yield f"{path.relative_to(course.root)} is named in no {REGISTRY}: delete it, or name it"
 
 
-def _made(path: Path) -> bool:
+def _left_by_tools(path: Path) -> bool:
     """Whether Python or Jupyter left this, and git ignores it."""
     return path.name in ("__pycache__", ".ipynb_checkpoints")
 
 
-def _metadata(module: Module) -> Check:
-    """The metadata, and the registry's names for cells."""
-    graded, solutions = set(), set()
+def _form(course: Course, module: Module) -> Check:
+    """The notebooks as they are committed."""
     for path in module.notebooks:
         nb = notebook.read(path)
         yield from (f"{path.name}, {problem}" for problem in lint_notebook(nb))
         if path.read_text(encoding="utf-8") != notebook.dumps(nb):
             yield f"{path.name} is not in canonical form: write it with tito.course.notebook.write"
-        graded |= {cell["id"] for cell in nb["cells"] if notebook.kind(cell) in ("graded", "manual")}
-        solutions |= {cell["id"] for cell in nb["cells"] if notebook.kind(cell) == "solution"}
-    claimed = [test for exercise in module.exercises for test in exercise.tests]
+
+
+def _claims(course: Course, module: Module) -> Check:
+    """Every solution cell and every graded cell belongs to one exercise, of its own notebook."""
+    for path in module.notebooks:
+        kinds = {cell["id"]: notebook.kind(cell) for cell in notebook.read(path)["cells"]}
+        exercises = [exercise for exercise in module.exercises if exercise.notebook == path]
+        for kind, field, allowed in (("solution", "solution", ()), ("graded", "tests", ("manual",))):
+            claimed = Counter(id for exercise in exercises for id in getattr(exercise, field))
+            for exercise in exercises:
+                if lost := [id for id in getattr(exercise, field) if kinds.get(id) not in (kind, *allowed)]:
+                    yield f"{_named(exercise)} names the {kind} cell {lost[0]}, which {path.name} does not have"
+            yield from (f"{id} is claimed by two exercises" for id in sorted(claimed) if claimed[id] > 1)
+            left = sorted(id for id in kinds if kinds[id] == kind and id not in claimed)
+            yield from (f"{REGISTRY}: no exercise claims the {kind} cell {id}" for id in left)
+
+
+def _exercises(course: Course, module: Module) -> Check:
+    """What a student sees of an exercise before the work."""
     for exercise in module.exercises:
-        if lost := [id for id in exercise.solution if id not in solutions]:
-            yield f"{REGISTRY}: exercise {exercise.id} names the solution cell {lost[0]}, which no notebook has"
-        if lost := [id for id in exercise.tests if id not in graded]:
-            yield f"{REGISTRY}: exercise {exercise.id} names the graded cell {lost[0]}, which no notebook has"
-        if len(exercise.hints) != 3:
-            yield f"{REGISTRY}: exercise {exercise.id} has {len(exercise.hints)} hints, not three"
-    yield from (f"{id} is claimed by two exercises" for id in sorted({id for id in claimed if claimed.count(id) > 1}))
-    tests = {id for id in graded if id.startswith("test_")}
-    yield from (f"{REGISTRY}: no exercise claims the graded cell {id}" for id in sorted(tests - {*claimed}))
+        if len(exercise.hints) != HINTS:
+            yield f"{_named(exercise)} has {len(exercise.hints)} hints, not three"
+        if not exercise.title:
+            yield f"{_named(exercise)} has no title"
+        if not 1 <= exercise.difficulty <= 3:
+            yield f"{_named(exercise)} has the difficulty {exercise.difficulty}, which goes from 1 to 3"
+        if exercise.minutes <= 0:
+            yield f"{_named(exercise)} takes {exercise.minutes} minutes"
 
 
-def _points(module: Module) -> Check:
+def _hints(course: Course, module: Module) -> Check:
+    """Hints tell in words; the lines themselves are the student's to write."""
+    for id, line in quoted(course, module):
+        yield f"{REGISTRY}: a hint of exercise {id} quotes its solution: {line}"
+
+
+def _named(exercise: Exercise) -> str:
+    return f"{REGISTRY}: exercise {exercise.id}"
+
+
+def _points(course: Course, module: Module) -> Check:
     """The first notebook of a module carries its hundred points; others are a bonus."""
-    total = sum(notebook.points(notebook.read(module.notebooks[0])).values())
-    if total != TOTAL:
-        yield f"{module.notebooks[0].name}: its points add up to {total:g}, not {TOTAL}"
+    for number, path in enumerate(module.notebooks):
+        total, wanted = sum(notebook.points(notebook.read(path)).values()), BONUS if number else POINTS
+        if total != wanted:
+            yield f"{path.name}: its points add up to {total:g}, not {wanted}"
+    for exercise in module.exercises:
+        if exercise.bonus == (exercise.notebook == module.notebooks[0]):
+            yield f"{_named(exercise)}: `bonus` names all notebooks but the first"
 
 
-def _prose(module: Module) -> Check:
+def _requires(course: Course, module: Module) -> Check:
+    """What a module imports at its cells' top is what it requires, all of it earlier; functions may name later ones."""
+    targets = {f"{course.lib_name}.{target}": one.number for one in course.modules for target in one.targets.values()}
+    cells = [cell for path in module.notebooks for cell in notebook.read(path)["cells"] if notebook.exported(cell)]
+    nodes = [node for cell in cells if not notebook.fault(cell["source"]) for node in ast.parse(cell["source"]).body]
+    imported = {targets[node.module] for node in nodes if isinstance(node, ast.ImportFrom) and node.module in targets}
+    for number in sorted(imported - {module.number, *module.requires}):
+        yield f"{REGISTRY}: `requires` lacks {number}, which the module imports"
+    for number in (number for number in module.requires if number >= module.number):
+        yield f"{REGISTRY}: `requires` names {number}, which does not come before {module.number}"
+
+
+def _page(course: Course, module: Module) -> Check:
+    """A module's page says what to type."""
+    path = module.path / "README.md"
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    for command in (f"tito test {module.number}", f"tito export {module.number}"):
+        if text and command not in text:
+            yield f"{path.name} does not name `{command}`"
+
+
+def _prose(course: Course, module: Module) -> Check:
+    """A notebook is read in one sitting."""
     most_cells, most_words = LARGEST.get(module.number, USUAL)
     for path in module.notebooks:
         cells = notebook.read(path)["cells"]
@@ -165,10 +208,34 @@ def _committed(course: Course, path: Path, since: str) -> dict | None:
         return None
 
 
+RULES = (_form, _claims, _exercises, _hints, _points, _prose, _requires, _page)  # of each module
+
+
 # Running
 
 
-def _solved(course: Course, module: Module, path: Path) -> Check:
+def _start(course: Course, pool: ThreadPoolExecutor, mutants: bool) -> list[tuple[str, list[Future], str]]:
+    """Begin what takes long, the longest first: (what, futures of problems, what to say if there are none)."""
+    notebooks = [path for module in course.modules for path in module.notebooks]
+    planted: dict[Path, list[Future]] = {}
+    if mutants:
+        equivalent = _equivalent(course)
+        for path in sorted(notebooks, key=lambda path: -path.stat().st_size if path.is_file() else 0):
+            parts = shares(path, MUTANTS_EACH)
+            planted[path] = [_begin(pool, _mutants, course, path, part, equivalent) for part in parts]
+    runs = []
+    for path in notebooks:
+        both = [_begin(pool, rule, course, path) for rule in (_solved, _scaffold)]
+        runs.append((path.name, both, "the solutions earn full marks, the scaffold earns nothing"))
+    return runs + [(path.name, planted[path], "planted faults are noticed") for path in notebooks if path in planted]
+
+
+def _begin(pool: ThreadPoolExecutor, rule: Callable[..., Check], *words) -> Future:
+    """Run a rule to its end in the pool; a generator alone would wait for whoever reads it."""
+    return pool.submit(lambda: list(rule(*words)))
+
+
+def _solved(course: Course, path: Path) -> Check:
     """Every graded cell passes with the solutions, and writes nothing to stderr, for which nbgrader gives no points."""
     for id, outcome in _outcomes(course, path, notebook.read(path)):
         if outcome["state"] != "passed":
@@ -177,7 +244,7 @@ def _solved(course: Course, module: Module, path: Path) -> Check:
             yield f"{path.name}, {id} writes to stderr: {outcome['complained'].strip().splitlines()[0]}"
 
 
-def _scaffold(course: Course, module: Module, path: Path) -> Check:
+def _scaffold(course: Course, path: Path) -> Check:
     """No graded cell passes on what students are given."""
     for id, outcome in _outcomes(course, path, strip(notebook.read(path)), keep_going=True):
         if outcome["state"] == "passed":
@@ -197,19 +264,7 @@ def _outcomes(course: Course, path: Path, nb: dict, keep_going: bool = False) ->
             yield id, outcome
 
 
-def _parts(path: Path) -> list[tuple[int, int]]:
-    """How to share a notebook's mutants among processes: (n, m) is every m-th from the n-th on."""
-    from tito.author.mutation import mutate
-
-    cells = notebook.read(path)["cells"]
-    count = sum(1 for cell in cells if notebook.kind(cell) == "solution" for _ in mutate(cell["id"], cell["source"]))
-    pieces = count // MUTANTS_EACH + 1
-    return [(first, pieces) for first in range(pieces)]
-
-
 def _mutants(course: Course, path: Path, part: tuple[int, int], equivalent: dict[str, str]) -> Check:
-    from tito.author.mutation import try_in_process
-
     _, alive = try_in_process(path, course.package.parent, part=part)
     for cell, line, change in alive:
         if f"{cell}: {change}" not in equivalent:
@@ -230,11 +285,11 @@ def _equivalent(course: Course) -> dict[str, str]:
 # Commands
 
 
-def _commands(course: Course) -> Check:
+def _commands(course: Course, tree) -> Check:
     """Every `tito ...` that is named anywhere a reader looks must exist, its options too."""
     for place, text in _texts(course):
         for words in named_commands(text):
-            if problem := unknown(words):
+            if problem := unknown(words, tree):
                 yield f"{place} names `{' '.join(words)}`: {problem}"
 
 
@@ -262,9 +317,9 @@ def named_commands(text: str) -> Iterator[list[str]]:
         yield ["tito", *match[1].rstrip(".").split()]
 
 
-def unknown(words: list[str]) -> str:
-    """What is wrong with a command line, without running it; nothing if it could be typed."""
-    command, path = _root(), []
+def unknown(words: list[str], tree) -> str:
+    """What is wrong with a command line, without running it; nothing if it could be typed. `tree`: the commands."""
+    command, path = tree, []
     for word in words[1:]:
         if not hasattr(command, "commands"):
             break
@@ -279,11 +334,3 @@ def unknown(words: list[str]) -> str:
     known |= {"--help", "-h"}
     wrong = [word for word in words if word.startswith("--") and word.partition("=")[0].rstrip(".]") not in known]
     return f"it has no option {wrong[0]}" if wrong else ""
-
-
-def _root():
-    import typer
-
-    from tito.cli import app
-
-    return typer.main.get_command(app)

@@ -7,7 +7,6 @@ process, and returns those that no graded cell noticed.
 import ast
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -16,8 +15,10 @@ from pathlib import Path
 
 from tito import CourseError
 from tito.course import notebook
+from tito.course.scaffold import without_hidden
 from tito.runner import platform
 
+PATIENCE = 900  # seconds for what one process tries
 SWAPS = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, 
     ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult, ast.Pow: ast.Mult,
@@ -26,7 +27,6 @@ SWAPS = {
 }  # fmt: skip
 NAMES = {"max": "min", "sum": "mean", "zeros": "ones", "maximum": "minimum", "exp": "negative"}
 NAMES |= {other: name for name, other in NAMES.items() if name != "exp"}
-HIDDEN = re.compile(rf"^[ \t]*{notebook.BEGIN_HIDDEN}.*?{notebook.END_HIDDEN}[^\n]*\n?", re.S | re.M)
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Mutant:
 
 def mutate(cell: str, source: str) -> Iterator[Mutant]:
     """Every mutant of the solution regions of a cell. Messages, docstrings and strings are left alone."""
-    lines, inside, region = source.splitlines(keepends=True), False, set()
+    lines, inside, region = notebook.python_lines(source, ends=True), False, set()
     for number, line in enumerate(lines, 1):
         inside = notebook.BEGIN in line or (inside and notebook.END not in line)
         if inside:
@@ -98,7 +98,7 @@ def survivors(cells: list[dict], chosen: list[Mutant], seconds: float = 10, hidd
     A mutant that takes longer than `seconds` counts as noticed, as it would run into the time limit.
     """
     core = [cell for cell in cells if notebook.kind(cell) in notebook.CORE]
-    sources = [cell["source"] if hidden else HIDDEN.sub("", cell["source"]) for cell in core]
+    sources = [cell["source"] if hidden else without_hidden(cell["source"]) for cell in core]
     namespace, alive = {"__name__": "__main__"}, []
     graded = [notebook.kind(cell) == "graded" for cell in core]
     for position, (cell, source) in enumerate(zip(core, sources, strict=True)):
@@ -108,6 +108,18 @@ def survivors(cells: list[dict], chosen: list[Mutant], seconds: float = 10, hidd
                 alive.append(mutant)
         exec(compile(source, f"<{cell['id']}>", "exec"), namespace)
     return alive
+
+
+def shares(path: Path, most: int) -> list[tuple[int, int]]:
+    """How to share a notebook's mutants among processes that try about `most` each; see `part` below."""
+    count = len(_all_mutants(notebook.read(path)["cells"]))
+    pieces = count // most + 1
+    return [(first, pieces) for first in range(pieces)]
+
+
+def _all_mutants(cells: list[dict]) -> list[Mutant]:
+    solutions = [cell for cell in cells if notebook.kind(cell) == "solution"]
+    return [mutant for cell in solutions for mutant in mutate(cell["id"], cell["source"])]
 
 
 def try_in_process(
@@ -125,9 +137,11 @@ def try_in_process(
     environment = {**os.environ, **threads, "PYTHONPATH": places}
     command = [sys.executable, "-P", "-c", "from tito.author.mutation import main; main()"]
     question = json.dumps([str(path), list(planted), hidden, part])
-    done = subprocess.run(
-        command, input=question, env=environment, capture_output=True, encoding="utf-8", errors="replace", timeout=280
-    )
+    pipes = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
+    try:
+        done = subprocess.run(command, input=question, env=environment, cwd=folder, timeout=PATIENCE, **pipes)
+    except subprocess.TimeoutExpired:
+        raise CourseError(f"the mutants of {path.name} took over {PATIENCE} s") from None
     if done.returncode:
         said = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
         raise CourseError(f"{path.name} could not be tried with mutants: {said[0]}")
@@ -138,10 +152,7 @@ def main() -> None:
     """What that process does: a question on standard input, the answer on standard output."""
     path, planted, hidden, (first, step) = json.load(sys.stdin)
     cells = notebook.read(Path(path))["cells"]
-    chosen = [Mutant(*fields) for fields in planted]
-    if not chosen:
-        chosen = [m for cell in cells if notebook.kind(cell) == "solution" for m in mutate(cell["id"], cell["source"])]
-    chosen = chosen[first::step]
+    chosen = ([Mutant(*fields) for fields in planted] or _all_mutants(cells))[first::step]
     answer, sys.stdout = sys.stdout, sys.stderr
     alive = survivors(cells, chosen, hidden=hidden)
     json.dump([len(chosen), [[m.cell, m.line, m.change] for m in alive]], answer)

@@ -57,7 +57,7 @@ def build(course: Course, to: Path, tell: Tell = print) -> int:
         for module in course.modules:  # one after the other: they measure times
             for path in module.notebooks:
                 _lesson(course, module, path, work / "pages", tell)
-        stories = milestone.load(course)
+        stories = milestone.load_milestones(course)
         for one in stories:
             _picture(course, one, work / "pages", tell)
         _texts(course, stories, work / "pages")
@@ -169,14 +169,18 @@ def _environment(course: Course) -> dict[str, str]:
 
 
 def _texts(course: Course, stories: list[milestone.Milestone], pages: Path) -> None:
-    """The pages beside the notebooks: README.md of the course, of its modules and of its milestones."""
+    """The pages beside the notebooks: README.md of the course, of its modules and of its milestones, and docs."""
     home = _read(course.root / "README.md")
     for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", home):
         (pages / picture).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(course.root / picture, pages / picture)
     modules = [f"{_place(course, module.path, Path())}/index" for module in course.modules]
     trees = _tree([f"milestones/{one.folder}/index" for one in stories], "Milestones")
+    texts = sorted((course.root / "docs").glob("*.md"))
+    trees += _tree([f"docs/{text.stem}" for text in texts], "More") if texts else ""
     storage.write_atomic(pages / "index.md", home + _tree(modules, "Modules") + trees)
+    for text in texts:
+        storage.write_atomic(pages / "docs" / text.name, _read(text))
     for module in course.modules:
         extra = {exercise.notebook for exercise in module.exercises if exercise.bonus}
         entries = [f"{'Bonus' if path in extra else 'The lesson'} <{path.stem}>" for path in module.notebooks]

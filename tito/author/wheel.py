@@ -10,13 +10,13 @@ from pathlib import Path
 from tito import CourseError
 from tito.author.leak_check import search
 from tito.course.storage import replace, temporary
-from tito.student.template import Plan, files
+from tito.student.template import Handout, handout_files
 
 _ORIGINALS = ("settings.ini", "pyproject.toml", "README.md")
 _BUILD = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
 
 
-def students_wheel(plan: Plan, folder: Path) -> Path:
+def students_wheel(plan: Handout, folder: Path) -> Path:
     """Build the wheel into `folder`: scaffolds, stubs in the package, and no reference of the modules left to write."""
     with temporary(prefix="tito-wheel-") as tree, temporary() as built:
         _lay_out(plan, Path(tree))
@@ -33,9 +33,9 @@ def students_wheel(plan: Plan, folder: Path) -> Path:
     return folder / name
 
 
-def _lay_out(plan: Plan, tree: Path) -> None:
+def _lay_out(plan: Handout, tree: Path) -> None:
     """A source tree like the repository's, made of what a student may see, and of tito."""
-    made = {name: content for name, content in files(plan).items() if not name.startswith(".tito/")}
+    made = {name: content for name, content in handout_files(plan).items() if not name.startswith(".tito/")}
     made |= {name: (plan.source.root / name).read_bytes() for name in _ORIGINALS}
     for name, content in made.items():
         path = tree / name

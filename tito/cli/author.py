@@ -16,11 +16,12 @@ def check(
 
     Scaffolds must fail, solutions pass, planted faults be noticed, and nothing be amiss in the files.
     """
-    from tito.author.check import examine
+    from tito.author.check import check_course
+    from tito.cli import app
     from tito.cli.console import Console
 
     course, console, wrong = open_course(), Console(), 0
-    for finding in examine(course, mutants, since):
+    for finding in check_course(course, typer.main.get_command(app), mutants, since):
         console.finding(finding)
         wrong += finding.state == "wrong"
     console.say(f"\n{wrong} to mend." if wrong else "\nAll is well.")
@@ -45,7 +46,7 @@ def wheel(
     console = Console()
     with console.working("Building"):
         chosen = filter(None, modules.replace(" ", "").split(","))
-        made = students_wheel(workspace.plan(template.source(), start, chosen, False), to)
+        made = students_wheel(workspace.choose_modules(template.source(), start, chosen, False), to)
     console.line(f"Built {made}")
     console.next(f"pip install {quoted(str(made))}")
 

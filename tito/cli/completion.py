@@ -44,9 +44,9 @@ def backups(incomplete: str) -> Words:
 def milestones(incomplete: str) -> Words:
     """The milestones' numbers."""
     with _quietly():
-        from tito.milestone import load
+        from tito.milestone import load_milestones
 
-        return _fitting([(milestone.id, milestone.title) for milestone in load(_course())], incomplete)
+        return _fitting([(milestone.id, milestone.title) for milestone in load_milestones(_course())], incomplete)
     return []
 
 

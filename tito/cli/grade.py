@@ -1,4 +1,4 @@
-"""`tito grade`: the commands of the instructor's desk. Each one asks `desk.py` and shows what it says."""
+"""`tito grade`: the commands of the instructor's service. Each one asks the service and shows what it says."""
 
 import json
 import sys
@@ -32,8 +32,8 @@ Unsafe = Annotated[bool, typer.Option("--allow-unsafe", help="Grade even where n
 def needs_linux() -> None:
     if sys.platform != "linux":
         raise CourseError(
-            "tito grade needs Linux, whose kernel keeps submissions apart: on Windows use WSL (wsl --install), "
-            "elsewhere a Linux container (docker run -it python:3.12)"
+            "grading (`tito grade`) needs Linux, whose kernel keeps submissions apart: "
+            "on Windows use WSL (wsl --install), elsewhere a Linux container (docker run -it python:3.12)"
         )
 
 
@@ -46,12 +46,12 @@ def assign(
     as_json: Json = False,
 ) -> None:
     """Check a module's notebooks and release them, without solutions and hidden tests."""
-    found, desk = _desk(module)
-    folder = desk.assign(found, _moment(due))
+    chosen, service = _open_service(module)
+    folder = service.assign(chosen, _parse_due(due))
     if as_json:
-        return _print({"assignment": found.folder, "release": str(folder), "due": due})
-    print(f"Released {found.folder} to {folder}." + (f" Due {due} UTC." if due else ""))
-    print(f"\nNext: tito grade collect {found.number} DIR")
+        return _print_json({"assignment": chosen.folder, "release": str(folder), "due": due})
+    print(f"Released {chosen.folder} to {folder}." + (f" Due {due} UTC." if due else ""))
+    print(f"\nNext: tito grade collect {chosen.number} DIR")
 
 
 @app.command()
@@ -61,19 +61,19 @@ def collect(
     as_json: Json = False,
 ) -> None:
     """Take submissions from a folder, a zip archive or nbgrader's exchange."""
-    found, desk = _desk(module)
-    taken = desk.collect(found, source)
+    chosen, service = _open_service(module)
+    taken = service.collect(chosen, source)
     refused = [one for one in taken if one.what == "refused"]
     if as_json:
-        _print({"assignment": found.folder, "taken": [one._asdict() for one in taken]})
+        _print_json({"assignment": chosen.folder, "taken": [one._asdict() for one in taken]})
     else:
-        from tito.cli.grade_tables import clean
+        from tito.cli.grade_tables import one_line
 
         for one in refused:
-            print(f"{clean(one.student)}, {clean(one.notebook)}: refused, {clean(one.reason)}")
+            print(f"{one_line(one.student)}, {one_line(one.notebook)}: refused, {one_line(one.reason)}")
         counts = {what: sum(one.what == what for one in taken) for what in ("new", "changed", "same", "refused")}
         print("Collected: " + ", ".join(f"{count} {what}" for what, count in counts.items()) + ".")
-        print(f"\nNext: tito grade run {found.number}")
+        print(f"\nNext: tito grade run {chosen.number}")
     if refused:
         raise typer.Exit(1)
 
@@ -104,7 +104,7 @@ def run(
 
     from tito.cli import grade_tables
 
-    found, desk = _desk(module)
+    chosen, service = _open_service(module)
     options = {"students": student, "jobs": jobs or os.cpu_count() or 1, "regrade_failed": regrade_failed}
     options |= {
         "isolation": isolation,
@@ -112,13 +112,13 @@ def run(
         "limits": {"wall": wall, "cell": cell},
         "scheduler": scheduler,
     }
-    with grade_tables.Progress(found.folder, quiet=as_json) as progress:
-        report = desk.run(found, progress=progress, **options)
+    with grade_tables.ProgressBar(chosen.folder, quiet=as_json) as progress:
+        report = service.grade_submissions(chosen, progress=progress, **options)
     if as_json:
-        _print(grade_tables.plain(report))
+        _print_json(grade_tables.grading_data(report))
     else:
-        grade_tables.report(report)
-        print(f"\nNext: tito grade {'run ' + found.number if report.failures else 'feedback ' + found.number}")
+        grade_tables.grading_report(report)
+        print(f"\nNext: tito grade {'run ' + chosen.number if report.failures else 'feedback ' + chosen.number}")
     if report.failures:
         raise typer.Exit(1)
 
@@ -128,28 +128,28 @@ def status(module: ModuleName, as_json: Json = False) -> None:
     """Show every submission's result, and what waits for a person."""
     from tito.cli import grade_tables
 
-    found, desk = _desk(module)
-    rows = desk.status(found)
+    chosen, service = _open_service(module)
+    rows = service.status(chosen)
     if as_json:
-        return _print({"assignment": found.folder, "submissions": rows})
-    grade_tables.status(found.folder, rows)
+        return _print_json({"assignment": chosen.folder, "submissions": rows})
+    grade_tables.status_table(chosen.folder, rows)
 
 
 @app.command()
 def feedback(module: ModuleName, student: Students = None, as_json: Json = False) -> None:
     """Make the pages that students read; without hidden tests and without scripts."""
-    found, desk = _desk(module)
-    pages = desk.feedback(found, student)
-    waiting = sum(mark.waiting for name, mark in desk.marks(found).items() if not student or name in student)
+    chosen, service = _open_service(module)
+    pages = service.feedback(chosen, student)
+    waiting = sum(mark.waiting for name, mark in service.marks(chosen).items() if not student or name in student)
     if as_json:
-        return _print({"assignment": found.folder, "pages": [str(page) for page in pages], "waiting": waiting})
+        return _print_json({"assignment": chosen.folder, "pages": [str(page) for page in pages], "waiting": waiting})
     for page in pages[:5]:
         print(page)
-    more = f"... and {len(pages) - 5} more in {desk.settings['feedback']}\n" if len(pages) > 5 else ""
+    more = f"... and {len(pages) - 5} more in {service.settings['feedback']}\n" if len(pages) > 5 else ""
     print(f"{more}\n{len(pages)} {'page' if len(pages) == 1 else 'pages'}.")
     if waiting:
         print(f"Answers that wait for a mark by hand, and count 0 points until then: {waiting}.")
-    print(f"Next: tito grade {'formgrader' if waiting else f'export {found.number}'}")
+    print(f"Next: tito grade {'formgrader' if waiting else f'export {chosen.number}'}")
 
 
 @app.command()
@@ -168,22 +168,22 @@ def export(
     from tito.course.storage import write_atomic
     from tito.grading import gradebook, marks
 
-    chosen, desk = None, None
+    chosen, service = None, None
     for name in module:
-        one, desk = _desk(name)
+        one, service = _open_service(name)
         chosen = [*(chosen or []), one.folder]
-    with gradebook.Gradebook(desk.settings["url"]) as book:
-        found = marks.read(book, chosen)
+    with gradebook.Gradebook(service.settings["url"]) as book:
+        rows = marks.read(book, chosen)
     if as_json:
-        rows = [{**mark.fields(), **({"questions": mark.questions} if per_question else {})} for mark in found]
-        return _print({"marks": rows})
-    text = marks.table(found, marks.columns_of(columns), per_question)
+        data = [{**mark.fields(), **({"questions": mark.questions} if per_question else {})} for mark in rows]
+        return _print_json({"marks": data})
+    text = marks.table(rows, marks.columns_of(columns), per_question)
     if output:
         write_atomic(Path(output), text)
-        print(f"{len(found)} lines written to {output}.")
+        print(f"{len(rows)} lines written to {output}.")
     else:
         sys.stdout.write(text)
-    waiting = sum(mark.waiting for mark in found)
+    waiting = sum(mark.waiting for mark in rows)
     if waiting:
         print(f"{waiting} answers still wait for a person: tito grade formgrader", file=sys.stderr)
 
@@ -198,20 +198,20 @@ def lint(
     as_json: Json = False,
 ) -> None:
     """Check that the graded cells are worth their points: the reference passes, faults are noticed."""
-    from tito.author import lint as linter
+    from tito.author.graded_cells import check_graded
     from tito.cli import grade_tables
     from tito.course.registry import Course
 
     course = Course.load()
-    chosen, findings = course.select(module) if module else list(course.modules), []
+    chosen, reports = course.select(module) if module else list(course.modules), []
     for one in chosen:
-        for finding in linter.examine(course, one, isolation, allow_unsafe):
-            findings.append(finding)
+        for report in check_graded(course, one, isolation, allow_unsafe):
+            reports.append(report)
             if not as_json:
-                grade_tables.finding(finding)
+                grade_tables.notebook_report(report)
     if as_json:
-        _print({"notebooks": [grade_tables.plain_finding(finding) for finding in findings]})
-    if not all(finding.ok for finding in findings):
+        _print_json({"notebooks": [grade_tables.notebook_data(report) for report in reports]})
+    if not all(report.ok for report in reports):
         raise typer.Exit(1)
 
 
@@ -227,16 +227,16 @@ def formgrader(
     open_formgrader(find_root(), browser, port)
 
 
-def _desk(module: str):
-    """(module, desk) of the course around here."""
+def _open_service(module: str):
+    """(module, service) of the course around here."""
     from tito.course.registry import Course
-    from tito.grading.service import Desk
+    from tito.grading.service import GradingService
 
     course = Course.load()
-    return course.module(module), Desk(course)
+    return course.module(module), GradingService(course)
 
 
-def _moment(text: str | None):
+def _parse_due(text: str | None):
     from datetime import UTC, datetime
 
     if text is None:
@@ -248,5 +248,5 @@ def _moment(text: str | None):
     return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
-def _print(document: dict) -> None:
+def _print_json(document: dict) -> None:
     print(json.dumps(document, indent=1, sort_keys=True))

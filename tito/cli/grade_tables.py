@@ -7,9 +7,9 @@ from contextlib import suppress
 from rich.console import Console
 from rich.table import Table
 
-from tito.author.lint import Finding
+from tito.author.graded_cells import NotebookReport
 from tito.grading.grade import visible
-from tito.grading.service import Report
+from tito.grading.service import GradingReport
 
 WORDS = {
     "graded": "graded",
@@ -22,12 +22,12 @@ WORDS = {
 }
 
 
-def clean(text: object) -> str:
+def one_line(text: object) -> str:
     """Text of others, safe on a terminal, on one line."""
     return " ".join(visible(str(text)).split())
 
 
-class Progress:
+class ProgressBar:
     """A bar with the time left on a terminal, a line for each problem everywhere."""
 
     def __init__(self, title: str, quiet: bool = False):
@@ -54,51 +54,55 @@ class Progress:
         if self.bar:
             self.bar.update(self.task, completed=done, total=total)
         if result and result["status"] not in ("graded",) and not self.quiet:
-            line = f"{clean(result['student'])}: {WORDS[result['status']]}"
-            line += f" ({clean(result['reason'])[:200]})" if result["reason"] else ""
+            line = f"{one_line(result['student'])}: {WORDS[result['status']]}"
+            line += f" ({one_line(result['reason'])[:200]})" if result["reason"] else ""
             with suppress(BrokenPipeError):
-                (
+                if self.bar:
                     self.bar.console.print(line, markup=False, highlight=False)
-                    if self.bar
-                    else print(line, file=sys.stderr)
-                )
+                else:
+                    print(line, file=sys.stderr)
 
 
-def report(found: Report) -> None:
+def grading_report(report: GradingReport) -> None:
     """The table at the end of a run."""
-    table = Table(title=found.assignment, title_justify="left", box=None, pad_edge=False)
+    table = Table(title=report.assignment, title_justify="left", box=None, pad_edge=False)
     for name in ("student", "score", "of", "before", "status", "seconds"):
         table.add_column(name, justify="right" if name in ("score", "of", "before", "seconds") else "left")
     shown = (
-        found.rows
-        if len(found.rows) <= 60
-        else [row for row in found.rows if row.changed or row.status != "graded"][:60]
+        report.rows
+        if len(report.rows) <= 60
+        else [row for row in report.rows if row.changed or row.status != "graded"][:60]
     )
     for row in shown:
         score = "-" if row.score is None else f"{row.score:g}"
         before = f"{row.before:g}" if row.changed and row.before is not None else ""
         seconds = f"{row.seconds:.1f}" if row.fresh else "kept"
-        table.add_row(clean(row.student), score, f"{row.max:g}", before, WORDS[row.status], seconds)
+        table.add_row(one_line(row.student), score, f"{row.max:g}", before, WORDS[row.status], seconds)
     Console(highlight=False).print(table, markup=False)
-    scores = [row.score for row in found.rows if row.score is not None]
-    fresh = sum(row.fresh for row in found.rows)
+    scores = [row.score for row in report.rows if row.score is not None]
+    fresh = sum(row.fresh for row in report.rows)
     mean = f", mean {sum(scores) / len(scores):.1f}" if scores else ""
     print(
-        f"\n{len(found.rows)} submissions, {fresh} graded now, {len(found.rows) - fresh} unchanged, "
-        f"in {found.seconds:.1f} s{mean}."
+        f"\n{len(report.rows)} submissions, {fresh} graded now, {len(report.rows) - fresh} unchanged, "
+        f"in {report.seconds:.1f} s{mean}."
     )
-    if found.failures:
-        print(f"{len(found.failures)} could not be graded and have no score: mend the cause and run it again.")
-    print(f"Isolation: {found.isolation}")
+    if report.failures:
+        print(f"{len(report.failures)} could not be graded and have no score: mend the cause and run it again.")
+    print(f"Isolation: {report.isolation}")
 
 
-def plain(found: Report) -> dict:
+def grading_data(report: GradingReport) -> dict:
     """A report as data."""
-    rows = [{**vars(row)} for row in found.rows]
-    return {"assignment": found.assignment, "isolation": found.isolation, "seconds": found.seconds, "submissions": rows}
+    rows = [{**vars(row)} for row in report.rows]
+    return {
+        "assignment": report.assignment,
+        "isolation": report.isolation,
+        "seconds": report.seconds,
+        "submissions": rows,
+    }
 
 
-def status(name: str, rows: list[dict]) -> None:
+def status_table(name: str, rows: list[dict]) -> None:
     """The table of `tito grade status`."""
     table = Table(title=name, title_justify="left", box=None, pad_edge=False)
     tail = ["hours late"] if any(row["late_hours"] for row in rows) else []
@@ -113,32 +117,32 @@ def status(name: str, rows: list[dict]) -> None:
             "hours late": f"{row['late_hours']:.1f}" if row["late_hours"] else "",
             "answers to read": str(row["manual"] or ""),
         }
-        table.add_row(clean(row["student"]), score, top, words, *(more[column] for column in tail))
+        table.add_row(one_line(row["student"]), score, top, words, *(more[column] for column in tail))
     Console(highlight=False).print(table, markup=False)
     levels = sorted({row["isolation"] for row in rows if row["isolation"]})
     print(f"\n{len(rows)} submissions. Isolation: {'; '.join(levels) or 'none graded yet'}")
 
 
-def finding(found: Finding) -> None:
-    """What lint found about a notebook."""
-    killed = found.mutants - len(found.alive)
+def notebook_report(report: NotebookReport) -> None:
+    """What lint says of a notebook."""
+    noticed = report.mutants - len(report.alive)
     print(
-        f"{found.notebook}: {killed} of {found.mutants} mutants noticed ({100 * found.noticed:.1f} %)"
-        + ("" if found.ok else "  MEND")
+        f"{report.notebook}: {noticed} of {report.mutants} mutants noticed ({100 * report.noticed:.1f} %)"
+        + ("" if report.ok else "  MEND")
     )
-    for problem in found.problems:
+    for problem in report.problems:
         print(f"  {problem}")
-    for cell, line, change in found.alive:
+    for cell, line, change in report.alive:
         print(f"  lives on: {cell}, line {line}: {change}")
 
 
-def plain_finding(found: Finding) -> dict:
+def notebook_data(report: NotebookReport) -> dict:
     """The same as data."""
-    alive = [{"cell": cell, "line": line, "change": change} for cell, line, change in found.alive]
+    alive = [{"cell": cell, "line": line, "change": change} for cell, line, change in report.alive]
     return {
-        "notebook": found.notebook,
-        "ok": found.ok,
-        "problems": found.problems,
-        "mutants": found.mutants,
+        "notebook": report.notebook,
+        "ok": report.ok,
+        "problems": report.problems,
+        "mutants": report.mutants,
         "alive": alive,
     }

@@ -11,10 +11,10 @@ from tito.cli.common import DataName, MilestoneName, ModuleName, open_course
 def milestone_list() -> None:
     """Show the milestones."""
     from tito.cli.console import Console
-    from tito.milestone import load
+    from tito.milestone import load_milestones
 
     console = Console()
-    milestones = load(open_course())
+    milestones = load_milestones(open_course())
     console.milestones(milestones)
     if milestones:
         console.next(f"tito milestone run {milestones[0].id}")
@@ -23,10 +23,10 @@ def milestone_list() -> None:
 def info(milestone: MilestoneName) -> None:
     """Tell what a milestone is about and what it needs."""
     from tito.cli.console import Console
-    from tito.milestone import find
+    from tito.milestone import find_milestone
 
     course, console = open_course(), Console()
-    found = find(course, milestone)
+    found = find_milestone(course, milestone)
     needed = ", ".join(module.folder for module in course.select(found.requires))
     console.say(f"{found.id} {found.title} ({found.year})\n\n{found.summary}\n")
     console.say(f"It needs {needed}. It takes about {found.time}.")
@@ -38,11 +38,11 @@ def run(
     arguments: Annotated[list[str] | None, typer.Argument(metavar="ARGS", help="Passed on to the script.")] = None,
 ) -> None:
     """Run a milestone with the course's package; ARGS go to its script."""
-    from tito.milestone import find
-    from tito.milestone import run as run_script
+    from tito.milestone import find_milestone
+    from tito.milestone import run_milestone as run_script
 
     course = open_course()
-    raise typer.Exit(run_script(course, find(course, milestone), arguments or []))
+    raise typer.Exit(run_script(course, find_milestone(course, milestone), arguments or []))
 
 
 def data_list() -> None:
@@ -53,7 +53,7 @@ def data_list() -> None:
     course, console = open_course(), Console()
     for source in data.SOURCES.values():
         console.say(f"{source.name}: {source.title} ({source.size})")
-        console.say(data.standing(course, source), indent=2)
+        console.say(data.describe(course, source), indent=2)
     console.say("digits: 1,797 handwritten digits of 8x8 pixels\n  come with scikit-learn")
 
 
@@ -68,9 +68,9 @@ def fetch(
     from tito.cli.console import Console
 
     course, console = open_course(), Console()
-    found = data.fetch(course, data.find(name), origin, console.line)
+    found = data.fetch(course, data.find_source(name), origin, console.line)
     console.say(found.text)
-    console.next(f"tito milestone run 04 --data {data.find(name).name}")
+    console.next(f"tito milestone run 04 --data {data.find_source(name).name}")
 
 
 def verify(name: DataName = "cifar10") -> None:
@@ -79,7 +79,7 @@ def verify(name: DataName = "cifar10") -> None:
     from tito.cli.console import Console
 
     course, console = open_course(), Console()
-    source = data.find(name)
+    source = data.find_source(name)
     with console.working("Reading"):
         found = data.verify(course, source)
     console.say(found.text)
@@ -96,11 +96,11 @@ def predict(
     data: Annotated[str | None, typer.Option(metavar="NAME", help="digits or cifar10.")] = None,
 ) -> None:
     """Say what is on your own pictures, with the network that milestone 04 has trained."""
-    from tito import predict as predicting
+    from tito import milestone as milestones
     from tito.cli.console import Console
 
     course, console = open_course(), Console()
-    failed = predicting.show(course, images, predicting.Asked(data, weights), console)
+    failed = milestones.show_predictions(course, images, milestones.Request(data, weights), console)
     if failed:
         raise typer.Exit(1)
 
@@ -123,6 +123,6 @@ def bench(
     from tito.cli.console import Console
 
     course, console = open_course(), Console(as_json)
-    found = benchmark.run(course, course.module(module), benchmark.Asked(against, only, quick), console)
+    found = benchmark.run_benchmark(course, course.module(module), benchmark.Request(against, only, quick), console)
     if as_json:
         print(benchmark.as_json(found))

@@ -51,7 +51,7 @@ def init(
     else:
         with console.working("Making the course"):
             chosen = filter(None, modules.replace(" ", "").split(","))
-            plan = workspace.plan(template.source(), start, chosen, with_reference)
+            plan = workspace.choose_modules(template.source(), start, chosen, with_reference)
             workspace.init(folder, plan, archive)
         console.say(f"Made {folder}. Yours to write: {', '.join(plan.yours)}.")
     install_kernel(console, kernel)
@@ -87,6 +87,8 @@ def export(
     changed = any(result.changed for result in results)
     if not changed:
         console.say("The package is in sync with the notebooks.")
+    elif not check:
+        console.say("A notebook that is open imports it anew after Kernel > Restart.")
     if check and changed:
         raise typer.Exit(1)
 
@@ -276,7 +278,7 @@ def submit(
     """
     from tito.cli.console import Console
     from tito.student.progress import Progress
-    from tito.student.submit import submit as hand_in
+    from tito.student.submit import hand_in
 
     course, console = open_course(), Console()
     found = course.module(module)
@@ -292,11 +294,11 @@ def submit(
 def doctor() -> None:
     """Check the installation, the package, the data and the folders."""
     from tito.cli.console import Console
-    from tito.doctor import examine
+    from tito.doctor import diagnose
 
     course, console = open_course(), Console()
     states = []
-    for finding in examine(course):
+    for finding in diagnose(course):
         console.finding(finding)
         states.append(finding.state)
     wrong = states.count("wrong")
@@ -365,6 +367,7 @@ def complete(module: ModuleName) -> None:
     progress = Progress(course)
     progress.record_completed(found, result.notebooks)
     console.say(f"\nExported, and the package passes. Module {found.number} is complete.")
+    console.say("A notebook that is open imports it anew after Kernel > Restart.")
     console.next(next_step(progress.standings(course.modules)))
 
 

@@ -5,7 +5,9 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
+from tito import CourseError
 from tito.course import notebook
+from tito.course.scaffold import without_solutions
 
 LONGEST = 45  # lines of a code cell
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -87,7 +89,9 @@ def _lint_solution(source: str) -> Iterator[str]:
     if len(set(owners)) < len(owners):
         yield "a function has more than one solution region"
     try:
-        compile(_stub(source, regions), "<stub>", "exec", dont_inherit=True)
+        compile(without_solutions(source), "<stub>", "exec", dont_inherit=True)
+    except CourseError as error:
+        yield str(error)
     except SyntaxError as error:
         yield f"without its solution the cell does not compile: {error.msg}"
 
@@ -110,14 +114,6 @@ def _owner(tree: ast.Module, first: int, last: int) -> int | None:
     holders = [node for node in nodes if isinstance(node, kinds) and node.lineno < first and end <= node.end_lineno]
     owner = max(holders, key=lambda node: node.lineno, default=None)
     return None if owner is None or isinstance(owner, ast.ClassDef) else owner.lineno
-
-
-def _stub(source: str, regions: list[tuple[int, int]]) -> str:
-    lines = notebook.python_lines(source)
-    for first, last in reversed(regions):
-        indent = lines[first - 1][: len(lines[first - 1]) - len(lines[first - 1].lstrip())]
-        lines[first - 1 : last] = [f"{indent}raise NotImplementedError()"]
-    return "\n".join(lines)
 
 
 def _is_call(node: ast.stmt) -> bool:

@@ -1,7 +1,7 @@
-"""The scaffold of a notebook: what a student is given, without solutions and hidden tests."""
+"""The scaffold of a notebook: what a student is given, without solutions and hidden tests. What nbgrader makes too."""
 
-import json
-import sys
+import copy
+import re
 from pathlib import Path
 
 from tito import CourseError
@@ -11,21 +11,71 @@ from tito.course.registry import Course, Module
 PRISTINE = "pristine"  # in the course's state folder: notebooks as they were handed out
 REFERENCE = "reference"  # there too, only if the student asked for it: notebooks with their solutions
 
+_STUB = ("# YOUR CODE HERE", "raise NotImplementedError()")  # nbgrader's own, as are the words it looks for in a line
+_ANSWER = ("YOUR ANSWER HERE",)
+_SOLUTION = ("BEGIN SOLUTION", "END SOLUTION")
+_HIDDEN = ("BEGIN HIDDEN TESTS", "END HIDDEN TESTS")
+
 
 def strip(nb: dict) -> dict:
-    """The notebook without solutions, hidden tests and outputs, made by nbgrader's own steps. `nb` stays as it is."""
-    hidden, solutions, from_dict = _import_nbgrader()
-    node = from_dict(nb)
-    for step in (solutions(), hidden()):
-        try:
-            node, _ = step.preprocess(node, {})
-        except Exception as error:
-            raise CourseError(f"nbgrader cannot make a scaffold of it: {error}") from error
-    stripped = json.loads(json.dumps(node))
+    """The notebook without solutions, hidden tests and outputs. `nb` stays as it is."""
+    stripped = copy.deepcopy(nb)
+    stripped["metadata"].pop("celltoolbar", None)
     for cell in stripped["cells"]:
+        cell["source"] = released(cell)
         if cell["cell_type"] == "code":
             cell.update(execution_count=None, outputs=[])
     return stripped
+
+
+def released(cell: dict) -> str:
+    """A cell's source in the scaffold. CourseError if a region has no end, or stands where nbgrader allows none."""
+    marks, stub = cell["metadata"].get("nbgrader", {}), _STUB if cell["cell_type"] == "code" else _ANSWER
+    try:
+        source, solutions = _cut(cell["source"], *_SOLUTION, stub)
+        if marks.get("solution") and not solutions:
+            source = "\n".join(stub)
+        source, hidden = _cut(source, *_HIDDEN)
+    except CourseError as error:
+        raise CourseError(f"no scaffold can be made of the cell {cell['id']}: {error}") from None
+    for regions, flag, what in ((solutions, "solution", "solutions"), (hidden, "grade", "hidden tests")):
+        if regions and not marks.get(flag):
+            raise CourseError(f"the cell {cell['id']} holds {what}, and nbgrader does not know it: mend its metadata")
+    return source
+
+
+def without_solutions(source: str) -> str:
+    """Code with nbgrader's stub in the place of every solution region."""
+    return _cut(source, *_SOLUTION, _STUB)[0]
+
+
+def without_hidden(source: str) -> str:
+    """Code without its hidden tests."""
+    return _cut(source, *_HIDDEN)[0]
+
+
+def hidden_lines(source: str) -> list[tuple[int, int]]:
+    """(first, last) line of every region of hidden tests, markers included."""
+    return _cut(source, *_HIDDEN)[1]
+
+
+def _cut(source: str, begin: str, end: str, stub: tuple[str, ...] = ()) -> tuple[str, list[tuple[int, int]]]:
+    """What stands outside of the regions, with `stub` in their places, indented as they are; and the regions' lines."""
+    lines, regions, first = [], [], 0
+    for number, line in enumerate(source.split("\n"), 1):
+        if begin in line:
+            if first:
+                raise CourseError(f"line {number}: {begin} stands within a region that began in line {first}")
+            first, indent = number, re.match(r"\s*", line)[0]
+            lines += [indent + text for text in stub]
+        elif end in line:
+            regions += [(first, number)] if first else []
+            first = 0
+        elif not first:
+            lines.append(line)
+    if first:
+        raise CourseError(f"line {first}: {begin} has no {end}")
+    return "\n".join(lines), regions
 
 
 def handed_out(course: Course, module: Module, path: Path) -> dict:
@@ -52,7 +102,7 @@ def has_solutions(nb: dict) -> bool:
     return any(notebook.kind(cell) == "solution" and notebook.BEGIN in cell["source"] for cell in nb["cells"])
 
 
-def standing(course: Course, module: Module) -> str:
+def origin_of(course: Course, module: Module) -> str:
     """`reference`, `scaffold` or `yours` for a module of a workspace; nothing in a repository of authors."""
     if not (course.state / PRISTINE).is_dir():
         return ""
@@ -69,18 +119,3 @@ def standing(course: Course, module: Module) -> str:
 def _written(nb: dict) -> dict[str, str]:
     """The cells that a student writes."""
     return {cell["id"]: cell["source"] for cell in nb["cells"] if notebook.kind(cell) in ("solution", "manual")}
-
-
-def _import_nbgrader():
-    """nbgrader's two steps and nbformat's from_dict, without the grammar of URLs that would take long to build."""
-    grammar = "rfc3987_syntax"
-    missing = sys.modules.setdefault(grammar, None) is None
-    try:
-        from nbformat import from_dict
-        from nbgrader.preprocessors import ClearHiddenTests, ClearSolutions
-    except ImportError:
-        raise CourseError('this needs nbgrader, of the extra [grade]: pip install "tinytorch[grade]"') from None
-    finally:
-        if missing:
-            del sys.modules[grammar]
-    return ClearHiddenTests, ClearSolutions, from_dict

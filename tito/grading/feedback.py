@@ -15,9 +15,10 @@ from pathlib import Path
 from tito import CourseError
 from tito.course import notebook
 from tito.course.registry import Course
+from tito.course.scaffold import released
 from tito.course.storage import write_atomic
-from tito.grading.plan import Assignment, Part, assemble, without_hidden, without_solution
-from tito.grading.submissions import Rejected, Submission, parse
+from tito.grading.plan import Assignment, Part, assemble
+from tito.grading.submissions import RejectedError, Submission, parse
 
 SCHEMES = re.compile(r"(javascript|vbscript|data)\s*:", re.I)
 LONGEST_WORDS = 90  # characters of a message in the table on top
@@ -38,10 +39,10 @@ def write_marked(
     """Write the student's notebooks into nbgrader's `autograded` folder; False if they were there already."""
     changed = False
     for part in assignment.parts:
-        told = result["notebooks"].get(part.name)
-        if told is None:
+        part_result = result["notebooks"].get(part.name)
+        if part_result is None:
             continue
-        nb = build_marked(part, _parsed(files[part.name]), told)
+        nb = build_marked(part, _parsed(files[part.name]), part_result)
         target = folder / student / assignment.name / part.path.name
         if target.is_symlink() or target.parent.is_symlink() or target.parent.parent.is_symlink():
             raise CourseError(f"{target} is reached by a link: remove it")
@@ -52,18 +53,18 @@ def write_marked(
 def _parsed(data: bytes | str) -> Submission:
     try:
         return parse(data) if isinstance(data, bytes) else Submission([])
-    except Rejected:
+    except RejectedError:
         return Submission([])
 
 
-def build_marked(part: Part, submission: Submission, told: dict) -> dict:
+def build_marked(part: Part, submission: Submission, part_result: dict) -> dict:
     """The notebook as data."""
     reference = notebook.read(part.path)
     steps = {step["id"]: step for step in assemble(part.plan, submission)[0]}
     texts = {cell.id: cell.source for cell in submission.cells if cell.id in part.plan["manual"]}
-    cells = [_summary(told)]
+    cells = [_summary(part_result)]
     for cell in reference["cells"]:
-        kind, outcome = notebook.kind(cell), told["cells"].get(cell["id"], {})
+        kind, outcome = notebook.kind(cell), part_result["cells"].get(cell["id"], {})
         made = {
             "cell_type": cell["cell_type"],
             "id": cell["id"],
@@ -75,13 +76,13 @@ def build_marked(part: Part, submission: Submission, told: dict) -> dict:
                 cells.append(_code(f"{cell['id'][:50]}-own-{number}", helper, {}, []))
             made = _code(cell["id"], steps[cell["id"]]["source"], cell["metadata"], _outputs(outcome))
         elif kind == "graded":
-            made = _code(cell["id"], without_hidden(cell["source"]), cell["metadata"], _outputs(outcome))
+            made = _code(cell["id"], released(cell), cell["metadata"], _outputs(outcome))
         elif kind == "manual":
             made["source"] = harmless(texts.get(cell["id"], "(no answer)"))
         elif kind == "exploration":
             continue  # not graded, and long
         elif cell["cell_type"] == "code":
-            made = _code(cell["id"], without_solution(cell["source"]), cell["metadata"], [])
+            made = _code(cell["id"], released(cell), cell["metadata"], [])
         cells.append(made)
     metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
@@ -125,18 +126,18 @@ def explain(outcome: dict) -> list[str]:
     return lines
 
 
-def _summary(told: dict) -> dict:
+def _summary(part_result: dict) -> dict:
     """A first cell that says how it went, cell by cell."""
     rows = ["### Your result, cell by cell", "", "| cell | &emsp;points | &emsp;what happened |", "|---|---|---|"]
-    for name, cell in told["cells"].items():
+    for name, cell in part_result["cells"].items():
         if cell["kind"] == "graded":
             words = STATUS.get(cell["status"], cell["status"])
             if cell["status"] == "failed":
                 message = explain(cell)[0]
                 words = "not written yet" if message.startswith("Not written yet") else f"{words}: {_short(message)}"
             rows.append(f"| {name} | &emsp;{cell['points']:g} of {cell['max']:g} | &emsp;{words} |")
-    rows += ["", *([f"**{harmless(told['reason'])}**", ""] if told.get("reason") else [])]
-    rows += [f"- {harmless(note)}" for note in told.get("notes", [])]
+    rows += ["", *([f"**{harmless(part_result['reason'])}**", ""] if part_result.get("reason") else [])]
+    rows += [f"- {harmless(note)}" for note in part_result.get("notes", [])]
     rows += ["", "Below is your notebook as it was graded, without the cells that are not."]
     return {"cell_type": "markdown", "id": "result-summary", "metadata": {}, "source": "\n".join(rows)}
 
@@ -180,7 +181,13 @@ def call_nbgrader(course: Course, what: str, *names: str, patience: float = 3600
     environment = {**os.environ, "PATH": tools, "MPLBACKEND": "Agg"}
     try:
         ended = subprocess.run(
-            command, cwd=course.root, env=environment, capture_output=True, text=True, timeout=patience
+            command,
+            cwd=course.root,
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=patience,
         )
     except subprocess.TimeoutExpired:
         raise CourseError(f"nbgrader's {what} took over {patience:.0f} s and was ended") from None
@@ -194,7 +201,7 @@ def call_nbgrader(course: Course, what: str, *names: str, patience: float = 3600
         )
 
 
-def clean_page(html: str, unread: Collection[str] = ()) -> str:
+def sanitize_page(html: str, unread: Collection[str] = ()) -> str:
     """A page in which nothing runs and nothing is fetched; nbgrader's 0 of the cells `unread` is no score yet."""
     from bs4 import BeautifulSoup, Comment
 
@@ -235,11 +242,11 @@ def clean_page(html: str, unread: Collection[str] = ()) -> str:
     return str(page)
 
 
-def clean_pages(folder: Path, assignment: str, students: list[str], unread: dict) -> list[Path]:
+def sanitize_pages(folder: Path, assignment: str, students: list[str], unread: dict) -> list[Path]:
     """Clean the pages of an assignment in nbgrader's `feedback` folder; returns them. `unread`: of each student."""
     pages = []
     for student in students:
         for page in sorted((folder / student / assignment).glob("*.html")):
-            write_atomic(page, clean_page(page.read_text(encoding="utf-8"), unread.get(student, ())))
+            write_atomic(page, sanitize_page(page.read_text(encoding="utf-8"), unread.get(student, ())))
             pages.append(page)
     return pages

@@ -1,7 +1,7 @@
 """From a submission's files to its result: put into the plan, run by a worker process, added up, kept.
 
-`grade` depends on its arguments only, so it may run in a thread here or on another machine. A result is one file for
-each content key, written whole or not at all: the key is cache, resume and idempotence in one.
+`grade_submission` depends on its arguments only, so it may run in a thread here or on another machine. A result is one
+file for each content key, written whole or not at all: the key is cache, resume and idempotence in one.
 """
 
 import hashlib
@@ -19,14 +19,14 @@ from pathlib import Path
 
 from tito import CourseError
 from tito.course.storage import write_atomic
-from tito.grading.plan import Assignment, Part, assemble, blank, solved
+from tito.grading.plan import Assignment, Part, assemble, blank_submission, reference_submission
 from tito.grading.sandbox.isolation import FIRST_USER
-from tito.grading.submissions import STUDENT, Rejected, parse, read_below
+from tito.grading.submissions import STUDENT, RejectedError, parse, read_below
 
 GRACE = 30.0  # seconds beyond the limits after which a worker is given up
 
 
-class WorkerLost(Exception):
+class WorkerLostError(Exception):
     """The worker ended or hangs: a fault of the machine."""
 
 
@@ -36,18 +36,18 @@ class Worker:
     def __init__(self, number: int):
         self.user, self.process, self.known = FIRST_USER + number, None, set()
 
-    def grade(self, assignment: Assignment, part: Part, steps: list[dict]) -> dict:
-        """The outcome of one submission of one notebook. WorkerLost if the worker ends on the way."""
+    def execute(self, assignment: Assignment, part: Part, steps: list[dict]) -> dict:
+        """The outcome of one submission of one notebook. WorkerLostError if the worker ends on the way."""
         if self.process is None or self.process.poll() is not None:
             self._start()
         setting = assignment.setting(part)
         try:
             if setting["name"] not in self.known:
-                plan = setting["plan"]
-                plan["user"] = self.user if plan.pop("drop") else None
+                box = setting["setting"]
+                box["user"] = self.user if box.pop("drop") else None
                 self._say(setting)
                 self.known.add(setting["name"])
-            self._say({"ticket": 1, **assignment.task(part, steps)})
+            self._say(assignment.task(part, steps))
             timer = threading.Timer(assignment.limits["wall"] + GRACE, self.process.kill)
             timer.start()
             try:
@@ -57,7 +57,7 @@ class Worker:
             return json.loads(line)
         except (OSError, ValueError):
             self.stop()
-            raise WorkerLost("a worker ended in the middle of a submission") from None
+            raise WorkerLostError("a worker ended in the middle of a submission") from None
 
     def _start(self) -> None:
         paths = [str(Path(__file__).resolve().parents[2]), *filter(None, sys.path)]
@@ -69,7 +69,12 @@ class Worker:
         }
         command = [sys.executable, "-P", "-m", "tito.grading.sandbox.worker"]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True, start_new_session=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            encoding="utf-8",
+            start_new_session=True,
         )
         self.known = set()
 
@@ -129,7 +134,6 @@ def run_jobs(jobs: int, items: Iterable, work: Callable) -> Iterator[tuple]:
             worker.stop()
 
 
-STATUSES = ("graded", "partial", "timeout", "oom", "died", "rejected", "infra_error")
 WORST = {"oom": "oom", "timeout": "timeout", "died": "died"}
 
 
@@ -162,7 +166,7 @@ class Store:
                 yield result
 
 
-def key_of(student: str, assignment: str, files: dict[str, bytes | str]) -> str:
+def content_key(student: str, assignment: str, files: dict[str, bytes | str]) -> str:
     """The content key: student, digest of assignment and grader, and each notebook's bytes (or why there are none)."""
     found = hashlib.sha256(f"{student}\0{assignment}\0".encode())
     for name in sorted(files):
@@ -203,7 +207,7 @@ LONGEST_OUTPUT = 20_000  # characters of a cell's output that a result keeps
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
-def submissions(folder: Path, assignment: str) -> list[str]:
+def students_in(folder: Path, assignment: str) -> list[str]:
     """The students whose submission of an assignment lies in nbgrader's `submitted` folder."""
     if not folder.is_dir():
         return []
@@ -217,28 +221,28 @@ def read_files(folder: Path, student: str, assignment: Assignment) -> dict[str, 
     for part in assignment.parts:
         try:
             files[part.name] = read_below(folder, student, assignment.name, part.path.name)
-        except Rejected as reason:
+        except RejectedError as reason:
             files[part.name] = str(reason)
         except OSError as error:
             raise CourseError(f"cannot read {folder}: {error.strerror or error}") from None
     return files
 
 
-def key(assignment: Assignment, student: str, files: dict[str, bytes | str]) -> str:
+def submission_key(assignment: Assignment, student: str, files: dict[str, bytes | str]) -> str:
     """The content key of a submission."""
-    return key_of(student, assignment.digest, files)
+    return content_key(student, assignment.digest, files)
 
 
-def grade(assignment: Assignment, worker: Worker, student: str, files: dict[str, bytes | str]) -> dict:
+def grade_submission(assignment: Assignment, worker: Worker, student: str, files: dict[str, bytes | str]) -> dict:
     """The result of one submission."""
     start = time.time()
     parts = {part.name: _grade_part(assignment, worker, part, files[part.name]) for part in assignment.parts}
-    return _result(assignment, student, key(assignment, student, files), parts, start)
+    return _submission_result(assignment, student, submission_key(assignment, student, files), parts, start)
 
 
-def failed(assignment: Assignment, student: str, files: dict[str, bytes | str], reason: str) -> dict:
+def failed_result(assignment: Assignment, student: str, files: dict[str, bytes | str], reason: str) -> dict:
     """The result of a submission that could not be graded, through no fault of the student."""
-    result = _result(assignment, student, key(assignment, student, files), {}, time.time())
+    result = _submission_result(assignment, student, submission_key(assignment, student, files), {}, time.time())
     return {**result, "status": "infra_error", "score": None, "reason": reason}
 
 
@@ -246,19 +250,23 @@ def grade_own(assignment: Assignment, worker: Worker, which: str) -> dict:
     """The result of the reference ("reference"), or of the untouched release ("blank")."""
     start, parts = time.time(), {}
     for part in assignment.parts:
-        submission = solved(part) if which == "reference" else blank(part)
+        submission = reference_submission(part) if which == "reference" else blank_submission(part)
         steps, _ = assemble(part.plan, submission)
-        parts[part.name] = _run(assignment, worker, part, steps, [])
-    return _result(assignment, f"*{which}*", key_of(f"*{which}*", assignment.digest, {}), parts, start)
+        parts[part.name] = run_steps(assignment, worker, part, steps, [])
+    return _submission_result(assignment, f"*{which}*", content_key(f"*{which}*", assignment.digest, {}), parts, start)
 
 
 def _grade_part(assignment: Assignment, worker: Worker, part: Part, data: bytes | str) -> dict:
     try:
         if isinstance(data, str):
-            raise Rejected(data)
+            raise RejectedError(data)
         submission = parse(data)
-    except Rejected as reason:
-        cells = {step["id"]: _nothing(step, "rejected") for step in part.plan["steps"] if step["kind"] == "graded"}
+    except RejectedError as reason:
+        cells = {
+            step["id"]: _cell_without_points(step, "rejected")
+            for step in part.plan["steps"]
+            if step["kind"] == "graded"
+        }
         return {
             "status": "rejected",
             "reason": f"{part.path.name}: {reason}",
@@ -267,45 +275,46 @@ def _grade_part(assignment: Assignment, worker: Worker, part: Part, data: bytes 
             "level": None,
         }
     steps, notes = assemble(part.plan, submission)
-    return _run(assignment, worker, part, steps, notes)
+    return run_steps(assignment, worker, part, steps, notes)
 
 
-def _run(assignment: Assignment, worker: Worker, part: Part, steps: list[dict], notes: list[str]) -> dict:
+def run_steps(assignment: Assignment, worker: Worker, part: Part, steps: list[dict], notes: list[str]) -> dict:
+    """The result of one notebook, from its steps with a submission in them."""
     for step in steps:
         step["reference"] = part.reference.get(step["id"], 0.0)
     try:
-        outcome = worker.grade(assignment, part, steps)
-    except WorkerLost as error:
+        outcome = worker.execute(assignment, part, steps)
+    except WorkerLostError as error:
         return {"status": "infra_error", "reason": str(error), "cells": {}, "notes": notes, "level": None}
     if outcome["infrastructure"] or not (outcome["ended"] or outcome["overdue"]):
         reason = outcome["infrastructure"] or "the tester ended without a verdict"
         return {"status": "infra_error", "reason": reason, "cells": {}, "notes": notes, "level": None}
     cells, worst = {}, set()
     for step in steps:
-        told = outcome["cells"].get(step["id"])
-        if told is None:
-            told = {"status": "timeout", "points": 0.0, "message": "the time for the submission was up"}
-        worst.add(WORST.get(told["status"]))
-        notes = [*notes, *told.pop("notes", [])]
-        cells[step["id"]] = _kept(told, step)
+        cell = outcome["cells"].get(step["id"])
+        if cell is None:
+            cell = {"status": "timeout", "points": 0.0, "message": "the time for the submission was up"}
+        worst.add(WORST.get(cell["status"]))
+        notes = [*notes, *cell.pop("notes", [])]
+        cells[step["id"]] = _cell_result(cell, step)
     status = next((name for name in ("timeout", "oom", "died") if name in worst), "graded")
     result = {"status": status, "reason": _reason(cells), "cells": cells, "notes": notes[:50]}
     return {**result, "level": outcome["level"], "seconds": outcome["seconds"], "cpu": outcome["cpu"]}
 
 
-def _kept(told: dict, step: dict) -> dict:
+def _cell_result(cell: dict, step: dict) -> dict:
     """What a result keeps of a cell: numbers, and text without control characters."""
-    kept = {"kind": step["kind"], "status": told["status"], "seconds": told.get("seconds", 0.0)}
+    result = {"kind": step["kind"], "status": cell["status"], "seconds": cell.get("seconds", 0.0)}
     if step["kind"] == "graded":
-        kept |= {"points": min(max(float(told["points"]), 0.0), step["points"]), "max": step["points"]}
+        result |= {"points": min(max(float(cell["points"]), 0.0), step["points"]), "max": step["points"]}
     for name in ("error", "message", "line", "output", "printed"):
-        if told.get(name):
-            kept[name] = visible(told[name])[:LONGEST_OUTPUT]
-    if told.get("hidden"):
-        kept["hidden"] = True
-    if told.get("places"):
-        kept["places"] = [[visible(cell)[:80], line, visible(text)[:200]] for cell, line, text in told["places"]]
-    return kept
+        if cell.get(name):
+            result[name] = visible(cell[name])[:LONGEST_OUTPUT]
+    if cell.get("hidden"):
+        result["hidden"] = True
+    if cell.get("places"):
+        result["places"] = [[visible(place)[:80], line, visible(text)[:200]] for place, line, text in cell["places"]]
+    return result
 
 
 def visible(text: str) -> str:
@@ -313,7 +322,7 @@ def visible(text: str) -> str:
     return CONTROL.sub("�", text.encode("utf-8", "replace").decode())
 
 
-def _nothing(step: dict, status: str) -> dict:
+def _cell_without_points(step: dict, status: str) -> dict:
     return {"kind": "graded", "status": status, "seconds": 0.0, "points": 0.0, "max": step["points"]}
 
 
@@ -324,7 +333,7 @@ def _reason(cells: dict) -> str:
     return ""
 
 
-def _result(assignment: Assignment, student: str, key: str, parts: dict, start: float) -> dict:
+def _submission_result(assignment: Assignment, student: str, key: str, parts: dict, start: float) -> dict:
     """The parts' results as one."""
     statuses = [part["status"] for part in parts.values()]
     if "infra_error" in statuses:

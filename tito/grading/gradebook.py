@@ -22,7 +22,7 @@ PATIENCE = 20  # seconds to wait for a locked database
 BACKUPS = 10  # how many are kept
 
 
-def settings(course: Course) -> dict:
+def nbgrader_settings(course: Course) -> dict:
     """What nbgrader's configuration in the course's folder says: the database, and where things lie."""
     from traitlets.config.loader import PyFileConfigLoader
 
@@ -126,7 +126,7 @@ class Gradebook:
             if self.engine.dialect.name == "sqlite":
                 self.connection.exec_driver_sql("begin immediate")  # one writer: the lock is taken now, not half-way
         except self.sql.exc.DBAPIError as error:
-            raise CourseError(_told(error, self.url)) from None
+            raise CourseError(_database_message(error, self.url)) from None
         return self
 
     def __exit__(self, kind, error, trace):
@@ -137,11 +137,15 @@ class Gradebook:
                 self.connection.rollback()
             self.connection.close()
         except self.sql.exc.DBAPIError as fault:
-            raise CourseError(_told(fault, self.url)) from None
+            raise CourseError(_database_message(fault, self.url)) from None
         finally:
             self.engine.dispose()
         if isinstance(error, self.sql.exc.DBAPIError):
-            raise CourseError(_told(error, self.url)) from None
+            raise CourseError(_database_message(error, self.url)) from None
+
+    def rollback(self) -> None:
+        """Forget what was done so far in the block."""
+        self.connection.rollback()
 
     def rows(self, statement) -> list:
         """All rows of a query."""
@@ -251,7 +255,7 @@ def _new() -> str:
     return uuid.uuid4().hex
 
 
-def _told(error, url: str) -> str:
+def _database_message(error, url: str) -> str:
     """A database's complaint in a sentence."""
     text, place = str(getattr(error, "orig", error)), file_of(url) or url.partition("://")[0]
     if "locked" in text or "busy" in text:
@@ -263,7 +267,7 @@ def _told(error, url: str) -> str:
     return f"{place}: {text}; nothing was written"
 
 
-def commit(
+def store_scores(
     book: Gradebook, name: str, results: list[dict], stamps: dict[str, datetime]
 ) -> Iterator[tuple[str, float | None, float]]:
     """Write results into an open gradebook; yields (student, score before, score now) for those that changed.
@@ -291,12 +295,12 @@ def commit(
                 if kind != "GradeCell" or row is None:
                     continue
                 _, _, grade_id, auto, manual, _, needs = row
-                told = found.get(cell)
-                if told is None and not failed:
+                outcome = found.get(cell)
+                if outcome is None and not failed:
                     if new:
                         book.set_score(grade_id, None, True)
                     continue
-                score = None if failed else told["points"]
+                score = None if failed else outcome["points"]
                 look = manual is not None and (needs or score != auto) or score is None
                 before, after = before + (auto or 0.0), after + (score or 0.0)
                 if score != auto or look != bool(needs):

@@ -24,10 +24,9 @@ import numpy
 from tito import CourseError
 from tito.course import notebook
 from tito.course.registry import Course, Module
+from tito.course.scaffold import hidden_lines, released
 from tito.grading.sandbox import isolation
 from tito.grading.submissions import Submission, SubmittedCell
-
-STUB = ("# YOUR CODE HERE", "raise NotImplementedError()")  # nbgrader's own
 
 
 def plan_notebook(path: Path, package: str) -> dict:
@@ -61,46 +60,6 @@ def plan_notebook(path: Path, package: str) -> dict:
     }
 
 
-def released(cell: dict) -> str:
-    """A cell's source as nbgrader releases it: stubs for solutions, no hidden tests."""
-    source = cell["source"]
-    if notebook.kind(cell) == "manual":
-        return "YOUR ANSWER HERE"
-    return without_hidden(without_solution(source)) if cell["cell_type"] == "code" else source
-
-
-def without_solution(source: str) -> str:
-    """The source with nbgrader's stub in the place of every solution region."""
-    out, inside = [], False
-    for line in source.split("\n"):
-        if notebook.BEGIN in line:
-            inside, indent = True, line[: len(line) - len(line.lstrip())]
-            out += [indent + part for part in STUB]
-        elif notebook.END in line:
-            inside = False
-        elif not inside:
-            out.append(line)
-    return "\n".join(out)
-
-
-def without_hidden(source: str) -> str:
-    """The source without its hidden tests."""
-    hidden = {n for first, last in hidden_lines(source) for n in range(first, last + 1)}
-    return "\n".join(line for number, line in enumerate(source.split("\n"), 1) if number not in hidden)
-
-
-def hidden_lines(source: str) -> list[tuple[int, int]]:
-    """(first, last) line of every region of hidden tests, markers included."""
-    regions, first = [], None
-    for number, line in enumerate(source.split("\n"), 1):
-        if notebook.BEGIN_HIDDEN in line:
-            first = number
-        elif notebook.END_HIDDEN in line and first:
-            regions.append((first, number))
-            first = None
-    return regions
-
-
 def _names(source: str):
     return (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name))
 
@@ -121,11 +80,6 @@ def _defined(source: str) -> dict:
     return {"names": sorted(names), "imports": "\n".join(imports)}
 
 
-def _digest(document: object) -> str:
-    """A hash of plain data."""
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
-
-
 def assemble(plan: dict, submission: Submission) -> tuple[list[dict], list[str]]:
     """(steps with the student's text in their solution cells, notes on what was mended).
 
@@ -142,12 +96,12 @@ def assemble(plan: dict, submission: Submission) -> tuple[list[dict], list[str]]
             cell = chosen.get(step["id"])
             source = step["source"] if cell is None else cell.source
             step = {**step, "source": source, "helpers": helpers.get(step["id"], [])}
-            step["untouched"] = _same(source, plan["known"][step["id"]])
+            step["untouched"] = _same_code(source, plan["known"][step["id"]])
         steps.append(step)
     for cell in submission.cells:
         given = plan["known"].get(cell.id)
         if cell.code and given is not None and cell.id not in solutions and cell.id in {s["id"] for s in plan["steps"]}:
-            if not _same(cell.source, given) and not _same(cell.source, without_hidden(given)):
+            if not _same_code(cell.source, given):
                 notes.append(
                     f"the cell {cell.id} was given and is graded as it was given; your change there does not count"
                 )
@@ -159,7 +113,7 @@ def _choose(plan: dict, submission: Submission, solutions: list[str], notes: lis
     chosen = {}
     for name in solutions:
         found = [(place, cell) for place, cell in enumerate(submission.cells) if cell.id == name]
-        touched = [(place, cell) for place, cell in found if not _same(cell.source, plan["known"][name])] or found
+        touched = [(place, cell) for place, cell in found if not _same_code(cell.source, plan["known"][name])] or found
         if not found:
             cell = _stray(plan, submission, name)
             notes.append(
@@ -215,13 +169,14 @@ def _helpers(plan: dict, submission: Submission, solutions: list[str], adopted: 
     return helpers
 
 
-def _same(one: str, other: str) -> bool:
+def _same_code(one: str, other: str) -> bool:
     return "".join(one.split()) == "".join(other.split())
 
 
 LIMITS = {"wall": 60.0, "cell": 10.0, "cpu": 30, "memory": 1 << 30}
 PREFIX = "tito-grade-"
-CODE = Path(__file__).parent
+TITO = Path(__file__).resolve().parents[1]
+ROOMS = ("course", "grading")  # of tito: the code that a grade follows from
 
 
 @dataclass
@@ -264,9 +219,9 @@ class Assignment:
     def setting(self, part: Part) -> dict:
         """What a worker needs to know of a part once."""
         command, environment = isolation.command(self.rung, part.kit, self.limits)
-        plan = {"command": command, "environment": environment, "limits": self.limits, "package": part.plan["package"]}
-        plan |= {"exchange": str(part.kit.exchange), "drop": self.rung.drop}
-        return {"name": f"{self.home.name}/{part.name}", "plan": plan}
+        box = {"command": command, "environment": environment, "limits": self.limits, "package": part.plan["package"]}
+        box |= {"exchange": str(part.kit.exchange), "drop": self.rung.drop}
+        return {"name": f"{self.home.name}/{part.name}", "setting": box}
 
 
 def prepare(course: Course, module: Module, rung: isolation.Rung, limits: dict | None = None) -> Assignment:
@@ -275,9 +230,9 @@ def prepare(course: Course, module: Module, rung: isolation.Rung, limits: dict |
     home = tempfile.TemporaryDirectory(prefix=PREFIX)
     Path(home.name).chmod(0o755)
     parts, limits = [], {**LIMITS, **(limits or {})}
-    found = hashlib.sha256(_environment(rung, limits).encode())
+    digest = hashlib.sha256(_environment(rung, limits).encode())
     for path in module.notebooks:
-        earlier = before(course, path)
+        earlier = earlier_targets(course, path)
         plan = plan_notebook(path, course.lib_name)
         folder = Path(home.name) / path.stem
         folder.mkdir()
@@ -287,10 +242,10 @@ def prepare(course: Course, module: Module, rung: isolation.Rung, limits: dict |
                 f"{course.package} does not hold the modules before {module.folder}: run tito export --all"
             )
         parts.append(Part(path.stem, path, plan, kit))
-        found.update(_digest(plan).encode())
+        digest.update(json.dumps(plan, sort_keys=True).encode())
         for file in sorted(kit.folder.rglob("*.py")):
-            found.update(file.relative_to(kit.folder).as_posix().encode() + b"\0" + file.read_bytes())
-    return Assignment(course, module, rung, limits, parts, found.hexdigest(), home)
+            digest.update(file.relative_to(kit.folder).as_posix().encode() + b"\0" + file.read_bytes())
+    return Assignment(course, module, rung, limits, parts, digest.hexdigest(), home)
 
 
 def _sweep() -> None:
@@ -302,7 +257,7 @@ def _sweep() -> None:
                 shutil.rmtree(left)
 
 
-def before(course: Course, path: Path) -> list[str]:
+def earlier_targets(course: Course, path: Path) -> list[str]:
     """What the notebooks before `path` export, in the course's order: all that its students' code may import."""
     modules = []
     for module in course.modules:
@@ -314,20 +269,24 @@ def before(course: Course, path: Path) -> list[str]:
 
 
 def _environment(rung: isolation.Rung, limits: dict) -> str:
+    machine = (sys.version, numpy.__version__, platform.machine())
+    return repr((*machine, rung.words, sorted(limits.items()), code_digest(TITO)))
+
+
+def code_digest(tito: Path) -> str:
+    """A hash of the grader's code, and of what it builds on, in the folder of the package tito."""
     code = hashlib.sha256()
-    for file in sorted(CODE.glob("*.py")):
-        if file.stem in ("tester", "proxy", "skeleton", "ingest", "worker", "sandbox"):
-            code.update(file.read_bytes())
-    parts = (sys.version, numpy.__version__, platform.machine(), rung.words, sorted(limits.items()), code.hexdigest())
-    return repr(parts)
+    for file in sorted(file for room in ROOMS for file in (tito / room).rglob("*.py")):
+        code.update(f"{file.relative_to(tito).as_posix()}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\0".encode())
+    return code.hexdigest()
 
 
-def solved(part: Part) -> Submission:
+def reference_submission(part: Part) -> Submission:
     """The reference as a submission."""
     cells = notebook.read(part.path)["cells"]
     return Submission([SubmittedCell(cell["id"], True, cell["cell_type"] == "code", cell["source"]) for cell in cells])
 
 
-def blank(part: Part) -> Submission:
+def blank_submission(part: Part) -> Submission:
     """The untouched release as a submission."""
     return Submission([SubmittedCell(id, True, True, source) for id, source in part.plan["known"].items()])

@@ -13,7 +13,7 @@ from tito.grading.plan import Assignment
 _ready: dict = {}
 
 
-def run(scheduler: str, assignment: Assignment, waiting: list) -> Iterator[dict]:
+def grade_on_cluster(scheduler: str, assignment: Assignment, waiting: list) -> Iterator[dict]:
     """The results of all submissions, as they come in."""
     try:
         from distributed import Client, as_completed
@@ -34,7 +34,7 @@ def run(scheduler: str, assignment: Assignment, waiting: list) -> Iterator[dict]
     )
     with client:
         futures = {
-            client.submit(task, *shared, student, files, pure=False, retries=2): (student, files)
+            client.submit(grade_task, *shared, student, files, pure=False, retries=2): (student, files)
             for student, files in waiting
         }
         for future in as_completed(list(futures), loop=client.loop):
@@ -45,7 +45,7 @@ def run(scheduler: str, assignment: Assignment, waiting: list) -> Iterator[dict]
                 yield _failed(assignment, student, files, f"{type(error).__name__}: {error}"[:300])
 
 
-def task(
+def grade_task(
     root: str, module: str, rung: tuple, limits: dict, reference: dict, digest: str, student: str, files: dict
 ) -> dict:
     """Grade one submission in a worker of the cluster, on the desk's rung; where that fails it is an infra_error."""
@@ -62,7 +62,7 @@ def task(
     if here not in _ready:
         _ready[here] = grade.Worker(len(_ready))
         atexit.register(_ready[here].stop)
-    return grade.grade(assignment, _ready[here], student, files)
+    return grade.grade_submission(assignment, _ready[here], student, files)
 
 
 def _prepare(name: tuple, root: str, module: str, rung: tuple, limits: dict, reference: dict) -> Assignment:
@@ -87,4 +87,4 @@ def _lock():
 def _failed(assignment: Assignment, student: str, files: dict, reason: str) -> dict:
     from tito.grading import grade
 
-    return grade.failed(assignment, student, files, reason)
+    return grade.failed_result(assignment, student, files, reason)

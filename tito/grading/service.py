@@ -1,4 +1,4 @@
-"""The instructor's desk: what the commands do, without showing anything."""
+"""The instructor's desk: what the commands of `tito grade` do, without showing anything."""
 
 import contextlib
 import time
@@ -8,6 +8,8 @@ from datetime import datetime
 from pathlib import Path
 
 from tito import CourseError
+from tito.course import notebook
+from tito.course.lint import lint_notebook
 from tito.course.registry import Course, Module
 from tito.course.storage import only_one, write_atomic
 from tito.grading import feedback, grade, gradebook, marks, submissions
@@ -21,7 +23,7 @@ SPACE = 64 << 20  # bytes that must be free before a run
 
 
 @dataclass
-class Row:
+class StudentRow:
     """A student's line in a report."""
 
     student: str
@@ -36,27 +38,27 @@ class Row:
 
 
 @dataclass
-class Report:
+class GradingReport:
     """What a run did."""
 
     assignment: str
     isolation: str
-    rows: list[Row] = field(default_factory=list)
+    rows: list[StudentRow] = field(default_factory=list)
     seconds: float = 0.0
     backup: str | None = None
 
     @property
-    def failures(self) -> list[Row]:
+    def failures(self) -> list[StudentRow]:
         """Students that could not be graded because of the machine."""
         return [row for row in self.rows if row.status == "infra_error"]
 
 
-class Desk:
-    """The grading folder of a course."""
+class GradingService:
+    """What can be done in the grading folder of a course."""
 
     def __init__(self, course: Course):
         self.course, self.folder = course, course.folder("grading")
-        self.settings = gradebook.settings(course)
+        self.settings = gradebook.nbgrader_settings(course)
 
     @property
     def log(self) -> Path:
@@ -76,9 +78,9 @@ class Desk:
 
     def assign(self, module: Module, due: datetime | None = None) -> Path:
         """nbgrader's release of a module, after a check of its notebooks; returns its folder."""
-        from tito.author import lint
-
-        problems = lint.quick(self.course, module)
+        problems = [
+            f"{path.name}: {problem}" for path in module.notebooks for problem in lint_notebook(notebook.read(path))
+        ]
         if problems:
             raise CourseError(f"{module.folder} is not released:\n  " + "\n  ".join(problems[:10]))
         with self.locked():
@@ -89,7 +91,7 @@ class Desk:
             audit(self.log, "assign", assignment=module.folder, due=due.isoformat() if due else None)
         return self.settings["release"] / module.folder
 
-    def collect(self, module: Module, source: str) -> list[submissions.Taken]:
+    def collect(self, module: Module, source: str) -> list[submissions.Collected]:
         """Submissions from a folder, a zip archive, or "exchange"."""
         with self.locked():
             taken = submissions.collect(self.course, module, source, self.settings)
@@ -99,7 +101,7 @@ class Desk:
 
     # grading
 
-    def run(
+    def grade_submissions(
         self,
         module: Module,
         *,
@@ -111,7 +113,7 @@ class Desk:
         limits: dict | None = None,
         scheduler: str | None = None,
         progress: Callable = lambda *_: None,
-    ) -> Report:
+    ) -> GradingReport:
         """Grade what was collected, keep the results, and commit them to the gradebook."""
         start = time.monotonic()
         found = self._students(module, students)
@@ -122,12 +124,12 @@ class Desk:
             rung = choose(isolation, unsafe)
             assignment = prepare(self.course, module, rung, limits)
             with assignment.home:
-                report = self._run(assignment, found, jobs, regrade_failed, scheduler, progress)
+                report = self._grade_all(assignment, found, jobs, regrade_failed, scheduler, progress)
         report.seconds = round(time.monotonic() - start, 2)
         return report
 
     def _students(self, module: Module, wanted: list[str] | None) -> list[str]:
-        found = grade.submissions(self.settings["submitted"], module.folder)
+        found = grade.students_in(self.settings["submitted"], module.folder)
         if not found:
             raise CourseError(
                 f"no submissions of {module.folder} in {self.settings['submitted']}: "
@@ -138,32 +140,32 @@ class Desk:
             raise CourseError(f"no submission of {module.folder} by {', '.join(missing)}")
         return sorted(wanted) if wanted else found
 
-    def _run(self, assignment: Assignment, students, jobs, again, scheduler, progress) -> Report:
+    def _grade_all(self, assignment: Assignment, students, jobs, again, scheduler, progress) -> GradingReport:
         store, submitted = self.store(assignment.module), self.settings["submitted"]
         results, waiting = {}, []
         for student in students:
             files = grade.read_files(submitted, student, assignment)
-            kept = store.read(grade.key(assignment, student, files))
+            kept = store.read(grade.submission_key(assignment, student, files))
             if kept is None or (again and kept["status"] in FAILED):
                 waiting.append((student, files))
             else:
                 results[student] = kept
-        report = Report(assignment.name, assignment.rung.words)
+        report = GradingReport(assignment.name, assignment.rung.words)
         progress(len(results), len(students), None)
         fresh = set()
         if waiting:
-            self._reference(assignment, store)
-            for result in self._graded(assignment, waiting, jobs, scheduler):
+            self._check_reference(assignment, store)
+            for result in self._results(assignment, waiting, jobs, scheduler):
                 results[result["student"]] = result
                 fresh.add(result["student"])
                 if result["status"] != "infra_error":
                     store.write(result)
                 progress(len(results), len(students), result)
-        self._show(assignment, store, results, fresh)
-        changes = self._commit(assignment, results, report)
+        self._write_marked(assignment, store, results, fresh)
+        changes = self._update_gradebook(assignment, results, report)
         for student in students:
             result, change = results[student], changes.get(student)
-            row = Row(student, result["status"], result["score"], result["max"], reason=result["reason"])
+            row = StudentRow(student, result["status"], result["score"], result["max"], reason=result["reason"])
             row.seconds, row.fresh = result["seconds"], student in fresh
             if change:
                 row.before, row.changed = change[0], True
@@ -178,9 +180,9 @@ class Desk:
         audit(self.log, "run", **facts, **counts)
         return report
 
-    def _reference(self, assignment: Assignment, store: Store) -> None:
+    def _check_reference(self, assignment: Assignment, store: Store) -> None:
         """Before anyone is graded: the reference earns everything here, and its time is the measure for others'."""
-        kept = store.read(grade.key_of("*reference*", assignment.digest, {}))
+        kept = store.read(grade.content_key("*reference*", assignment.digest, {}))
         if kept is None:
             worker, limits = grade.Worker(0), assignment.limits
             assignment.limits = {**limits, **PATIENT}
@@ -203,56 +205,57 @@ class Desk:
             cells = kept["notebooks"][part.name]["cells"]
             part.reference.update({name: cell["seconds"] for name, cell in cells.items()})
 
-    def _graded(self, assignment: Assignment, waiting: list, jobs: int, scheduler: str | None) -> Iterator[dict]:
+    def _results(self, assignment: Assignment, waiting: list, jobs: int, scheduler: str | None) -> Iterator[dict]:
         if scheduler:
             from tito.grading import scale
 
-            yield from scale.run(scheduler, assignment, waiting)
+            yield from scale.grade_on_cluster(scheduler, assignment, waiting)
             return
-        work = grade.run_jobs(jobs, waiting, lambda worker, item: grade.grade(assignment, worker, *item))
+        work = grade.run_jobs(jobs, waiting, lambda worker, item: grade.grade_submission(assignment, worker, *item))
         for (student, files), result in work:
             if isinstance(result, Exception):
-                result = grade.failed(assignment, student, files, f"{type(result).__name__}: {result}")
+                result = grade.failed_result(assignment, student, files, f"{type(result).__name__}: {result}")
             yield result
 
-    def _show(self, assignment: Assignment, store: Store, results: dict, fresh: set) -> None:
+    def _write_marked(self, assignment: Assignment, store: Store, results: dict, fresh: set) -> None:
         """The notebooks for formgrader and feedback, written where they do not show the result yet."""
         for student, result in results.items():
             if result["status"] == "infra_error":
                 continue
             mark = store.folder / "shown" / student
-            if student not in fresh and mark.exists() and mark.read_text() == result["key"]:
+            if student not in fresh and mark.exists() and mark.read_text(encoding="utf-8") == result["key"]:
                 continue
             files = grade.read_files(self.settings["submitted"], student, assignment)
             feedback.write_marked(assignment, self.settings["autograded"], student, files, result)
             write_atomic(mark, result["key"])
 
-    def _commit(self, assignment: Assignment, results: dict, report: Report) -> dict[str, tuple]:
+    def _update_gradebook(self, assignment: Assignment, results: dict, report: GradingReport) -> dict[str, tuple]:
         """One transaction, after a copy of the database; nothing is copied or written if nothing changes."""
         submitted, name = self.settings["submitted"], assignment.name
         shown_of = self.store(assignment.module).folder / "shown"
         stamps = {student: stamp for student in results if (stamp := submissions.stamp_of(submitted, student, name))}
         for student, result in results.items():
-            shown = (shown_of / student).read_text() if (shown_of / student).exists() else None
+            shown = (shown_of / student).read_text(encoding="utf-8") if (shown_of / student).exists() else None
             result["stale"] = result["status"] == "infra_error" and shown != result["key"]
         ordered = [results[student] for student in sorted(results)]
         policy = gradebook.late_policy(self.settings["config"], self.course.root)
-        try:
-            with gradebook.Gradebook(self.settings["url"]) as book:
-                if not self._write(book, name, ordered, stamps, policy):
-                    return {}
-                raise _Changes
-        except _Changes:
-            pass
+        with gradebook.Gradebook(self.settings["url"]) as book:
+            changes = self._store(book, name, ordered, stamps, policy)
+            if changes:  # undone, and done again after a copy
+                book.rollback()
+        if not changes:
+            return {}
         copy = gradebook.backup(self.settings["url"], self.folder / "backups")
         report.backup = str(copy) if copy else None
         with gradebook.Gradebook(self.settings["url"]) as book:
-            return self._write(book, name, ordered, stamps, policy)
+            return self._store(book, name, ordered, stamps, policy)
 
     @staticmethod
-    def _write(book: gradebook.Gradebook, name: str, results: list, stamps: dict, policy) -> dict[str, tuple]:
+    def _store(book: gradebook.Gradebook, name: str, results: list, stamps: dict, policy) -> dict[str, tuple]:
         """Scores, times and penalties; student -> (score before, score now) of those that changed."""
-        changed = {student: (before, after) for student, before, after in gradebook.commit(book, name, results, stamps)}
+        changed = {
+            student: (before, after) for student, before, after in gradebook.store_scores(book, name, results, stamps)
+        }
         penalised = gradebook.apply_penalties(book, name, policy) if policy else set()
         return {student: (None, None) for student in penalised} | changed
 
@@ -268,7 +271,7 @@ class Desk:
                 latest[result["student"]] = result
         shown_of = store.folder / "shown"
         marked = self.marks(module)
-        for student in grade.submissions(self.settings["submitted"], module.folder):
+        for student in grade.students_in(self.settings["submitted"], module.folder):
             result = latest.get(student)
             row = {
                 "student": student,
@@ -296,7 +299,7 @@ class Desk:
 
     def feedback(self, module: Module, students: list[str] | None = None) -> list[Path]:
         """nbgrader's feedback pages, cleaned."""
-        graded = grade.submissions(self.settings["autograded"], module.folder)
+        graded = grade.students_in(self.settings["autograded"], module.folder)
         missing = sorted(set(students or []) - set(graded))
         if missing or not graded:
             who = ", ".join(missing) or "anybody"
@@ -308,10 +311,6 @@ class Desk:
             else:
                 feedback.call_nbgrader(self.course, "generate_feedback", module.folder)
             unread = {student: mark.unread for student, mark in self.marks(module).items()}
-            pages = feedback.clean_pages(self.settings["feedback"], module.folder, students or graded, unread)
+            pages = feedback.sanitize_pages(self.settings["feedback"], module.folder, students or graded, unread)
             audit(self.log, "feedback", assignment=module.folder, pages=len(pages))
         return pages
-
-
-class _Changes(Exception):
-    """The gradebook is to be changed: undo this pass, copy the database, do it again."""

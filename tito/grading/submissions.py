@@ -21,7 +21,7 @@ MOST_RATIO = 200  # unpacked to packed: a notebook with figures has about 5
 STAMP = "%Y-%m-%d %H:%M:%S.%f UTC"
 
 
-class Found(NamedTuple):
+class SourceFile(NamedTuple):
     """A submission in the source: whose, which notebook, its bytes or the reason against it, when it was made."""
 
     student: str
@@ -30,7 +30,7 @@ class Found(NamedTuple):
     stamp: datetime
 
 
-class Taken(NamedTuple):
+class Collected(NamedTuple):
     """What became of one file: new, changed, same or refused, with the reason."""
 
     student: str
@@ -39,7 +39,7 @@ class Taken(NamedTuple):
     reason: str = ""
 
 
-def collect(course: Course, module: Module, source: str, settings: dict) -> list[Taken]:
+def collect(course: Course, module: Module, source: str, settings: dict) -> list[Collected]:
     """Take the submissions of a module from a folder, a zip archive or the exchange."""
     names, path = {path.name for path in module.notebooks}, Path(source)
     try:
@@ -53,7 +53,7 @@ def collect(course: Course, module: Module, source: str, settings: dict) -> list
             raise CourseError(f"{source} is neither a folder nor a zip archive")
     except OSError as error:
         raise CourseError(f"cannot read {error.filename or source}: {error.strerror or error}") from None
-    return [_put(settings["submitted"], module.folder, item) for item in found]
+    return [_store(settings["submitted"], module.folder, item) for item in found]
 
 
 def _owner(parts: tuple[str, ...], assignment: str, names: set[str]) -> tuple[str, str] | None:
@@ -70,7 +70,7 @@ def _owner(parts: tuple[str, ...], assignment: str, names: set[str]) -> tuple[st
     return None
 
 
-def _from_folder(source: Path, assignment: str, names: set[str]) -> list[Found]:
+def _from_folder(source: Path, assignment: str, names: set[str]) -> list[SourceFile]:
     found = []
     for folder, folders, files in os.walk(source, followlinks=False):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -81,14 +81,14 @@ def _from_folder(source: Path, assignment: str, names: set[str]) -> list[Found]:
             if owner := _owner((*inner, file), assignment, names):
                 try:
                     data = read_below(source, *inner, file)
-                except Rejected as reason:
+                except RejectedError as reason:
                     data = str(reason)
                 changed = os.lstat(os.path.join(folder, file)).st_mtime
-                found.append(Found(*owner, data, datetime.fromtimestamp(changed, UTC).replace(tzinfo=None)))
+                found.append(SourceFile(*owner, data, datetime.fromtimestamp(changed, UTC).replace(tzinfo=None)))
     return found
 
 
-def _from_exchange(settings: dict, assignment: str, names: set[str]) -> list[Found]:
+def _from_exchange(settings: dict, assignment: str, names: set[str]) -> list[SourceFile]:
     """Each student's last submission in nbgrader's exchange, EXCHANGE/COURSE/inbound/STUDENT+ASSIGNMENT+TIME+RANDOM.
 
     Everybody may put a folder there under any name, so it has to belong to the student whom it names.
@@ -102,7 +102,7 @@ def _from_exchange(settings: dict, assignment: str, names: set[str]) -> list[Fou
     last: dict[str, tuple] = {}
     for entry in sorted(os.scandir(inbound), key=lambda entry: entry.name):
         match = re.fullmatch(rf"(.+)\+{re.escape(assignment)}\+([^+]+)(\+[^+]*)?", entry.name)
-        stamp = match and moment(match[2])
+        stamp = match and parse_stamp(match[2])
         owner = entry.stat(follow_symlinks=False).st_uid
         ours = stamp and (not settings["check_owner"] or _user(owner) == match[1])
         if stamp and (match[1] not in last or (ours, stamp) > last[match[1]][:2]):
@@ -112,9 +112,9 @@ def _from_exchange(settings: dict, assignment: str, names: set[str]) -> list[Fou
         for name in sorted(names):
             try:
                 data = read_below(inbound, folder, name) if ours else f"{folder} belongs to the user {_user(owner)}"
-            except Rejected as reason:
+            except RejectedError as reason:
                 data = str(reason)
-            found.append(Found(student, name, data, stamp))
+            found.append(SourceFile(student, name, data, stamp))
     return found
 
 
@@ -125,7 +125,7 @@ def _user(number: int) -> str:
         return str(number)
 
 
-def _from_archive(source: Path, assignment: str, names: set[str]) -> list[Found]:
+def _from_archive(source: Path, assignment: str, names: set[str]) -> list[SourceFile]:
     found, total = [], 0
     with zipfile.ZipFile(source) as archive:
         members = archive.infolist()
@@ -142,7 +142,7 @@ def _from_archive(source: Path, assignment: str, names: set[str]) -> list[Found]
                 total += len(data)
                 if total > LARGEST_ARCHIVE:
                     raise CourseError(f"{source} unpacks to more than {LARGEST_ARCHIVE >> 30} GiB: take it in parts")
-                found.append(Found(*owner, data, _packed(member)))
+                found.append(SourceFile(*owner, data, _packed(member)))
     return found
 
 
@@ -171,21 +171,23 @@ def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes | str:
     return data if len(data) <= LARGEST else "it unpacks to more than it says"
 
 
-def _put(submitted: Path, assignment: str, item: Found) -> Taken:
+def _store(submitted: Path, assignment: str, item: SourceFile) -> Collected:
     """Write one submission in its place, with the time it was made."""
     if not STUDENT.fullmatch(item.student):
-        return Taken(item.student, item.notebook, "refused", "that is no student's id (letters, digits and . _ @ + -)")
+        return Collected(
+            item.student, item.notebook, "refused", "that is no student's id (letters, digits and . _ @ + -)"
+        )
     if isinstance(item.data, str):
-        return Taken(item.student, item.notebook, "refused", item.data)
+        return Collected(item.student, item.notebook, "refused", item.data)
     folder = submitted / item.student / assignment
     if any(path.is_symlink() for path in (submitted / item.student, folder)):
-        return Taken(item.student, item.notebook, "refused", f"{folder} is reached by a link")
+        return Collected(item.student, item.notebook, "refused", f"{folder} is reached by a link")
     target = folder / item.notebook
     try:
         folder.mkdir(parents=True, exist_ok=True)
         before = target.read_bytes() if target.is_file() and not target.is_symlink() else None
         if before == item.data:
-            return Taken(item.student, item.notebook, "same")
+            return Collected(item.student, item.notebook, "same")
         draft = folder / f".{item.notebook}.{time.time_ns()}.tmp"
         try:
             with open(draft, "xb") as file:
@@ -195,22 +197,22 @@ def _put(submitted: Path, assignment: str, item: Found) -> Taken:
             os.replace(draft, target)
         finally:
             draft.unlink(missing_ok=True)
-        (folder / "timestamp.txt").write_text(item.stamp.strftime(STAMP))
+        (folder / "timestamp.txt").write_text(item.stamp.strftime(STAMP), encoding="utf-8")
     except OSError as error:
         raise CourseError(f"cannot write {folder}: {error.strerror or error}") from None
-    return Taken(item.student, item.notebook, "new" if before is None else "changed")
+    return Collected(item.student, item.notebook, "new" if before is None else "changed")
 
 
 def stamp_of(submitted: Path, student: str, assignment: str) -> datetime | None:
     """When a submission was handed in, from nbgrader's timestamp.txt; None if that says nothing."""
     try:
         text = read_below(submitted, student, assignment, "timestamp.txt").decode("ascii").strip()
-    except (Rejected, UnicodeDecodeError, OSError):
+    except (RejectedError, UnicodeDecodeError, OSError):
         return None
-    return moment(text)
+    return parse_stamp(text)
 
 
-def moment(text: str) -> datetime | None:
+def parse_stamp(text: str) -> datetime | None:
     """A time as nbgrader writes it, None for anything else."""
     for form in (STAMP, "%Y-%m-%d %H:%M:%S UTC", "%Y-%m-%d %H:%M:%S.%f %Z", "%Y-%m-%d %H:%M:%S %Z"):
         try:
@@ -225,7 +227,7 @@ MOST_CELLS = 1000
 STUDENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
 
 
-class Rejected(Exception):
+class RejectedError(Exception):
     """A submission that cannot be graded, with the reason in a sentence for the student."""
 
 
@@ -257,23 +259,23 @@ def read_below(root: Path, *parts: str) -> bytes:
             folder = inner
         handle = os.open(parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except FileNotFoundError:
-        raise Rejected("there is no such file") from None
+        raise RejectedError("there is no such file") from None
     except OSError as error:
-        raise Rejected(f"it is a link or not a file ({error.strerror})") from None
+        raise RejectedError(f"it is a link or not a file ({error.strerror})") from None
     finally:
         os.close(folder)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise Rejected("it is not a regular file")
+        raise RejectedError("it is not a regular file")
     with os.fdopen(handle, "rb") as file:
         data = file.read(LARGEST + 1)
     if len(data) > LARGEST:
-        raise Rejected(f"it is larger than {LARGEST >> 20} MiB: clear the outputs and hand it in again")
+        raise RejectedError(f"it is larger than {LARGEST >> 20} MiB: clear the outputs and hand it in again")
     return data
 
 
 def parse(data: bytes) -> Submission:
-    """The cells of a notebook's bytes; Rejected if it is none of format 4."""
+    """The cells of a notebook's bytes; RejectedError if it is none of format 4."""
     notes = []
     try:
         text = data.decode("utf-8-sig")
@@ -283,11 +285,11 @@ def parse(data: bytes) -> Submission:
     try:
         nb = json.loads(text)
     except (ValueError, RecursionError):
-        raise Rejected("it is not a notebook: the file is not JSON") from None
+        raise RejectedError("it is not a notebook: the file is not JSON") from None
     if not isinstance(nb, dict) or nb.get("nbformat") != 4 or not isinstance(nb.get("cells"), list):
-        raise Rejected("it is not a notebook of format 4: open it in JupyterLab, save it, hand it in again")
+        raise RejectedError("it is not a notebook of format 4: open it in JupyterLab, save it, hand it in again")
     if len(nb["cells"]) > MOST_CELLS:
-        raise Rejected(f"it has more than {MOST_CELLS} cells")
+        raise RejectedError(f"it has more than {MOST_CELLS} cells")
     return Submission([cell for cell in map(_cell, nb["cells"]) if cell], notes)
 
 
@@ -304,10 +306,10 @@ def _cell(raw: object) -> SubmittedCell | None:
     name = id if graded else plain if isinstance(plain, str) else ""
     if not isinstance(source, str):
         return None
-    return SubmittedCell(name[:64], graded, raw.get("cell_type") == "code", _clean(source))
+    return SubmittedCell(name[:64], graded, raw.get("cell_type") == "code", _compilable(source))
 
 
-def _clean(source: str) -> str:
+def _compilable(source: str) -> str:
     """Text that Python can compile and UTF-8 can write."""
     source = source.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
     return source.encode("utf-8", "replace").decode("utf-8")

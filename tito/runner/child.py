@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def load_platform() -> types.ModuleType:
-    """The file beside this one that knows the systems: tito itself is not on the path."""
+    """The file beside this one that knows the systems: nothing else of tito is on the path."""
     spec = importlib.util.spec_from_file_location("tito_platform", Path(__file__).with_name("platform.py"))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -53,7 +53,7 @@ class ChildProcess:
         try:
             self._listener = socket.create_server(("127.0.0.1", 0))
         except OSError as error:
-            raise CourseError(f"tito hears its child processes at 127.0.0.1, which fails here: {error}") from None
+            raise CourseError(f"the children of tito answer at 127.0.0.1, which fails here: {error}") from None
         try:
             self._start((mode, str(folder)), cwd, {**environment(folder), **variables})
         except BaseException:

@@ -19,7 +19,7 @@ from tito import CourseError
 from tito.course import notebook
 from tito.course.export import export_to
 from tito.course.registry import Course, Module
-from tito.course.scaffold import standing
+from tito.course.scaffold import origin_of
 from tito.course.storage import temporary
 from tito.runner import platform
 from tito.runner.process import ChildProcess, ChildStoppedError, import_all
@@ -145,8 +145,8 @@ def _result(future: Future) -> ModuleResult:
 def check_module(course: Course, module: Module, options: Options) -> ModuleResult:
     """Export to a temporary package, run the notebooks' cells and the pytest folder against it, and report."""
     start = time.perf_counter()
-    result = ModuleResult(module.number, module.folder, module.title, notebooks=digest(module.notebooks))
-    result.hidden = standing(course, module) in ("scaffold", "yours")
+    result = ModuleResult(module.number, module.folder, module.title, notebooks=digest_of(module.notebooks))
+    result.hidden = origin_of(course, module) in ("scaffold", "yours")
     with temporary(prefix="tito-test-") as folder:
         try:
             notebooks = {path: notebook.read(path) for path in module.notebooks}
@@ -226,7 +226,7 @@ def _news(result: ModuleResult, always: bool = False) -> list[Trouble]:
     return [trouble for trouble in result.troubles if trouble.type != "NotImplementedError" or not (waiting or always)]
 
 
-def digest(paths: Iterable[Path]) -> str:
+def digest_of(paths: Iterable[Path]) -> str:
     """One short digest of the content of files; a missing file counts as empty."""
     total = hashlib.sha256()
     for path in paths:

@@ -54,7 +54,7 @@ def locked(course: Course) -> contextlib.AbstractContextManager[None]:
     )
 
 
-def keep(course: Course, module: Module, why: str) -> Backup:
+def back_up(course: Course, module: Module, why: str) -> Backup:
     """Copy a module's notebooks, byte for byte, whatever state they are in. The caller holds the lock."""
     folder = course.state / "backups" / module.folder
     try:
@@ -98,7 +98,7 @@ def reset(course: Course, module: Module, name: str | None = None) -> Backup:
             nb = notebook.read(path)
             nb["cells"] = with_fresh(nb["cells"], fresh["cells"], ids)
             texts[path] = notebook.dumps(nb)
-        kept = keep(course, module, f"reset {module.number}{f' {name}' if name else ''}")
+        kept = back_up(course, module, f"reset {module.number}{f' {name}' if name else ''}")
         for path, text in texts.items():
             write_atomic(path, text)
     return kept
@@ -130,7 +130,7 @@ def restore(course: Course, name: str) -> tuple[Backup, Backup]:
             raise CourseError(f"{wrong} called {name}: tito restore lists them")
         [backup] = exact or found
         module = course.module(backup.module)
-        kept = keep(course, module, f"restore {backup.name}")
+        kept = back_up(course, module, f"restore {backup.name}")
         for path in backup.notebooks:
             write_atomic(module.path / path.name, _text(path))
     return backup, kept

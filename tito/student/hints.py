@@ -6,7 +6,7 @@ from pathlib import Path
 from tito import CourseError
 from tito.course import notebook
 from tito.course.registry import Course, Exercise, Module
-from tito.course.scaffold import REFERENCE, has_solutions, kept_copy, standing
+from tito.course.scaffold import REFERENCE, has_solutions, kept_copy, origin_of
 from tito.runner.testing import Options, check_module
 from tito.student.progress import Progress
 
@@ -62,7 +62,7 @@ def _reference(course: Course, module: Module, exercise: Exercise) -> list[str]:
     """The sources of the reference's solution cells, without the markers."""
     path: Path = kept_copy(course, module, exercise.notebook, REFERENCE)
     if not path.is_file():
-        given = standing(course, module) in ("", "reference")
+        given = origin_of(course, module) in ("", "reference")
         path = exercise.notebook
         if not given or not has_solutions(notebook.read(path)):
             raise CourseError(

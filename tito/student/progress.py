@@ -13,9 +13,9 @@ from pathlib import Path
 
 from tito import CourseError
 from tito.course.registry import Course, Exercise, Module
-from tito.course.scaffold import standing as origin_of
+from tito.course.scaffold import origin_of
 from tito.course.storage import replace, write_atomic
-from tito.runner.testing import ModuleResult, digest
+from tito.runner.testing import ModuleResult, digest_of
 from tito.student.template import REFERENCE_MARK, STUB_MARK
 
 _KEPT = frozenset(("points", "possible", "passed", "notebooks"))  # of a test's result
@@ -137,7 +137,7 @@ class Progress:
     def _standing(self, module: Module, record: dict, compare: bool) -> Standing:
         tested, completed = record.get("tested"), record.get("completed")
         since = completed or tested
-        changed = bool(since) and since["notebooks"] != digest(module.notebooks)
+        changed = bool(since) and since["notebooks"] != digest_of(module.notebooks)
         origin = origin_of(self.course, module)
         package = self.package(module, record) if compare and origin != "reference" else origin
         states, hints = record.get("exercises", {}), record.get("hints", {})
@@ -156,7 +156,7 @@ class Progress:
             return "missing"
         if any(line.startswith(REFERENCE_MARK) for line in openings):
             return "reference"
-        seen = digest([*module.notebooks, *files])
+        seen = digest_of([*module.notebooks, *files])
         if record.get("in_sync") != seen:
             if verdict := self._compare(module, files):
                 return verdict

@@ -31,7 +31,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Submission:
+class HandedIn:
     """What was written, or (and then nothing was) why not; and what is good to know."""
 
     files: tuple[Path, ...]
@@ -39,7 +39,7 @@ class Submission:
     notes: tuple[str, ...]
 
 
-def submit(course: Course, module: Module, folder: Path, student: str | None) -> Submission:
+def hand_in(course: Course, module: Module, folder: Path, student: str | None) -> HandedIn:
     """Write `folder`/STUDENT/MODULE/*.ipynb, without outputs, if it can be graded."""
     name = student or _login()
     if not _STUDENT.fullmatch(name) or name.startswith("."):
@@ -57,7 +57,7 @@ def submit(course: Course, module: Module, folder: Path, student: str | None) ->
         if len(texts[path.name].encode()) > LARGEST:
             faults.append(Fault(f"{path.name} is larger than {LARGEST >> 20} MB", "delete what you pasted into it"))
     if faults:
-        return Submission((), tuple(faults), ())
+        return HandedIn((), tuple(faults), ())
     target = folder.expanduser() / name / module.folder
     if course.folder("nbs") in (target.resolve(), *target.resolve().parents):
         raise CourseError(f"{folder} lies among the course's notebooks: choose another folder")
@@ -65,7 +65,7 @@ def submit(course: Course, module: Module, folder: Path, student: str | None) ->
     for file in files:
         write_atomic(file, texts[file.name])
     write_atomic(target / "timestamp.txt", time.strftime("%Y-%m-%d %H:%M:%S UTC\n", time.gmtime()))
-    return Submission(tuple(files), (), tuple(remarks))
+    return HandedIn(tuple(files), (), tuple(remarks))
 
 
 def _login() -> str:

@@ -28,7 +28,7 @@ _BUILDING = re.compile(r"\[(build-system|project\.scripts|tool\.setuptools.*)\]"
 
 
 @dataclass(frozen=True)
-class Plan:
+class Handout:
     """What a student's copy is made of: the source, the numbers of the modules left to write, and whether their
     reference comes along."""
 
@@ -66,7 +66,7 @@ def _tree(folder: Path) -> list[Path]:
     return [file for file in folder.rglob("*") if file.suffix not in (".pyc", ".tmp") and not file.name.startswith(".")]
 
 
-def files(plan: Plan) -> dict[str, bytes]:
+def handout_files(plan: Handout) -> dict[str, bytes]:
     """path -> content of everything in a student's copy, the record of it included; but not the package's index."""
     made: dict[str, bytes] = {}
     owners = _owners(plan.source)
@@ -97,7 +97,7 @@ def _owners(course: Course) -> dict[str, Module]:
     return owners
 
 
-def _notebook(plan: Plan, module: Module, path: Path, name: str) -> dict[str, bytes]:
+def _notebook(plan: Handout, module: Module, path: Path, name: str) -> dict[str, bytes]:
     """A notebook as the student gets it, with the copies that `tito reset` and `tito solution` read."""
     from tito.course.scaffold import PRISTINE, REFERENCE, has_solutions, strip
 
@@ -127,7 +127,7 @@ def _locked(nb: dict) -> dict:
     return nb
 
 
-def _no_reference(plan: Plan, module: Module) -> str:
+def _no_reference(plan: Handout, module: Module) -> str:
     number = module.number
     if number in plan.yours:
         return f"this installation of tito has no reference of module {number}: leave --with-reference away"
@@ -135,7 +135,7 @@ def _no_reference(plan: Plan, module: Module) -> str:
     return f"this installation of tito has no reference of module {number}, so it is yours to write: {mend}"
 
 
-def _package_file(plan: Plan, module: Module, content: bytes | None) -> bytes:
+def _package_file(plan: Handout, module: Module, content: bytes | None) -> bytes:
     """A file of the package: the reference for a given module, a stub for one that is to be written."""
     lacking = content is None or content.startswith(STUB_MARK.encode())
     if module.number in plan.yours and not plan.with_reference:
@@ -154,7 +154,7 @@ def stub(module: Module) -> str:
     return f"{opening}\nraise ModuleNotFoundError({sentence!r}, name=__name__)\n"
 
 
-def _adapted(plan: Plan, name: str, content: bytes) -> bytes:
+def _adapted(plan: Handout, name: str, content: bytes) -> bytes:
     """The few files that are not the same in a student's copy."""
     if name == SETTINGS:
         reference = "yes" if plan.with_reference else "no"
@@ -184,7 +184,7 @@ def _without_building(text: str) -> str:
     return "".join(kept)
 
 
-def _front_page(plan: Plan) -> str:
+def _front_page(plan: Handout) -> str:
     rows, nbs = [], plan.source.settings["nbs_path"]
     for module in plan.source.modules:
         whose = "yours to write" if module.number in plan.yours else "given"

@@ -21,27 +21,27 @@ from tito.course.scaffold import PRISTINE
 from tito.course.storage import digest, replace, temporary, write_atomic
 from tito.runner.platform import quoted
 from tito.student.merge import Merged, merge
-from tito.student.template import REFERENCE_MARK, STUB_MARK, Plan, files, read_record, workspace_settings
+from tito.student.template import REFERENCE_MARK, STUB_MARK, Handout, handout_files, read_record, workspace_settings
 
 _STALE = 60  # seconds after which a copy that nobody builds any more is cleared away
 
 
-def plan(source: Course, start: str | None, chosen: Iterable[str], with_reference: bool) -> Plan:
+def choose_modules(source: Course, start: str | None, chosen: Iterable[str], with_reference: bool) -> Handout:
     """What `tito init` was asked for: all modules from `start` on, or the chosen ones, or all, are left to write."""
     chosen = list(chosen)
     if start and chosen:
         raise CourseError("say --from or --modules, not both")
     first = source.module(start).number if start else ""
     found = source.select(chosen) if chosen else [module for module in source.modules if module.number >= first]
-    return Plan(source, tuple(module.number for module in found), with_reference)
+    return Handout(source, tuple(module.number for module in found), with_reference)
 
 
-def init(target: Path, plan: Plan, archive: Path | None = None) -> None:
+def init(target: Path, plan: Handout, archive: Path | None = None) -> None:
     """Make a student's copy at `target`, a new or empty folder; pack it into the zip file `archive` if one is named."""
     _check_free(target)
     if archive and archive.exists():
         raise CourseError(f"{archive} exists already: name another file, or delete it")
-    made = _with_index(files(plan))
+    made = _with_index(handout_files(plan))
     if target.exists():
         with locked(target):
             _check_empty(target)  # another tito may have been quicker
@@ -179,7 +179,7 @@ def update(root: Path, source: Course) -> list[str]:
         raise CourseError(f"{root} was not made by tito init: only such a folder can be updated")
     with locked(root):
         finish(root)
-        made = files(_plan_of(root, source))
+        made = handout_files(_plan_of(root, source))
         found = _compare(root, source, made)
         if found.changes:
             found.said += _keep(root, source, found)
@@ -190,7 +190,7 @@ def update(root: Path, source: Course) -> list[str]:
     return found.said
 
 
-def _plan_of(root: Path, source: Course) -> Plan:
+def _plan_of(root: Path, source: Course) -> Handout:
     """The plan that the copy was made by; a module newer than the copy is the student's if it follows their last."""
     settings = workspace_settings(root) or {}
     scaffolds = {path.name.partition("_")[0] for path in (root / ".tito" / PRISTINE).glob("*_*")}
@@ -200,7 +200,7 @@ def _plan_of(root: Path, source: Course) -> Plan:
     numbers = [module.number for module in source.modules if module.number in {*yours, *new}]
     if not numbers:
         raise CourseError(f"{root / SETTINGS} names no module that is yours to write: mend its section [workspace]")
-    return Plan(source, tuple(numbers), settings.get("reference") == "yes")
+    return Handout(source, tuple(numbers), settings.get("reference") == "yes")
 
 
 def _compare(root: Path, source: Course, made: dict[str, bytes]) -> _Comparison:
@@ -278,7 +278,7 @@ def _told(merged: Merged) -> str:
 
 def _keep(root: Path, source: Course, found: _Comparison) -> list[str]:
     """Copies of what will change, before it does: notebooks where `tito restore` finds them, other files beside."""
-    from tito.student.backup import keep
+    from tito.student.backup import back_up
 
     said, here = [], Course(root, source.settings, ())
     for module in source.modules:
@@ -286,7 +286,7 @@ def _keep(root: Path, source: Course, found: _Comparison) -> list[str]:
         if any(found.seen.get(name) for name in names.values()):
             there = tuple(root / name for name in names.values())
             path = root / module.path.relative_to(source.root)
-            kept = keep(here, dataclasses.replace(module, path=path, notebooks=there), "update")
+            kept = back_up(here, dataclasses.replace(module, path=path, notebooks=there), "update")
             said.append(f"{module.folder}: the notebook as it was is kept: tito restore {kept.name}")
     if found.copies:
         folder = here.state / "backups" / "files" / time.strftime("%Y%m%d-%H%M%S")

@@ -21,6 +21,7 @@ import sys  # noqa: E402
 import time  # noqa: E402
 
 import numpy as np  # noqa: E402
+import shapes  # noqa: E402
 import workloads  # noqa: E402
 from memory import peak_of  # noqa: E402
 from tiny_side import TinySide, numpy_chain  # noqa: E402
@@ -95,10 +96,11 @@ class Bench:
     def row(self, group: str, name: str, value: float, mark: str, kind: str = "ratio", **more) -> dict:
         """A figure, its marks, and whether it reaches them."""
         required, aim = MARKS[mark]
-        said = verdict(value, MARKS[mark]) if self.judged or kind != "ratio" else ""
+        judged = self.judged or kind != "ratio" or group == "shapes"
+        said = verdict(value, MARKS[mark]) if judged else ""
         return {
             "group": group, "name": name, "kind": kind, "value": value, "required": required, "aim": aim,
-            "verdict": said, "rival": self.other.name, **more,
+            "verdict": said, **{"rival": self.other.name, **more},
         }  # fmt: skip
 
     def duel(self, group: str, name: str, works: tuple, mark: str, **more) -> dict:
@@ -183,6 +185,29 @@ class Bench:
         yield self.series("batch 16-256, an image", batches, lambda block: block[3])
         yield self.series("side 16-128, a pixel", sides, lambda block: block[2] ** 2 * block[3])
 
+    def shapes(self):
+        """`fast` against `windows` on the shapes of shapes.py, and what share of the random ones it hands over."""
+        if "fast" not in (self.tiny.name, self.other.name):
+            return
+        for shape in shapes.TABLE:
+            yield self.shape(shape)[0]
+        found = [self.shape(shape) for shape in shapes.random_shapes(20 if self.quick else shapes.RANDOM)]
+        ratios, handed = np.array([row["value"] for row, _ in found]), np.mean([over for _, over in found])
+        mean = float(np.exp(np.log(ratios).mean()))
+        title = f"{len(found)} random shapes, geometric mean; {handed:.0%} handed to windows"
+        yield self.row("shapes", title, mean, "shapes, mean", ratio=spread(ratios), rival="windows")
+        by_ratio = sorted((row for row, _ in found), key=lambda row: -row["value"])
+        for row in [each for each in by_ratio if each["verdict"] == "short"] or by_ratio[:1]:
+            yield {**row, "name": f"random {row['name']}"}
+
+    def shape(self, shape) -> tuple[dict, bool]:
+        """The row of a shape, and whether `fast` hands it over."""
+        ours, theirs = race([shape.work("fast"), shape.work("windows")], shapes.ROUNDS)
+        ratio = spread(np.divide(ours, theirs))
+        times = {"unit": "ms", "ours": spread(ours, 1e3), "theirs": spread(theirs, 1e3), "ratio": ratio}
+        row = self.row("shapes", shape.name, ratio["median"], "shapes", rival="windows", **times)
+        return row, shape.handed_over()
+
     def series(self, name: str, blocks: dict, count) -> dict:
         """The dearest over the cheapest of a series, for our side."""
         rows = {"ours": {}, "theirs": {}}
@@ -197,6 +222,7 @@ class Bench:
 
 
 GROUPS = ("steps", "convolution", "pooling", "tape", "single", "epoch", "memory", "growth")
+ON_DEMAND = ("shapes",)  # only where it is asked for: it takes minutes
 
 
 def warm_heap() -> None:
@@ -245,7 +271,7 @@ def options(arguments=None):
     parser.add_argument("--against", help="torch (where it is installed), windows, ...")
     parser.add_argument("--backend", help="instead of the one in force")
     parser.add_argument("--quick", action="store_true", help="three rounds, short series")
-    parser.add_argument("--only", nargs="+", choices=GROUPS, default=GROUPS)
+    parser.add_argument("--only", nargs="+", choices=GROUPS + ON_DEMAND, default=GROUPS)
     parser.add_argument("--warm-heap", action="store_true", help="freed memory stays with the process: kinder to torch")
     parser.add_argument("--batch", type=int, default=workloads.BATCH, help="64; with another, nothing is judged")
     return parser.parse_args(arguments)

@@ -72,7 +72,8 @@ def test_figures_and_plot_are_kept(tmp_path):
     point = {"low": 1.0, "median": 1.1, "high": 1.2}
     series = {side: {"16": point, "32": point} for side in ("ours", "theirs")}
     grown = row(1.2, "reached", kind="growth", series=series, group="growth")
-    figures, picture = bench.keep(bench.Figures(course.module("09"), {}, [row(0.75, "reached"), grown]), tmp_path)
+    found = bench.Figures(course.module("09"), {}, [row(0.75, "reached"), grown])
+    figures, picture = bench.save_figures(found, tmp_path)
     assert json.loads(figures.read_text())["rows"][0]["value"] == 0.75
     assert picture.read_bytes().startswith(b"\x89PNG")
 
@@ -81,6 +82,26 @@ def test_a_module_without_a_benchmark_is_told():
     course = Course.load(ROOT)
     with pytest.raises(bench.CourseError, match="module 01 has no benchmark"):
         bench.measure(course, course.module("01"), [], print)
+
+
+def test_random_shapes_are_the_same_each_time_and_stay_small(monkeypatch):
+    monkeypatch.syspath_prepend(MEASURE.parent)
+    shapes = importlib.import_module("shapes")
+    found = shapes.random_shapes(60)
+    assert found == shapes.random_shapes(60) and len(set(found)) > 50
+    assert {shape.groups == 1 for shape in found} == {True, False}
+    assert all(shape.batch <= 64 and shape.channels <= 512 and shape.kernel <= 7 for shape in found)
+
+
+@pytest.mark.slow
+def test_fast_is_never_much_slower_than_windows():
+    """Above 1.10 in one run may be the machine's mood; in two it is the choice of the way."""
+    runs = [[line["row"] for line in measured("--against", "windows", "--only", "shapes") if "row" in line]]
+    if any(row["verdict"] != "reached" for row in runs[0]):
+        runs.append([line["row"] for line in measured("--against", "windows", "--only", "shapes") if "row" in line])
+    slow = [{row["name"] for row in rows if row["verdict"] != "reached" and "mean" not in row["name"]} for rows in runs]
+    assert set.intersection(*slow) == set()
+    assert min(row["value"] for rows in runs for row in rows if "geometric mean" in row["name"]) <= 0.7
 
 
 # With PyTorch, on a machine that is not too busy: the lesser of the median and the quickest rounds counts.

@@ -20,7 +20,7 @@ class TinySide:
     def __init__(self, backend: str):
         self.name = backend
         with use_backend(backend):
-            probe = kernel("conv2d")(Tensor(noise((64, 2, 4, 4))), Tensor(noise((3, 2, 1, 1)))).data
+            probe = kernel("conv2d")(Tensor(noise((64, 8, 16, 16))), Tensor(noise((16, 8, 3, 3)))).data
         self._axes = np.argsort([-stride for stride in probe.strides], kind="stable")
 
     def _here(self, function):
@@ -50,8 +50,8 @@ class TinySide:
         raw = Tensor(np.ascontiguousarray(x)), *inputs[1:]
         settings = shape.stride, shape.padding, shape.dilation, shape.groups
         out = operation(*inputs, *settings)
-        _, _, arrays, saved = out.grad_fn
-        by_x, by_weight, by_bias, *_ = BACKWARD[operation]
+        chosen, _, arrays, saved = out.grad_fn
+        by_x, by_weight, by_bias, *_ = BACKWARD[chosen]
 
         def forward(given):
             with no_grad():
@@ -70,8 +70,8 @@ class TinySide:
         upstream = self.as_found(noise((batch, channels, side // 2, side // 2)))
         with use_backend(self.name):
             operation = kernel("max_pool2d")
-        _, _, arrays, saved = operation(x, 2).grad_fn
-        by_x = BACKWARD[operation][0]
+        chosen, _, arrays, saved = operation(x, 2).grad_fn
+        by_x = BACKWARD[chosen][0]
         return {"forward": lambda: operation(x, 2), "backward": lambda: by_x(upstream, saved, *arrays)}
 
     def step(self, name: str, form: str, images: int):

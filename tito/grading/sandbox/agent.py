@@ -21,7 +21,7 @@ sys.path[:0] = json.loads(sys.argv[3])["path"]
 
 import numpy as np  # noqa: E402
 from lockdown import lock  # noqa: E402  (a neighbour in the box)
-from wire import REMEMBERED, WATCHED, CannotCross, Closed, Decoder, Pipe, WireError, frame  # noqa: E402
+from wire import REMEMBERED, WATCHED, CannotCrossError, ClosedError, Decoder, Pipe, WireError, frame  # noqa: E402
 
 LONGEST_MESSAGE = 4000
 LONGEST_LOOK = 60  # lines of a place in the student's code
@@ -92,7 +92,7 @@ class Agent:
             if changed:
                 reply["changed"] = changed
             packet = frame(reply, self.refer)
-        except Closed:
+        except ClosedError:
             raise
         except BaseException as error:
             packet = frame({"error": describe(error)}, self.refer)
@@ -132,7 +132,7 @@ class Agent:
 
     # operations with a state
 
-    def run(self, source, name):
+    def execute(self, source, name):
         """Execute a cell of the student's; magics are taken out."""
         found = []
 
@@ -245,7 +245,7 @@ PLAIN_OPERATIONS = {
 }
 PLAIN_OPERATIONS |= {name: getattr(operator, name) for name in "add sub mul truediv floordiv mod pow matmul".split()}
 OPERATIONS = {name: lambda agent, *inputs, _f=f, **named: _f(*inputs, **named) for name, f in PLAIN_OPERATIONS.items()}
-OPERATIONS |= {"run": Agent.run, "name": Agent.name, "import": Agent.import_, "next": Agent.next_, "get": _get}
+OPERATIONS |= {"execute": Agent.execute, "name": Agent.name, "import": Agent.import_, "next": Agent.next_, "get": _get}
 
 
 def main():
@@ -260,7 +260,7 @@ def main():
     pipe.send(frame({"value": {"ready": level}}, agent.refer))
     try:
         agent.serve()
-    except (Closed, CannotCross, WireError):
+    except (ClosedError, CannotCrossError, WireError):
         os._exit(0)
 
 

@@ -23,7 +23,7 @@ import numpy
 
 from tito import CourseError
 from tito.grading.sandbox import lockdown
-from tito.grading.sandbox.tester import NotStarted, Student
+from tito.grading.sandbox.tester import NotStartedError, StudentProcess
 
 BOX = tuple(Path(__file__).with_name(f"{name}.py") for name in ("agent", "lockdown", "wire"))  # what goes inside
 FIRST_USER = 61_000  # as root, each worker's students get a user id of their own
@@ -177,11 +177,11 @@ def _works(rung: Rung, kit: Kit) -> bool:
     if rung.name == "landlock" and not lockdown.landlock_version():
         return False
     words, environment = command(rung, kit, {"memory": 1 << 30, "cpu": 10})
-    student = Student(words, environment, FIRST_USER - 1 if rung.drop else None, lambda message: None)
+    student = StudentProcess(words, environment, FIRST_USER - 1 if rung.drop else None, lambda message: None)
     try:
         student.start()
         return isinstance(student.levels, list) and "seccomp" in student.levels
-    except NotStarted:
+    except NotStartedError:
         return False
     finally:
         student.stop()

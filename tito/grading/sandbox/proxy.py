@@ -14,7 +14,7 @@ from collections import deque
 
 import numpy as np
 
-from tito.grading.sandbox.wire import REMEMBERED, WATCHED, CannotCross, Decoder, Pipe, WireError, frame
+from tito.grading.sandbox.wire import REMEMBERED, WATCHED, CannotCrossError, Decoder, Pipe, WireError, frame
 
 USUAL = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
 DEEPEST = 50  # calls between the two within one another
@@ -143,13 +143,13 @@ class Conversation:
         if isinstance(value, Proxy):
             number = object.__getattribute__(value, "_number")
             if object.__getattribute__(value, "_conversation") is not self:
-                raise CannotCross("an object of a process that has ended cannot be used any more")
+                raise CannotCrossError("an object of a process that has ended cannot be used any more")
             return ["object", number]
         if callable(value) and not isinstance(value, type):
             number = self.numbers.setdefault(id(value), len(self.numbers) + 1)
             self.callbacks[number] = value
             return ["callback", number]
-        raise CannotCross(f"a {type(value).__name__} cannot cross to the student's process")
+        raise CannotCrossError(f"a {type(value).__name__} cannot cross to the student's process")
 
     def _resolve(self, parts):
         if len(parts) != 3 or parts[0] != "object" or type(parts[1]) is not int or parts[2] not in ("named", "thing"):

@@ -19,7 +19,7 @@ import numpy as np
 
 from tito.course.notebook import definitions
 from tito.grading.sandbox.proxy import Conversation, Importer
-from tito.grading.sandbox.wire import Closed, WireError
+from tito.grading.sandbox.wire import ClosedError, WireError
 
 MOST_RESTARTS = 8
 STARTING = 30.0  # seconds for a sandbox to come up
@@ -29,24 +29,24 @@ IN_PLACE = "your code changed an array that it was given, which the test goes on
 LONGEST_MESSAGE = 4000
 
 
-class CellTimeout(BaseException):
+class CellTimeoutError(BaseException):
     """The cell's time is up. Not an Exception, so that no test catches it."""
 
 
-class Flood(WireError):
+class FloodError(WireError):
     """The student's code printed without end."""
 
 
-class NotStarted(Exception):
+class NotStartedError(Exception):
     """The sandbox did not come up: a fault of the machine, never of the student."""
 
 
-class Student:
+class StudentProcess:
     """A student's process in its box: started, talked to, killed."""
 
     def __init__(self, command: list[str], environment: dict, user: int | None, report: Callable):
         self.command, self.environment, self.user, self.report = command, environment, user, report
-        self.process, self.talk, self.output, self.printed = None, None, bytearray(), 0
+        self.process, self.conversation, self.output, self.printed = None, None, bytearray(), 0
         self.levels: list = []
 
     def start(self) -> None:
@@ -61,25 +61,25 @@ class Student:
                 pass_fds=(requests[0], replies[1]), **drop,
             )  # fmt: skip
         except (OSError, subprocess.SubprocessError) as error:
-            raise NotStarted(f"the sandbox cannot be started: {error}") from None
+            raise NotStartedError(f"the sandbox cannot be started: {error}") from None
         finally:
             for descriptor in (requests[0], replies[1], shown[1]):
                 os.close(descriptor)
         self.report({"pid": self.process.pid})
         self.writing, self.reading, self.shown = requests[1], replies[0], shown[0]
         os.set_blocking(self.shown, False)
-        self.talk = Conversation(self.reading, self.writing)
+        self.conversation = Conversation(self.reading, self.writing)
         self.poll = _poll(self.reading, self.shown)
-        self.talk.pipe.wait = self.wait
+        self.conversation.pipe.wait = self.wait
         self.printed, early = 0, len(self.output)
         try:
             with alarm(STARTING):
-                self.levels = self.talk.greet()
-        except (CellTimeout, WireError, OSError) as error:
+                self.levels = self.conversation.greet()
+        except (CellTimeoutError, WireError, OSError) as error:
             self.drain()
             said = bytes(self.output[early:]).decode("utf-8", "replace").strip().splitlines()[-1:]
             self.stop()
-            raise NotStarted(f"the sandbox did not come up: {(said or [type(error).__name__])[0][:300]}") from None
+            raise NotStartedError(f"the sandbox did not come up: {(said or [type(error).__name__])[0][:300]}") from None
 
     def wait(self) -> None:
         """Until there is something to read from the process; what it prints is taken in meanwhile."""
@@ -103,7 +103,7 @@ class Student:
             if len(self.output) < KEPT_OUTPUT:
                 self.output += part[: KEPT_OUTPUT - len(self.output)]
             if self.printed > MOST_OUTPUT:
-                raise Flood(f"more than {MOST_OUTPUT >> 20} MiB were printed")
+                raise FloodError(f"more than {MOST_OUTPUT >> 20} MiB were printed")
 
     def stop(self) -> int | None:
         """End the process; its exit code, None if it was still alive."""
@@ -114,7 +114,7 @@ class Student:
         self.process.wait()
         for descriptor in (self.writing, self.reading, self.shown):
             os.close(descriptor)
-        self.process = self.talk = None
+        self.process = self.conversation = None
         return code
 
 
@@ -127,12 +127,12 @@ def _poll(*descriptors):
 
 @contextlib.contextmanager
 def alarm(seconds: float):
-    """CellTimeout after `seconds` of wall time, again and again until the block is left."""
+    """CellTimeoutError after `seconds` of wall time, again and again until the block is left."""
     armed = [True]
 
     def ring(*_):
         if armed[0]:
-            raise CellTimeout
+            raise CellTimeoutError
 
     signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001), 0.2)
@@ -143,10 +143,10 @@ def alarm(seconds: float):
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-class Run:
+class SubmissionRun:
     """One submission on its way through the cells."""
 
-    def __init__(self, task: dict, student: Student, report: Callable):
+    def __init__(self, task: dict, student: StudentProcess, report: Callable):
         self.steps, self.limits, self.package = task["steps"], task["limits"], task["package"]
         self.student, self.report = student, report
         self.deadline = time.monotonic() + self.limits["wall"]
@@ -159,11 +159,11 @@ class Run:
         self.student.start()
         self._forget()
         for number, step in enumerate(self.steps):
-            outcome = self._one(number, step)
+            outcome = self._step(number, step)
             if outcome is not None:
                 self.report({"cell": step["id"], **outcome})
 
-    def _one(self, number: int, step: dict) -> dict:
+    def _step(self, number: int, step: dict) -> dict:
         """Run a step; whatever ends it is its outcome."""
         start, seen = time.monotonic(), len(self.student.output)
         left = self.deadline - start
@@ -174,7 +174,7 @@ class Run:
                 "seconds": 0.0,
                 "message": "the time for the submission was up before this cell",
             }
-        if self.student.talk is None and not self._restart(number):
+        if self.student.conversation is None and not self._restart(number):
             return {
                 "status": "died",
                 "points": 0.0,
@@ -184,27 +184,27 @@ class Run:
         limit = min(self.limits["cell"] + step.get("reference", 0.0), self.deadline - time.monotonic())
         try:
             with alarm(limit):
-                outcome = self._graded(step) if step["kind"] == "graded" else self._theirs(number, step)
-        except CellTimeout:
+                outcome = self._graded_cell(step) if step["kind"] == "graded" else self._student_cell(number, step)
+        except CellTimeoutError:
             outcome = {"status": "timeout", "message": f"stopped after {limit:.0f} s"}
-            self._lost(number, step)
-        except Flood as error:
+            self._process_ended(number, step)
+        except FloodError as error:
             outcome = {"status": "died", "message": f"stopped: {error}"}
-            self._lost(number, step)
+            self._process_ended(number, step)
         except (WireError, OSError) as error:
-            outcome = self._lost(number, step, error)
-        if self.student.talk is not None:
+            outcome = self._process_ended(number, step, error)
+        if self.student.conversation is not None:
             with contextlib.suppress(WireError, OSError):
                 self.student.drain()
         shown = bytes(self.student.output[seen:]).decode("utf-8", "replace")
         seconds = round(time.monotonic() - start, 4)
         return {"points": 0.0, "output": shown, **outcome, "seconds": seconds}
 
-    def _lost(self, number: int, step: dict, error: BaseException | None = None) -> dict:
+    def _process_ended(self, number: int, step: dict, error: BaseException | None = None) -> dict:
         """The process is ended, or has ended: what to say, and what to leave out next time."""
         if step["kind"] != "graded":
             self.broken[number, getattr(self, "part", None)] += 1
-        closed = isinstance(error, Closed | OSError)
+        closed = isinstance(error, ClosedError | OSError)
         if closed and self.student.process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.student.process.wait(1.0)
@@ -230,19 +230,19 @@ class Run:
                 with alarm(min(self.limits["cell"], self.deadline - time.monotonic())):
                     for done in range(number):
                         if self.steps[done]["kind"] != "graded":
-                            self._theirs(done, self.steps[done])
+                            self._student_cell(done, self.steps[done])
                 return True
-            except (CellTimeout, WireError, OSError):
-                self._lost(done, self.steps[done], Closed())
+            except (CellTimeoutError, WireError, OSError):
+                self._process_ended(done, self.steps[done], ClosedError())
         return False
 
     def _forget(self) -> None:
         """After a start: imports of the package go to the new process."""
-        Importer(self.package, self.student.talk.ask).install()
+        Importer(self.package, self.student.conversation.ask).install()
 
-    def _theirs(self, number: int, step: dict) -> dict:
+    def _student_cell(self, number: int, step: dict) -> dict:
         """A given or solution cell, in the student's process; then its names and imports are known to the tests."""
-        ask, notes, failure = self.student.talk.ask, [], None
+        ask, notes, failure = self.student.conversation.ask, [], None
         for part, source in enumerate([*step.get("helpers", []), step["source"]]):
             self.part = part
             if self.broken[number, part] > 1:
@@ -251,7 +251,7 @@ class Run:
                 source = definitions(source)
             own = part == len(step.get("helpers", []))
             try:
-                magics = ask("run", source, step["id"] if own else f"your cell {part + 1} before {step['id']}")
+                magics = ask("execute", source, step["id"] if own else f"your cell {part + 1} before {step['id']}")
                 notes += (
                     [f"{magic} was left out" for magic in magics if isinstance(magic, str)]
                     if isinstance(magics, list)
@@ -260,7 +260,7 @@ class Run:
             except WireError:
                 raise
             except Exception as error:
-                told = self._told(error)
+                told = self._failure(error)
                 failure = told if own else failure
                 if not own:
                     notes.append(f"your own cell before {step['id']}: {told['message'][:200]}")
@@ -275,9 +275,9 @@ class Run:
         outcome = {"status": "ran" if failure is None else "failed", "notes": notes}
         return outcome if failure is None else {**outcome, **failure}
 
-    def _graded(self, step: dict) -> dict:
+    def _graded_cell(self, step: dict) -> dict:
         """A graded cell, here; its points, or why there are none."""
-        shown, name, self.student.talk.changed = io.StringIO(), f"<{step['id']}>", False
+        shown, name, self.student.conversation.changed = io.StringIO(), f"<{step['id']}>", False
         tree = compile(step["source"], name, "exec", ast.PyCF_ONLY_AST)
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
         try:
@@ -292,11 +292,16 @@ class Run:
         except WireError:
             raise
         except Exception as error:
-            return {"status": "failed", "points": 0.0, **self._told(error, step), "printed": shown.getvalue()[:10_000]}
+            return {
+                "status": "failed",
+                "points": 0.0,
+                **self._failure(error, step),
+                "printed": shown.getvalue()[:10_000],
+            }
         except (SystemExit, GeneratorExit, KeyboardInterrupt) as error:
             return {"status": "failed", "points": 0.0, "message": f"{type(error).__name__} in the test"}
 
-    def _told(self, error: BaseException, step: dict | None = None) -> dict:
+    def _failure(self, error: BaseException, step: dict | None = None) -> dict:
         """An exception in plain words: kind, message, line of the test (unless hidden), place in the student's code."""
         theirs = getattr(error, "from_student", False)
         lines, hidden, trace = [], False, error.__traceback__
@@ -310,13 +315,13 @@ class Run:
             message = str(error) if not isinstance(error, KeyError) else str(error.args[0])
         except Exception:
             message = "(a message that cannot be shown)"
-        if step and self.student.talk is not None and self.student.talk.changed:
+        if step and self.student.conversation is not None and self.student.conversation.changed:
             message = f"{message}\n({IN_PLACE})".strip()
         out = {"error": type(error).__name__, "message": message[:LONGEST_MESSAGE], "hidden": hidden}
         if lines and not hidden:
             out["line"] = step["source"].split("\n")[lines[-1] - 1].strip()
-        if theirs and self.student.talk is not None:
-            out["places"] = [place for place in self.student.talk.places if _is_place(place)][-3:]
+        if theirs and self.student.conversation is not None:
+            out["places"] = [place for place in self.student.conversation.places if _is_place(place)][-3:]
         if isinstance(error, MemoryError):
             out["status"] = "oom"
         return out
@@ -326,16 +331,16 @@ def _is_place(place) -> bool:
     return isinstance(place, list) and len(place) == 3 and [type(part) for part in place] == [str, int, str]
 
 
-def run(task: dict, report: Callable) -> None:
+def run_submission(task: dict, report: Callable) -> None:
     """Grade one submission in this process, which must be a fresh fork. `report` gets each cell's outcome."""
     os.environ["TMPDIR"] = task["exchange"]
     _open_folders()
     np.seterr(all="warn")
-    student = Student(task["command"], task["environment"], task["user"], report)
+    student = StudentProcess(task["command"], task["environment"], task["user"], report)
     try:
-        Run(task, student, report).all()
+        SubmissionRun(task, student, report).all()
         report({"done": student.levels})
-    except NotStarted as error:
+    except NotStartedError as error:
         report({"infrastructure": str(error)})
     finally:
         student.stop()

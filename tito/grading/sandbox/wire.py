@@ -39,11 +39,11 @@ class WireError(Exception):
     """The other side broke the protocol."""
 
 
-class CannotCross(TypeError):
+class CannotCrossError(TypeError):
     """A value that isn't data was to be sent, and may not stand for itself."""
 
 
-class Closed(WireError):
+class ClosedError(WireError):
     """The other side is gone."""
 
 
@@ -58,7 +58,7 @@ class Encoder:
         if kind in PLAIN:
             return value
         if depth > DEEPEST:
-            raise CannotCross("a value is nested too deeply to be sent")
+            raise CannotCrossError("a value is nested too deeply to be sent")
         maker = getattr(self, f"_{kind.__name__}", None) if kind.__module__ == "builtins" else None
         if maker:
             return maker(value, depth + 1)
@@ -112,7 +112,7 @@ class Encoder:
         return ["ellipsis"]
 
     def _NotImplementedType(self, value, depth):
-        raise CannotCross("NotImplemented is not a value")
+        raise CannotCrossError("NotImplemented is not a value")
 
     def _array(self, array):
         """dtype, shape in memory order, the axes that bring it back, where its bytes are, whether it is a scalar."""
@@ -126,7 +126,7 @@ class Encoder:
         self.blobs.append(data)
         self.length += len(data)
         if self.length > LONGEST_DATA:
-            raise CannotCross(f"more than {LONGEST_DATA >> 20} MiB of arrays cannot be sent at once")
+            raise CannotCrossError(f"more than {LONGEST_DATA >> 20} MiB of arrays cannot be sent at once")
         return self.length - len(data), len(data)
 
 
@@ -139,7 +139,7 @@ def frame(value, refer):
     encoder = Encoder(refer)
     text = WRITE(encoder.encode(value)).encode()
     if len(text) > LONGEST_TEXT:
-        raise CannotCross(f"more than {LONGEST_TEXT >> 20} MiB of data cannot be sent at once")
+        raise CannotCrossError(f"more than {LONGEST_TEXT >> 20} MiB of data cannot be sent at once")
     return b"".join((HEADER.pack(len(text), encoder.length), text, *encoder.blobs))
 
 
@@ -261,7 +261,7 @@ class Pipe:
             try:
                 view = view[write(self.writing, view) :]
             except BrokenPipeError:
-                raise Closed("the other side is gone") from None
+                raise ClosedError("the other side is gone") from None
 
     def receive(self):
         """(document, bytes of its arrays) of the next frame."""
@@ -280,7 +280,7 @@ class Pipe:
                 self.wait()
             part = read(self.reading, 1 << 18)
             if not part:
-                raise Closed("the other side is gone")
+                raise ClosedError("the other side is gone")
             self.buffer += part
         taken = bytes(memoryview(self.buffer)[:count])
         del self.buffer[:count]

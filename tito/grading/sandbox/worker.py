@@ -28,17 +28,16 @@ def main() -> None:
     """Grade what comes in, until stdin is closed."""
     LIBC.prctl(DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
     LIBC.prctl(SUBREAPER, 1, 0, 0, 0)
-    plans: dict = {}
+    settings: dict = {}
     for line in sys.stdin:
         task = json.loads(line)
-        if "plan" in task:  # sent once for an assignment; later tasks name it
-            plans[task["name"]] = task["plan"]
-            continue
-        answer = grade({**plans[task["name"]], **task})
-        print(json.dumps({"ticket": task["ticket"], **answer}), flush=True)
+        if "setting" in task:  # sent once for a notebook; later tasks name it
+            settings[task["name"]] = task["setting"]
+        else:
+            print(json.dumps(run_in_fork({**settings[task["name"]], **task})), flush=True)
 
 
-def grade(task: dict) -> dict:
+def run_in_fork(task: dict) -> dict:
     """The outcome of every cell of one submission, and how it ended."""
     start, used = time.monotonic(), _processor_time()
     reading, writing = os.pipe()
@@ -82,7 +81,7 @@ def _child(task: dict, reading: int, writing: int) -> None:
             data = data[os.write(writing, data) :]
 
     try:
-        tester.run(task, report)
+        tester.run_submission(task, report)
     except BaseException as error:
         with contextlib.suppress(BaseException):
             report({"infrastructure": f"the tester failed: {type(error).__name__}: {error}"[:500]})
@@ -117,7 +116,7 @@ def _reap() -> None:
 
 
 def _children() -> list[int]:
-    with open(f"/proc/self/task/{os.getpid()}/children") as file:
+    with open(f"/proc/self/task/{os.getpid()}/children", encoding="utf-8") as file:
         return [int(number) for number in file.read().split()]
 
 

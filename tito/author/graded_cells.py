@@ -1,23 +1,21 @@
-"""Are the graded cells worth their points? The reference earns all of them, the scaffold none, faults are noticed."""
+"""Are the graded cells worth their points? In the grader's own surroundings the reference earns all of them and the
+scaffold none, and faults are noticed.
+"""
 
-import json
-import os
-import subprocess
-import sys
+import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from tito import CourseError
+from tito.author.mutation import try_in_process
 from tito.course import notebook
 from tito.course.lint import lint_notebook
 from tito.course.registry import Course, Module
 from tito.grading import grade
-from tito.grading.plan import Assignment, Part, prepare, solved
+from tito.grading.plan import Assignment, Part, assemble, prepare, reference_submission
 from tito.grading.sandbox.isolation import choose
 from tito.grading.submissions import Submission, SubmittedCell
 
-PATIENCE = 900  # seconds for the mutants of one notebook
 SHARE = 0.9  # of the mutants that must be noticed
 
 SPOIL = """
@@ -53,22 +51,11 @@ def _spoil(function, how):
     return spoiled
 
 """
-RUN = """
-import json, sys
-from pathlib import Path
-from tito.course import notebook
-from tito.author.mutation import mutate, survivors
-cells = notebook.read(Path(sys.argv[1]))["cells"]
-chosen = [m for cell in cells if notebook.kind(cell) == "solution" for m in mutate(cell["id"], cell["source"])]
-stdout, sys.stdout = sys.stdout, sys.stderr
-alive = survivors(cells, chosen)
-json.dump([len(chosen), [[m.cell, m.line, m.change] for m in alive]], stdout)
-"""
 
 
 @dataclass
-class Finding:
-    """What was found about a notebook."""
+class NotebookReport:
+    """What is wrong with a notebook, how many mutants were tried, and which of them no graded cell noticed."""
 
     notebook: str
     problems: list[str] = field(default_factory=list)
@@ -86,25 +73,21 @@ class Finding:
         return not self.problems and self.noticed >= SHARE
 
 
-def quick(course: Course, module: Module) -> list[str]:
-    """What is wrong with the form of a module's notebooks; nothing is executed."""
-    return [f"{path.name}: {problem}" for path in module.notebooks for problem in lint_notebook(notebook.read(path))]
-
-
-def examine(course: Course, module: Module, isolation: str | None = None, unsafe: bool = False) -> Iterator[Finding]:
+def check_graded(
+    course: Course, module: Module, isolation: str | None = None, unsafe: bool = False
+) -> Iterator[NotebookReport]:
     """Everything about each notebook of a module, in the grader's own surroundings."""
     rung = choose(isolation, unsafe)
     assignment = prepare(course, module, rung)
     worker = grade.Worker(0)
     try:
         for part in assignment.parts:
-            finding = Finding(part.path.name)
-            finding.problems += [problem for problem in lint_notebook(notebook.read(part.path))]
-            finding.problems += _own(assignment, worker, part)
-            if not finding.problems:
-                finding.problems += _spoiled(assignment, worker, part, module)
-            finding.mutants, finding.alive = _mutants(course, part.path)
-            yield finding
+            report = NotebookReport(part.path.name, lint_notebook(notebook.read(part.path)))
+            report.problems += _own(assignment, worker, part)
+            if not report.problems:
+                report.problems += _spoiled(assignment, worker, part, module)
+            report.mutants, report.alive = try_in_process(part.path, course.package.parent)
+            yield report
     finally:
         worker.stop()
         assignment.home.cleanup()
@@ -128,23 +111,23 @@ def _own(assignment: Assignment, worker: grade.Worker, part: Part) -> Iterator[s
 def _import_fails(assignment: Assignment, worker: grade.Worker, part: Part) -> Iterator[str]:
     target = f"{part.plan['package']}.{part.plan['target']}"
     given = {"kind": "given", "id": "probe", "source": f"import {target}", "names": [], "imports": ""}
-    cells = grade._run(assignment, worker, part, [given], [])["cells"]
+    cells = grade.run_steps(assignment, worker, part, [given], [])["cells"]
     if cells["probe"].get("error") not in ("ImportError", "ModuleNotFoundError"):
         yield f"a student's code can import {target}, which is what is graded"
 
 
 def _spoiled(assignment: Assignment, worker: grade.Worker, part: Part, module: Module) -> Iterator[str]:
     """Zeros, NaN, nothing at all, or all but the first row zeroed: some cell of the exercise has to notice."""
-    reference = solved(part)
+    reference = reference_submission(part)
     for exercise in module.exercises:
         if exercise.notebook != part.path:
             continue
         for how in ("zeros", "nan", "nothing", "first row only"):
             cells = [_spoil_cell(cell, how) if cell.id in exercise.solution else cell for cell in reference.cells]
-            steps, _ = grade.skeleton.merge(part.plan, Submission(cells))
+            steps, _ = assemble(part.plan, Submission(cells))
             tests = set(exercise.tests)
             steps = [step for step in steps if step["kind"] != "graded" or step["id"] in tests]
-            told = grade._run(assignment, worker, part, steps, [])["cells"]
+            told = grade.run_steps(assignment, worker, part, steps, [])["cells"]
             changed = any("spoiled" in cell.get("output", "") for cell in told.values())
             if changed and all(told[name]["points"] == told[name]["max"] for name in tests if name in told):
                 yield f"{exercise.id}: results of {how} pass all of its graded cells"
@@ -152,38 +135,8 @@ def _spoiled(assignment: Assignment, worker: grade.Worker, part: Part, module: M
 
 def _spoil_cell(cell: SubmittedCell, how: str) -> SubmittedCell:
     """The cell with its functions' results spoiled."""
-    import ast
-
     names = [node.name for node in ast.parse(cell.source).body if isinstance(node, ast.FunctionDef)]
     words = [f"{name} = _spoil({name}, {how!r})" for name in names if not name.startswith("_")]
     if not words:
         return cell
     return SubmittedCell(cell.id, cell.graded, cell.code, "\n".join([cell.source, SPOIL, *words]))
-
-
-def _mutants(course: Course, path: Path) -> tuple[int, list]:
-    """(number of mutants, those that no graded cell noticed) of a notebook."""
-    paths = [str(course.root), str(Path(__file__).resolve().parents[2])]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(paths),
-        "OPENBLAS_NUM_THREADS": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [sys.executable, "-P", "-c", RUN, str(path)]
-    try:
-        done = subprocess.run(
-            command,
-            env=environment,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=PATIENCE,
-            cwd=course.root,
-        )
-    except subprocess.TimeoutExpired:
-        raise CourseError(f"the mutants of {path.name} took over {PATIENCE} s") from None
-    if done.returncode:
-        raise CourseError(f"the mutants of {path.name} could not be tried: {done.stderr.strip().splitlines()[-1:]}")
-    count, alive = json.loads(done.stdout)
-    return count, [tuple(one) for one in alive]

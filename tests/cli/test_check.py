@@ -3,8 +3,10 @@
 import subprocess
 
 import pytest
+import typer
 
 from tito.author.check import count_words, named_commands, unknown
+from tito.cli import app
 from tito.course import notebook
 
 SOLVED = "#| export\ndef double(x):\n    ### BEGIN SOLUTION\n    return 2 * x\n    ### END SOLUTION"
@@ -14,11 +16,10 @@ HINTS = ["one", "two", "three"]
 @pytest.fixture
 def course(toy):
     """A course without a fault: one exercise of a hundred points."""
-    pytest.importorskip("nbgrader")
     toy.module("01", "alpha", [("double", SOLVED, toy.TEST_DOUBLE, 100)], hints=HINTS)
     toy.folder = toy.root / "modules/01_alpha"
-    toy.path = toy.folder / "alpha_dev.ipynb"
-    (toy.folder / "README.md").write_text("Type `tito test 01`.\n")
+    toy.path, toy.entry = toy.folder / "alpha_dev.ipynb", toy.folder / "module.toml"
+    (toy.folder / "README.md").write_text("Type `tito test 01`, then `tito export 01`.\n")
     return toy
 
 
@@ -46,12 +47,13 @@ def test_every_fault_in_the_files_is_named(course, check):
     (course.folder / "notes.txt").touch()
     (course.root / "modules/elsewhere").mkdir()
     (course.folder / "README.md").write_text("`tito tset 01`, `tito module begin 01`, `tito test 01 --fast`\n")
-    rewrite(course.folder / "module.toml", '"one", ', "")
+    rewrite(course.entry, '"one", ', "")
     nb = notebook.read(course.path)
     nb["cells"][1]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": ["x"]}]
     nb["cells"] += [{"cell_type": "markdown", "id": f"m{n}", "metadata": {}, "source": "word " * 30} for n in range(80)]
     nb["cells"][2]["metadata"]["nbgrader"]["points"] = 90
     notebook.write(course.path, nb)
+    course.path.write_text(course.path.read_text() + "\n")
     found = "\n".join(check("--no-mutants"))
     for sentence in (
         "modules/elsewhere is no module's folder",
@@ -59,13 +61,62 @@ def test_every_fault_in_the_files_is_named(course, check):
         "there is no command tito tset",
         "there is no command tito module begin",
         "it has no option --fast",
+        "README.md does not name `tito export 01`",
         "exercise double has 2 hints",
         "holds outputs or an execution count",
+        "alpha_dev.ipynb is not in canonical form",
         "has 83 cells, more than 75",
         "has 2400 words of prose",
         "add up to 90, not 100",
     ):
         assert sentence in found, sentence
+
+
+@pytest.mark.parametrize(
+    "old, new, sentence",
+    [
+        ('hints = ["one", "two", "three"]', 'hints = ["one", "two", "three", "four"]', "double has 4 hints, not three"),
+        ('hints = ["one", "two", ', 'hints = ["one", "return 2 * x", ', "a hint of exercise double quotes its"),
+        ('title = "Task double"', 'title = ""', "exercise double has no title"),
+        ("difficulty = 1", "difficulty = 4", "exercise double has the difficulty 4"),
+        ("minutes = 5", "minutes = 0", "exercise double takes 0 minutes"),
+        (
+            'solution = ["double"]',
+            'solution = ["lost"]',
+            "names the solution cell lost, which alpha_dev.ipynb does not",
+        ),
+        ('solution = ["double"]', "solution = []", "no exercise claims the solution cell double"),
+        ('solution = ["double"]', 'solution = ["double", "double"]', "double is claimed by two exercises"),
+        (
+            'tests = ["test_double"]',
+            'tests = ["double"]',
+            "names the graded cell double, which alpha_dev.ipynb does not",
+        ),
+        ('tests = ["test_double"]', "tests = []", "no exercise claims the graded cell test_double"),
+        ("requires = []", 'requires = ["02"]', "`requires` names 02, which does not come before 01"),
+        ("notebooks = [", 'bonus = ["alpha_dev.ipynb"]\nnotebooks = [', "`bonus` names all notebooks but the first"),
+    ],
+)
+def test_every_fault_in_the_registry_is_named(course, check, old, new, sentence):
+    rewrite(course.entry, old, new)
+    assert sentence in "\n".join(check("--no-mutants"))
+
+
+def test_what_a_module_imports_it_requires_and_its_second_notebook_is_a_bonus_of_fifty(course, check):
+    uses = "#| export\nfrom tinytorch.core.alpha import double\ndef later():\n    from tinytorch.core.beta import f"
+    course.module("02", "beta", [("f", SOLVED.replace("double", "f"), course.TEST_DOUBLE, 100)], hints=HINTS)
+    folder = course.root / "modules/02_beta"
+    (folder / "README.md").write_text("`tito test 02`, `tito export 02`")
+    nb = notebook.read(folder / "beta_dev.ipynb")
+    nb["cells"].insert(1, course.cell("code", "uses", uses))
+    notebook.write(folder / "beta_dev.ipynb", nb)
+    nb["cells"] = [course.cell("code", "target", "#| default_exp core.more")]
+    notebook.write(folder / "more_dev.ipynb", nb)
+    rewrite(folder / "module.toml", '["beta_dev.ipynb"]', '["beta_dev.ipynb", "more_dev.ipynb"]')
+    rewrite(folder / "module.toml", "[[exercise]]", '[[exercise]]\nnotebook = "beta_dev.ipynb"')
+    found = "\n".join(check("--no-mutants"))
+    assert "`requires` lacks 01, which the module imports" in found
+    assert "more_dev.ipynb: its points add up to 0, not 50" in found and "lacks 02" not in found
 
 
 def test_a_test_that_the_scaffold_passes_and_one_that_the_solution_fails(course, check):
@@ -101,7 +152,7 @@ def test_commands_are_found_where_they_are_set_as_code(text, commands):
 
 @pytest.mark.parametrize("line", ["tito milestone run 04 --data cifar10", "tito dev check --no-mutants", "tito -h"])
 def test_lines_that_can_be_typed(line):
-    assert unknown(line.split()) == ""
+    assert unknown(line.split(), typer.main.get_command(app)) == ""
 
 
 def test_words_are_counted_without_code_and_formulas():
