@@ -158,14 +158,21 @@ def how_it_ended(code: int) -> str:
 
 def out_of(error: BaseException) -> str:
     """The cause and the mend, where an error says that the system gives no more threads or processes; else nothing."""
-    threads = isinstance(error, RuntimeError) and "can't start new thread" in str(error)
-    if not threads and not (isinstance(error, OSError) and error.errno == errno.EAGAIN):
-        return ""
-    what = "thread" if threads else "process"
-    return (
-        f"this system gives no more {what}s ({error}): end other programs that run here. On Linux `ulimit -u` says "
-        "how many you may have; a container has a limit of its own (docker run --pids-limit)"
-    )
+    if isinstance(error, OSError) and error.errno == errno.EAGAIN:
+        return _NO_MORE.format(what="processes", reason=error)
+    return out_of_threads(str(error)) if isinstance(error, RuntimeError) else ""
+
+
+def out_of_threads(said: str) -> str:
+    """The same for what a process says: Python itself, or OpenBLAS, which then interrupts the import of NumPy."""
+    signs = (re.search(sign, said) for sign in ("can't start new thread", "pthread_create failed[^:\n]*"))
+    return next((_NO_MORE.format(what="threads", reason=sign[0]) for sign in signs if sign), "")
+
+
+_NO_MORE = (
+    "this system gives no more {what} ({reason}): end other programs that run here. On Linux `ulimit -u` says how many "
+    "you may have; a container has a limit of its own (docker run --pids-limit)"
+)
 
 
 # A script in the same terminal
