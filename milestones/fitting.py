@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from stage import Clock, Unusable, blocks, median, peak_memory, percent, span
+from stage import Clock, UnusableError, blocks, median, peak_memory, percent, span
 
 from tinytorch import Tensor, manual_seed, no_grad
 
@@ -58,7 +58,7 @@ def digits_data(seed, batch=32, part=1.0):
     try:
         train_x, train_y, test_x, test_y = digits(seed)
     except ImportError as error:
-        raise Unusable(str(error)) from error
+        raise UnusableError(str(error)) from error
     train_x, train_y = share_of((train_x, train_y), part)
     return Data(
         DataLoader(TensorDataset(train_x, train_y), batch, shuffle=True, seed=seed),
@@ -243,7 +243,7 @@ def train(stage, task, data, model, name, settings):
             progress=None if task.long else False,
         )
     except ValueError as error:
-        raise Unusable(str(error)) from error
+        raise UnusableError(str(error)) from error
     rows = [{key: round(value, 6) for key, value in row.items()} for row in history]
     return rows, {**clock.read(), "seconds": round(sum(row["seconds"] for row in rows), 3)}
 
@@ -328,7 +328,7 @@ def kept_runs(stage, task):
         same = [all(record.get(key) == value for key, value in settings.items() if key != "seed") for record in records]
         kept[label] = [record for record, good in zip(records, same, strict=True) if good]
         if len(kept[label]) < len(stage.seeds):
-            raise Unusable(f"{len(stage.seeds) - len(kept[label])} runs of {label} are missing in {stage.runs}")
+            raise UnusableError(f"{len(stage.seeds) - len(kept[label])} runs of {label} are missing in {stage.runs}")
     return kept
 
 

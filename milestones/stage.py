@@ -238,7 +238,7 @@ class Stage:
         """The run of each seed, as the files hold them."""
         runs = [run for seed in self.seeds if (run := self.load(f"seed-{seed}"))]
         if not runs:
-            raise Unusable(f"no run was kept in {self.runs}")
+            raise UnusableError(f"no run was kept in {self.runs}")
         return runs
 
     def finished(self, name, **same):
@@ -305,7 +305,7 @@ class Stage:
             code = UNUSABLE
         except (ModuleNotFoundError, NotImplementedError) as error:
             code = self._unfinished(error)
-        except (Unusable, PermissionError) as error:
+        except (UnusableError, PermissionError) as error:
             self.screen.clear()
             print(f"{self.folder}: {error}", file=sys.stderr)
             code = UNUSABLE
@@ -357,7 +357,7 @@ class Alone:
         return kind
 
 
-class Unusable(Exception):
+class UnusableError(Exception):
     """The milestone cannot run as asked: missing data, an option that does not fit."""
 
 
@@ -415,7 +415,7 @@ def put_in_place(part, target, tries=6):
         except PermissionError as error:
             if not left:
                 held = "perhaps another program holds it open: close that, and run this again"
-                raise Unusable(f"cannot write {near(target)} ({error.strerror}); {held}") from error
+                raise UnusableError(f"cannot write {near(target)} ({error.strerror}); {held}") from error
         time.sleep(0.05)
 
 

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from stage import BELOW, REACHED, STOPPED, UNUSABLE, Alone, Unusable, joined, near
+from stage import BELOW, REACHED, STOPPED, UNUSABLE, Alone, UnusableError, joined, near
 
 STARTED = "PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE"  # one of them is set where mpirun started this process
 WINDOWS = os.name == "nt"
@@ -35,7 +35,7 @@ def start(stage, count):
     beside = str(Path(sys.executable).parent)  # there lies the one from PyPI
     mpiexec = shutil.which("mpiexec", path=beside) or shutil.which("mpiexec")
     if mpiexec is None or find_spec("mpi4py") is None:
-        raise Unusable(NEEDED)
+        raise UnusableError(NEEDED)
     command = [mpiexec, "-n", str(count), sys.executable, str(stage.script), *sys.argv[1:]]
     began, quiet = time.time(), {**os.environ, "MPIR_CVAR_SUPPRESS_ABORT_MESSAGE": "1"}
     # A process group of its own: Ctrl-C reaches this process alone, which passes it on exactly once. Windows' console
@@ -74,7 +74,7 @@ def join():
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
-        raise Unusable(f"{NEEDED} ({error})") from error
+        raise UnusableError(f"{NEEDED} ({error})") from error
     crew = Crew(MPI.COMM_WORLD)
 
     def fail(*error):
@@ -151,7 +151,7 @@ class Shares:
         for batch in self.loader:
             whole, (rank, size) = len(batch[0]), (self.crew.rank, self.crew.size)
             if whole < size:
-                raise Unusable(f"a batch of {whole} cannot be shared by {size} workers: take fewer")
+                raise UnusableError(f"a batch of {whole} cannot be shared by {size} workers: take fewer")
             share = slice(whole * rank // size, whole * (rank + 1) // size)
             count = share.stop - share.start
             self.seen, self.fraction = self.seen + count, count / whole

@@ -154,7 +154,8 @@ def _kernel(course: Course) -> Finding:
 
     if jupyter.kernel_installed():
         return Finding("ok", "kernel", f"TinyTorch, in {jupyter.kernel_file().parent}")
-    return Finding("note", "kernel", f"TinyTorch is not installed in {sys.prefix}: tito init {course.root} --update")
+    update = f"tito init {platform.quoted(str(course.root))} --update"
+    return Finding("note", "kernel", f"TinyTorch is not installed in {sys.prefix}: {update}")
 
 
 def _writing(course: Course) -> Iterator[Finding]:

@@ -29,7 +29,7 @@ from fitting import (
     slopes_agree,
 )
 from networks import NETWORKS, mlp_of, spatial
-from stage import ROOT, Stage, Unusable, count, given, percent, positive, setting
+from stage import ROOT, Stage, UnusableError, count, given, percent, positive, setting
 
 from tinytorch import Tensor, nn, optim
 from tinytorch.backend import backend
@@ -88,7 +88,7 @@ def cifar_data(folder, seed, part=1.0, batch=64):
     try:
         train, test = loader.CIFAR10(folder), loader.CIFAR10(folder, train=False)
     except (OSError, ValueError) as error:
-        raise Unusable(f"{error}\nOr type: tito data fetch cifar10") from error
+        raise UnusableError(f"{error}\nOr type: tito data fetch cifar10") from error
     images, labels = share_of((train.images, train.labels), part)
     test_images, test_labels = share_of((test.images, test.labels), part)
     mean, std = loader.channel_statistics(images)
@@ -316,7 +316,7 @@ def draw(stage, task, kept):
 
 def play(stage):
     if stage.options.model == "deep" and stage.options.data != "cifar10":
-        raise Unusable("--model deep is for photographs: add --data cifar10")
+        raise UnusableError("--model deep is for photographs: add --data cifar10")
     task = TASKS[stage.options.data](stage.options)
     stage.expect(task.epochs, task.seeds, task.part)
     if workers.started():

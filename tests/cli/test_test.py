@@ -106,6 +106,19 @@ def test_a_child_that_gets_no_thread_says_so(tmp_path):
             child.ask(5, id="a", source="x = 1", magics=False)
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        'raise RuntimeError("can\'t start new thread")',
+        'import sys\nprint("OpenBLAS blas_thread_init: pthread_create failed for thread 1 of 2: Resource temporarily '
+        'unavailable", file=sys.stderr)\nraise KeyboardInterrupt',
+    ],
+)
+def test_a_cell_that_gets_no_thread_names_the_cause(run, source):
+    [outcome] = run(source)
+    assert "gives no more threads" in outcome["message"] and "ulimit -u" in outcome["message"]
+
+
 ALONE = """
 import sys
 from pathlib import Path

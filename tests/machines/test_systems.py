@@ -103,6 +103,8 @@ def test_a_job_ends_with_its_process_and_holds_it_to_its_time(windows, monkeypat
     platform.confine(1 << 20, 3600)
     assert seen == {"job": 77, "what": 9, "size": 144, "flags": 0x2002, "time": 36_000_000_000}
     assert kernel.calls[-1] == ("AssignProcessToJobObject", (77, -1))
+    platform.start_beside(["python"])
+    assert seen["flags"] == 0x2000, "a milestone may take its time, and ends with tito"
 
 
 def test_without_a_job_the_child_runs_all_the_same(windows, monkeypatch):

@@ -88,7 +88,7 @@ def handed_out(course: Course, module: Module, path: Path) -> dict:
     except CourseError as error:
         raise CourseError(f"{error}\nThere is no scaffold of it either: {kept} is missing") from None
     if not has_solutions(nb):
-        raise CourseError(f"no scaffold of {path.name} at {kept}: bring it back with tito init {course.root} --update")
+        raise CourseError(f"no scaffold of {path.name} at {kept}: in {course.root} type tito init . --update")
     return strip(nb)
 
 

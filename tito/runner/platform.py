@@ -73,9 +73,7 @@ def _kill(processes: list) -> None:
 def confine(largest_file: int, cpu_seconds: int) -> None:
     """Bounds for this process and what it starts, each where the system has it (see UNLIMITED)."""
     if WINDOWS:
-        with contextlib.suppress(AttributeError, OSError):  # without a job the tree is ended by name
-            _join_job(cpu_seconds)
-        return
+        return _hold_together(cpu_seconds)
     import resource
 
     for limit, value in (resource.RLIMIT_FSIZE, largest_file), (resource.RLIMIT_CPU, cpu_seconds):
@@ -84,10 +82,18 @@ def confine(largest_file: int, cpu_seconds: int) -> None:
         resource.setrlimit(limit, (value, value))
 
 
-def _join_job(cpu_seconds: int) -> None:
+def _hold_together(cpu_seconds: int = 0) -> None:
+    """Windows: what this process starts ends when it ends, if the system gives a job for it; else see `_end_tree`."""
+    if WINDOWS:
+        with contextlib.suppress(AttributeError, OSError):
+            _join_job(cpu_seconds)
+
+
+def _join_job(cpu_seconds: int = 0) -> None:
     """Windows: put this process into a job of its own, which ends, with everything in it, when this process ends.
 
-    The job's only handle is this process's; the system closes it however the process ends.
+    The job's only handle is this process's; the system closes it however the process ends. cpu_seconds: what each
+    process in it may use; 0: no limit.
     """
     import ctypes
     from ctypes import wintypes
@@ -110,7 +116,7 @@ def _join_job(cpu_seconds: int) -> None:
     kernel.SetInformationJobObject.argtypes = wintypes.HANDLE, ctypes.c_int, ctypes.c_void_p, number
     kernel.AssignProcessToJobObject.argtypes = wintypes.HANDLE, wintypes.HANDLE
     limits = Extended()
-    limits.basic.flags = 0x2000 | 0x2  # JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE, _PROCESS_TIME
+    limits.basic.flags = 0x2000 | (0x2 if cpu_seconds else 0)  # JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE, _PROCESS_TIME
     limits.basic.process_time = cpu_seconds * 10_000_000  # in units of 100 ns
     job = kernel.CreateJobObjectW(None, None)
     done = job and kernel.SetInformationJobObject(job, 9, ctypes.byref(limits), ctypes.sizeof(limits))
@@ -152,14 +158,21 @@ def how_it_ended(code: int) -> str:
 
 def out_of(error: BaseException) -> str:
     """The cause and the mend, where an error says that the system gives no more threads or processes; else nothing."""
-    threads = isinstance(error, RuntimeError) and "can't start new thread" in str(error)
-    if not threads and not (isinstance(error, OSError) and error.errno == errno.EAGAIN):
-        return ""
-    what = "thread" if threads else "process"
-    return (
-        f"this system gives no more {what}s ({error}): end other programs that run here. On Linux `ulimit -u` says "
-        "how many you may have; a container has a limit of its own (docker run --pids-limit)"
-    )
+    if isinstance(error, OSError) and error.errno == errno.EAGAIN:
+        return _NO_MORE.format(what="processes", reason=error)
+    return out_of_threads(str(error)) if isinstance(error, RuntimeError) else ""
+
+
+def out_of_threads(said: str) -> str:
+    """The same for what a process says: Python itself, or OpenBLAS, which then interrupts the import of NumPy."""
+    signs = (re.search(sign, said) for sign in ("can't start new thread", "pthread_create failed[^:\n]*"))
+    return next((_NO_MORE.format(what="threads", reason=sign[0]) for sign in signs if sign), "")
+
+
+_NO_MORE = (
+    "this system gives no more {what} ({reason}): end other programs that run here. On Linux `ulimit -u` says how many "
+    "you may have; a container has a limit of its own (docker run --pids-limit)"
+)
 
 
 # A script in the same terminal
@@ -167,6 +180,7 @@ def out_of(error: BaseException) -> str:
 
 def start_beside(command: list[str], **options) -> subprocess.Popen:
     """Start a process that gets Ctrl-C once: from `pass_on`, or on Windows from the console itself."""
+    _hold_together()
     return subprocess.Popen(command, **({} if WINDOWS else {"process_group": 0}), **options)
 
 
@@ -190,6 +204,7 @@ def become(words: list[str], environment: dict[str, str]) -> NoReturn:
         os.execve(words[0], words, environment)
     for number in ENDING:
         signal.signal(number, lambda *_: None)
+    _hold_together()
     sys.exit(subprocess.call(words, env=environment))
 
 

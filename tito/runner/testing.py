@@ -290,6 +290,10 @@ def _run_through(cells, folder, cwd, stop, outcomes: dict[str, dict]) -> bool:
             except ChildStoppedError as reason:
                 where = [{"place": cell.id, "line": 0, "source": ""}]
                 outcome = {"state": "stopped", "type": "", "message": str(reason), "lines": where, "seconds": 0.0}
+            if outcome["state"] == "failed" and (
+                cause := platform.out_of_threads(outcome["message"] + child.complained)
+            ):
+                outcome["message"] = cause
             outcomes[cell.id] = {**outcome, "printed": child.printed, "complained": child.complained}
             if outcome["state"] == "stopped":
                 return False
