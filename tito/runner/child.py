@@ -7,6 +7,7 @@ prints can mix with a result. Usage: python -P child.py MODE PACKAGE_FOLDER, wit
 import contextlib
 import importlib
 import importlib.util
+import io
 import json
 import linecache
 import os
@@ -103,7 +104,7 @@ def run_cell(cell: dict, namespace: dict, package: Path) -> dict:
     name, source = f"<{cell['id']}>", cell["source"]
     if cell["magics"]:
         source = re.sub(r"(?m)^(\s*)[%!].*$", r"\1pass", source)
-    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    linecache.cache[name] = (len(source), None, io.StringIO(source, newline="").readlines(), name)
     start = time.perf_counter()
     try:
         exec(compile(source, name, "exec", dont_inherit=True), namespace)
