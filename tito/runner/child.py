@@ -39,9 +39,9 @@ def main() -> None:
     connection = socket.create_connection(("127.0.0.1", int(port)))
     # Bound now, so a student who patches json, os or socket does not silence the replies.
     encode, send, write = json.JSONEncoder().encode, connection.sendall, os.write
-    requests = queue.SimpleQueue()
+    requests, parent, leave = queue.SimpleQueue(), os.getppid(), platform.leave
     try:
-        threading.Thread(target=listen, args=(connection, requests.put, platform.leave), daemon=True).start()
+        threading.Thread(target=listen, args=(connection, requests.put, lambda: leave(1, parent)), daemon=True).start()
     except RuntimeError as error:
         send(encode({"word": word, "trouble": platform.out_of(error)}).encode() + b"\n")
         return
@@ -67,7 +67,7 @@ def load_platform() -> types.ModuleType:
 
 
 def listen(connection: socket.socket, put, leave) -> None:
-    """Take requests from the connection; when it ends the parent has gone, and this process goes too."""
+    """Take requests from the connection; at its end the parent is gone, or cut off, and this process goes too."""
     decode, pieces = json.JSONDecoder().decode, b""
     try:
         while piece := connection.recv(1 << 16):
@@ -75,7 +75,7 @@ def listen(connection: socket.socket, put, leave) -> None:
             for line in lines:
                 put(decode(line.decode()))
     finally:
-        leave(1)
+        leave()
 
 
 def forget_editable_installs() -> None:
