@@ -2,8 +2,12 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -186,6 +190,36 @@ def test_watching(student, system):
         assert process.wait(10) == 0
     assert "Stopped." in student.heard
     student.until_nothing_runs()
+
+
+@slow
+@posix
+@systems
+def test_the_lab_opens_and_ends(student, system):
+    pytest.importorskip("jupyterlab")
+    student = student(system)
+    student.tito("init", "my course", "--modules", "02", "--no-kernel", cwd=student.folder)
+    student.environment["JUPYTERLAB_DIR"] = str(Path(sys.prefix) / "share" / "jupyter" / "lab")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ("--no-browser", f"--port={port}", "--IdentityProvider.token=", "--allow-root")
+    with student.begin("lab", "02", *words) as process:
+        student.until(lambda: answers(f"http://127.0.0.1:{port}/lab/tree/modules/02_activations"), 60)
+        for _ in range(2):  # JupyterLab asks for it twice
+            for each in [process.pid, *student.children(process.pid)]:
+                student.interrupt(each)
+            time.sleep(0.5)
+        assert process.wait(20) == 0, student.heard
+    student.until_nothing_runs()
+
+
+def answers(address):
+    try:
+        with urllib.request.urlopen(address, timeout=5) as page:
+            return page.status == 200
+    except OSError:
+        return False
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the stand-ins are Linux in disguise")
