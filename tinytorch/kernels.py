@@ -31,7 +31,7 @@ def erfc(x):
     near, mid = np.minimum(y, 0.46875), np.clip(y, 0.46875, 4.0)
     far = np.clip(y, 4.0, 30.0)  # beyond, exp(-y²) is 0
     tail = (1 / math.sqrt(math.pi) - large(1 / far**2) / far**2) / far
-    above = np.exp(-np.minimum(y, 30.0) ** 2) * np.where(y <= 4, middle(mid), tail)
+    above = np.exp(-(np.minimum(y, 30.0) ** 2)) * np.where(y <= 4, middle(mid), tail)
     upper = np.where(y <= 0.46875, 1 - near * small(near**2), above)
     return np.where(np.isnan(x), x, np.where(x < 0, 2 - upper, upper))
 

@@ -235,9 +235,14 @@ def reduced(mean, losses, reduction, *inputs):
     return value if reduction == "mean" else losses(*inputs).sum() if reduction == "sum" else losses(*inputs)
 
 
-def cross_entropy_settings(
-    check_labels, logits, labels, label_smoothing=0.0, weight=None, ignore_index=None, reduction="mean"
-):
+def loss_options(reduction, **options):
+    """The settings of a loss, without those that are as they are by default: None, and the mean."""
+    check_reduction(reduction)
+    options["reduction"] = None if reduction == "mean" else reduction
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def settings_of(check_labels, logits, labels, label_smoothing=0.0, weight=None, ignore_index=None, reduction="mean"):
     """The inputs of `weighted_cross_entropy`, checked: labels that are passed over are -1."""
     check_reduction(reduction)
     logits, labels = (np.asarray(getattr(x, "data", x) if hasattr(x, "grad_fn") else x) for x in (logits, labels))

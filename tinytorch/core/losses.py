@@ -11,6 +11,7 @@ from .. import kernels, refusals
 from .tensor import Tensor, as_array, operation
 
 # %% ../../modules/04_losses/losses_dev.ipynb #reductions
+# The losses with their settings: `reduction`, and more for cross_entropy. Given; see tinytorch/kernels.py.
 squared_errors = operation(kernels.squared_errors, real="prediction target")
 binary_cross_entropies = operation(kernels.binary_cross_entropies, real="logits target")
 weighted_cross_entropy = operation(kernels.weighted_cross_entropy, real="logits weight")
@@ -25,9 +26,7 @@ def _bce_options(logits, target, reduction="mean"):
 
 
 def _cross_entropy_options(logits, labels, *settings, **named):
-    """cross_entropy with the settings that the exercise does not have."""
-    checked = refusals.cross_entropy_settings(check_labels, logits, labels, *settings, **named)
-    return weighted_cross_entropy(logits, *checked)
+    return weighted_cross_entropy(logits, *refusals.settings_of(check_labels, logits, labels, *settings, **named))
 
 # %% ../../modules/04_losses/losses_dev.ipynb #mse_loss
 @operation(real="prediction target", options=_mse_options)
@@ -152,11 +151,9 @@ class CrossEntropyLoss:
     """
 
     def __init__(self, label_smoothing=0.0, weight=None, ignore_index=None, reduction="mean"):
-        refusals.check_reduction(reduction)
-        self.label_smoothing = label_smoothing
         weight = weight if weight is None else as_array(weight)
-        options = {"weight": weight, "ignore_index": ignore_index, "reduction": None if reduction == "mean" else reduction}
-        self.options = {name: value for name, value in options.items() if value is not None}
+        self.label_smoothing = label_smoothing
+        self.options = refusals.loss_options(weight=weight, ignore_index=ignore_index, reduction=reduction)
 
     def __call__(self, logits, labels):
         return cross_entropy(logits, labels, self.label_smoothing, **self.options)
