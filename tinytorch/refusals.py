@@ -184,67 +184,6 @@ def _origin(error):
     return linecache.getline(place.tb_frame.f_code.co_filename, place.tb_lineno)
 
 
-def explain(self, error, arrays):
-    """Raise what the function ended with, see `explain`; of an axis, what `checked_axis` says."""
-    if self.axis_at:
-        self.checked_axis(arrays)
-    explain(error, self.name, arrays, self.needed)
-
-
-def checked_axis(name, a, axis):
-    """`axis` as an int, a tuple of ints or None, if the array has such axes, with entries where they are needed."""
-    if not isinstance(a, np.ndarray) or (axis is None and name not in ("mean", "max")):
-        return axis
-    if axis.__class__ is not int and axis is not None:
-        axis = axis.tolist() if isinstance(axis, np.ndarray | np.generic) else axis
-        axis = tuple(axis) if isinstance(axis, list) else axis
-    if not a.ndim and axis in (0, -1, (0,), (-1,)):
-        return None  # a single number has no axes; NumPy and PyTorch take these two all the same
-    try:
-        axes = range(a.ndim) if axis is None else np.lib.array_utils.normalize_axis_tuple(axis, a.ndim)
-    except (TypeError, ValueError, OverflowError) as error:
-        told = f"0 to {a.ndim - 1}, or {-a.ndim} to -1 from the end, each named once" if a.ndim else "none"
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"{name}: axis={axis!r} does not fit the shape {a.shape}, whose axes are {told}") from error
-    if name in ("mean", "max") and any(not a.shape[i] for i in axes):
-        raise ValueError(f"{name} of the shape {a.shape} over axis={axis}: there are no entries to take it of")
-    return axis
-
-
-_MENDS = {  # NumPy's own phrases: what helps
-    "be broadcast": "from the right, two lengths must be equal, or one of them 1",
-    "could not broadcast": "from the right, two lengths must be equal, or one of them 1",
-    "cannot reshape": "the new shape must hold as many numbers",
-    "one unknown dimension": "only one length may be -1",
-    "zero-size array": "take away the axes of length 0",
-    "axes don't match": "name every axis once",
-    "repeated axis": "name every axis once",
-    "array of dimension": "axes count from 0, or from -1 backwards",
-    "negative integer powers": "use astype('float32') first",
-    "boolean index did not match": "a mask has the lengths of the axes that it masks",
-    "valid indices": "indices are whole numbers, slices or masks, at most one for each axis",
-    "used as indices": "indices are whole numbers, slices or masks, at most one for each axis",
-    "too many indices": "indices are whole numbers, slices or masks, at most one for each axis",
-    "numpy boolean": "use astype('int64') first",
-    "out of bounds for axis": "indices count from 0, or from -1 backwards",
-    "out of bounds for": "stay within its range, or use astype for a wider dtype",
-    "unsupported operand": "expected tensors, arrays or numbers",
-    "did not contain a loop": "expected tensors, arrays or numbers",
-    "interpreted as an integer": "use whole numbers",
-}
-_KINDS = {AttributeError: TypeError, OverflowError: ValueError, TypeError: TypeError, ValueError: ValueError}
-
-
-def _in_own_words(error):
-    """Whether a line that says `raise` made the error, outside of NumPy: then its message is the operation's own."""
-    place = error.__traceback__
-    while place.tb_next:
-        place = place.tb_next
-    if place.tb_frame.f_globals.get("__name__", "").startswith("numpy"):
-        return False
-    return "raise " in linecache.getline(place.tb_frame.f_code.co_filename, place.tb_lineno)
-
-
 def explain(error, name, arrays, needed):
     """Raise what an operation ended with: NumPy's words with the inputs and what helps, or its own with a note.
 
