@@ -10,6 +10,8 @@ import math
 import numpy as np
 
 from .tensor import operation
+from ..kernels import erfc
+from ..refusals import check_choice
 
 # %% ../../modules/02_activations/activations_dev.ipynb #tanh
 @operation(real="x")
@@ -50,44 +52,16 @@ def sigmoid(x):
     return np.exp(np.minimum(x, 0)) / (1 + np.exp(-np.abs(x)))
 
 # %% ../../modules/02_activations/activations_dev.ipynb #erf
-_ERF = (  # numerator and denominator, highest power first, for |x| up to 0.47, up to 4, and above (in 1 / x²)
-    ([0.185777706184603153, 3.16112374387056560, 113.864154151050156, 377.485237685302021, 3209.37758913846947],
-     [1.0, 23.6012909523441209, 244.024637934444173, 1282.61652607737228, 2844.23683343917062]),
-    ([2.15311535474403846e-8, 0.564188496988670089, 8.88314979438837594, 66.1191906371416295, 298.635138197400131,
-      881.95222124176909, 1712.04761263407058, 2051.07837782607147, 1230.33935479799725],
-     [1.0, 15.7449261107098347, 117.693950891312499, 537.181101862009858, 1621.38957456669019, 3290.79923573345963,
-      4362.61909014324716, 3439.36767414372164, 1230.33935480374942]),
-    ([0.0163153871373020978, 0.305326634961232344, 0.360344899949804439, 0.125781726111229246, 0.0160837851487422766,
-      0.000658749161529837803],
-     [1.0, 2.56852019228982242, 1.87295284992346725, 0.527905102951428412, 0.0605183413124413191, 0.00233520497626869185]),
-)
-
-
-def _erfc(x):
-    """1 - erf(x), in float64, with full relative accuracy also where it is small.
-
-    Source: W. J. Cody, "Rational Chebyshev approximations for the error function", Math. Comp. 23, 1969.
-    """
-    x = np.asarray(x, np.float64)
-    y, (small, middle, large) = np.abs(x), [lambda z, p=p, q=q: np.polyval(p, z) / np.polyval(q, z) for p, q in _ERF]
-    near, mid = np.minimum(y, 0.46875), np.clip(y, 0.46875, 4.0)
-    far = np.clip(y, 4.0, 30.0)  # beyond, exp(-y²) is 0
-    tail = (1 / math.sqrt(math.pi) - large(1 / far**2) / far**2) / far
-    upper = np.where(y <= 0.46875, 1 - near * small(near**2), np.exp(-np.minimum(y, 30.0) ** 2) * np.where(y <= 4, middle(mid), tail))
-    return np.where(np.isnan(x), x, np.where(x < 0, 2 - upper, upper))
-
-
 @operation(real="x")
 def gelu_erf(x):
     """x times the share of the normal distribution below x: GELU without approximation."""
-    share = (0.5 * _erfc(x / -math.sqrt(2))).astype(x.dtype)
+    share = (0.5 * erfc(x / -math.sqrt(2))).astype(x.dtype)
     return x * share, share
 
 
 def _gelu_options(x, approximate="tanh"):
     """gelu with `approximate`: "tanh", or "none" for the exact one."""
-    if not isinstance(approximate, str) or approximate not in ("tanh", "none"):
-        raise ValueError(f'approximate is "tanh" or "none", got {approximate!r}')
+    check_choice("approximate", approximate, ("tanh", "none"))
     return gelu(x) if approximate == "tanh" else gelu_erf(x)
 
 # %% ../../modules/02_activations/activations_dev.ipynb #gelu
@@ -163,8 +137,7 @@ class GELU(Activation):
     function = staticmethod(gelu)
 
     def __init__(self, approximate="tanh"):
-        if approximate not in ("tanh", "none"):
-            raise ValueError(f'approximate is "tanh" or "none", got {approximate!r}')
+        check_choice("approximate", approximate, ("tanh", "none"))
         self.settings = {} if approximate == "tanh" else {"approximate": approximate}
 
 # %% ../../modules/02_activations/activations_dev.ipynb #class_settings

@@ -10,21 +10,16 @@ __all__ = ['BACKWARD', 'RELEASED', 'numeric_gradient', 'gradient', 'show', 'unbr
            'mse_loss_prediction', 'no_grad', 'gradcheck']
 
 # %% ../../modules/05_autograd/autograd_dev.ipynb #imports
-import functools
 import inspect
 from heapq import heappop, heappush
 
 import numpy as np
 
+from .. import kernels
 from .activations import gelu, gelu_erf, leaky_relu, log_softmax, relu, sigmoid, softmax, tanh
 from .layers import linear
 from tinytorch.core.losses import (
-    binary_cross_entropies,
-    binary_cross_entropy_with_logits,
-    cross_entropy,
-    mse_loss,
-    squared_errors,
-    weighted_cross_entropy,
+    binary_cross_entropies, binary_cross_entropy_with_logits, cross_entropy, mse_loss, squared_errors, weighted_cross_entropy,
 )
 from tinytorch.core.tensor import (
     Tensor,
@@ -428,105 +423,20 @@ def bce_target(upstream, out, logits, target):
     return -logits * (upstream / logits.size)
 
 # %% ../../modules/05_autograd/autograd_dev.ipynb #loss-options
-@gradient(weighted_cross_entropy, wrt="logits")
-def weighted_cross_entropy_logits(upstream, saved, logits, *settings):
-    shares, target, whole = saved
-    per_row = upstream[:, None] if settings[-1] == "none" else upstream / whole
-    return (shares * target.sum(axis=1, keepdims=True) - target) * per_row
-
-
-@gradient(squared_errors, wrt="prediction")
-def squared_errors_prediction(upstream, out, prediction, target):
-    return 2 * upstream * (prediction - target)
-
-
-@gradient(squared_errors, wrt="target")
-def squared_errors_target(upstream, out, prediction, target):
-    return 2 * upstream * (target - prediction)
-
-
-@gradient(binary_cross_entropies, wrt="logits")
-def binary_cross_entropies_logits(upstream, out, logits, target):
-    return upstream * (0.5 * (1 + np.tanh(0.5 * logits)) - target)
-
-
-@gradient(binary_cross_entropies, wrt="target")
-def binary_cross_entropies_target(upstream, out, logits, target):
-    return -upstream * logits
+gradient(weighted_cross_entropy, wrt="logits")(kernels.weighted_cross_entropy_logits)
+gradient(squared_errors, wrt="prediction")(kernels.squared_errors_prediction)
+gradient(squared_errors, wrt="target")(kernels.squared_errors_target)
+gradient(binary_cross_entropies, wrt="logits")(kernels.binary_cross_entropies_logits)
+gradient(binary_cross_entropies, wrt="target")(kernels.binary_cross_entropies_target)
 
 # %% ../../modules/05_autograd/autograd_dev.ipynb #tools
-class _NoGrad:
-    """The mode off within a block, or while the decorated function's own code runs."""
-
-    def __init__(self):
-        self.before = []  # a list, so that one object may be entered again
-
-    def __enter__(self):
-        self.before.append(grad_enabled.get())
-        grad_enabled.set(False)
-
-    def __exit__(self, *error):
-        grad_enabled.set(self.before.pop())
-
-    def __call__(self, function):
-        @functools.wraps(function)
-        def run(*inputs, **named):
-            with _NoGrad():
-                result = function(*inputs, **named)
-            steps = _stepwise if inspect.isgenerator(result) else _async_steps if inspect.isasyncgen(result) else None
-            return steps(result) if steps else result
-
-        @functools.wraps(function)
-        async def run_async(*inputs, **named):
-            return await _Awaited(function(*inputs, **named))
-
-        return run_async if inspect.iscoroutinefunction(function) else run
-
-
 def no_grad(function=None):
     """Within this block (or decorated function), in its thread, results do not remember how they were made.
 
     Decorated generators and coroutines (`async def`) have it while their own code runs, not while they wait.
     """
-    return _NoGrad() if function is None else _NoGrad()(function)
-
-# %% ../../modules/05_autograd/autograd_dev.ipynb #tools-steps
-def _stepwise(steps):
-    """Yield what a generator or a coroutine yields, with the mode off during each of its steps only."""
-    resume, value = steps.send, None
-    while True:
-        try:
-            with _NoGrad():
-                out = resume(value)
-        except StopIteration as done:
-            return done.value
-        try:
-            resume, value = steps.send, (yield out)
-        except GeneratorExit:
-            with _NoGrad():
-                steps.close()
-            raise
-        except BaseException as error:
-            resume, value = steps.throw, error
-
-
-class _Awaited:
-    def __init__(self, coroutine):
-        self.coroutine = coroutine
-
-    def __await__(self):
-        return _stepwise(self.coroutine.__await__())
-
-
-async def _async_steps(steps):
-    value = None
-    try:
-        while True:
-            value = yield await _Awaited(steps.asend(value))
-    except StopAsyncIteration:
-        return
-    finally:
-        await _Awaited(steps.aclose())
+    block = kernels.Within(grad_enabled, False)
+    return block if function is None else block(function)
 
 # %% ../../modules/05_autograd/autograd_dev.ipynb #gradcheck
 def gradcheck(function, *inputs, seed=0, rtol=1e-5, atol=1e-7):

@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from .tensor import Tensor, as_real, as_tensor, generator, operation
+from ..refusals import check_size
 
 # %% ../../modules/03_layers/layers_dev.ipynb #checks
 def _leaves(name, value):
@@ -20,14 +21,6 @@ def _leaves(name, value):
         return [(name, value)]
     pairs = value.items() if isinstance(value, dict) else enumerate(value)
     return [leaf for key, item in pairs for leaf in _leaves(f"{name}.{key}", item)]
-
-
-def _check_size(name, value, smallest=1):
-    """TypeError or ValueError unless the value is a whole number from `smallest` on."""
-    if not isinstance(value, int | np.integer) or isinstance(value, bool):
-        raise TypeError(f"{name} is a whole number, got {value!r:.60}")
-    if value < smallest:
-        raise ValueError(f"{name} must be at least {smallest}, got {value}")
 
 # %% ../../modules/03_layers/layers_dev.ipynb #named_tensors
 class ModuleTree:
@@ -197,7 +190,7 @@ class Linear(Module):
     """
 
     def __init__(self, in_features, out_features, bias=True):
-        _check_size("in_features", in_features, -math.inf), _check_size("out_features", out_features, -math.inf)
+        check_size("in_features", in_features, -math.inf), check_size("out_features", out_features, -math.inf)
         if in_features < 1 or out_features < 1:
             raise ValueError(f"Linear needs at least 1 feature on both sides, got {in_features} and {out_features}")
         self.in_features, self.out_features = in_features, out_features
@@ -260,7 +253,7 @@ class Flatten(Module):
     """
 
     def __init__(self, start_dim=1):
-        _check_size("start_dim", start_dim, -math.inf)
+        check_size("start_dim", start_dim, -math.inf)
         self.start_dim = start_dim
 
     def forward(self, x):

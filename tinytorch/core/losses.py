@@ -7,87 +7,26 @@ __all__ = ['mse_loss', 'check_labels', 'cross_entropy', 'binary_cross_entropy_wi
 # %% ../../modules/04_losses/losses_dev.ipynb #imports
 import numpy as np
 
+from .. import kernels, refusals
 from .tensor import Tensor, as_array, operation
 
 # %% ../../modules/04_losses/losses_dev.ipynb #reductions
-def _check_reduction(reduction):
-    if not isinstance(reduction, str) or reduction not in ("mean", "sum", "none"):
-        raise ValueError(f'reduction is "mean", "sum" or "none", got {reduction!r}')
-
-
-def _check_smoothing(label_smoothing):
-    if not isinstance(label_smoothing, int | float) or not 0 <= label_smoothing <= 1:
-        raise ValueError(f"label_smoothing is a share, from 0 to 1, got {label_smoothing!r:.60}")
-
-
-def _check_entries(name, x):
-    if not x.size:
-        raise ValueError(f"{name} needs at least one entry, got the shape {x.shape}: there is no mean of nothing")
-
-
-def _reduced(mean, losses, reduction):
-    """A loss by its reduction, from the mean, a tensor, and a function that gives all losses."""
-    _check_reduction(reduction)
-    return mean if reduction == "mean" else losses().sum() if reduction == "sum" else losses()
-
-
-@operation(real="prediction target")
-def squared_errors(prediction, target):
-    """(prediction - target) ** 2, entry by entry."""
-    return (prediction - target) ** 2
-
-
-@operation(real="logits target")
-def binary_cross_entropies(logits, target):
-    """The losses of binary_cross_entropy_with_logits, entry by entry."""
-    return np.maximum(logits, 0) - logits * target + np.log1p(np.exp(-np.abs(logits)))
+# The losses with their settings: `reduction`, and more for cross_entropy. Given; see tinytorch/kernels.py.
+squared_errors = operation(kernels.squared_errors, real="prediction target")
+binary_cross_entropies = operation(kernels.binary_cross_entropies, real="logits target")
+weighted_cross_entropy = operation(kernels.weighted_cross_entropy, real="logits weight")
 
 
 def _mse_options(prediction, target, reduction="mean"):
-    """mse_loss with `reduction`; the mean is taken in any case, for its checks."""
-    return _reduced(mse_loss(prediction, target), lambda: squared_errors(prediction, target), reduction)
+    return refusals.reduced(mse_loss, squared_errors, reduction, prediction, target)
 
 
 def _bce_options(logits, target, reduction="mean"):
-    """binary_cross_entropy_with_logits with `reduction`."""
-    mean = binary_cross_entropy_with_logits(logits, target)
-    return _reduced(mean, lambda: binary_cross_entropies(logits, target), reduction)
-
-# %% ../../modules/04_losses/losses_dev.ipynb #class-weights
-@operation(real="logits weight")
-def weighted_cross_entropy(logits, labels, smoothing, weight, reduction):
-    """cross_entropy with all its settings; keeps (shares (B, C), targets (B, C), what the sum is divided by).
-
-    A row of targets is its label's weight at the label, smoothed over all classes by weight; zeros for label -1.
-    """
-    count, classes = logits.shape
-    weight = np.ones(classes, logits.dtype) if weight is None else weight
-    used = labels >= 0
-    target = np.tile(smoothing / classes * weight, (count, 1)).astype(logits.dtype)
-    target[np.arange(count), np.where(used, labels, 0)] += (1 - smoothing) * weight[np.where(used, labels, 0)]
-    target[~used] = 0
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    logs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    losses = -np.multiply(target, logs, where=target != 0, out=np.zeros_like(logs)).sum(axis=1)
-    whole = weight[labels[used]].sum() if reduction == "mean" else 1
-    if reduction == "mean" and not whole:
-        raise ValueError("cross_entropy: every label is ignored, or of a class with weight 0: there is no mean")
-    return losses if reduction == "none" else losses.sum() / whole, (np.exp(logs), target, whole)
+    return refusals.reduced(binary_cross_entropy_with_logits, binary_cross_entropies, reduction, logits, target)
 
 
-def _cross_entropy_options(logits, labels, label_smoothing=0.0, weight=None, ignore_index=None, reduction="mean"):
-    """cross_entropy with the settings that the exercise does not have."""
-    _check_reduction(reduction)
-    arrays = [x.data if isinstance(x, Tensor) else np.asarray(x) for x in (logits, labels)]
-    if not isinstance(ignore_index, int | np.integer | None):
-        raise TypeError(f"ignore_index is a whole number, the label to pass over, got {ignore_index!r}")
-    ignored = np.zeros(arrays[1].shape, bool) if ignore_index is None else arrays[1] == ignore_index
-    labels = np.where(ignored, -1, check_labels(arrays[0], np.where(ignored, arrays[1].dtype.type(0), arrays[1])))
-    if weight is not None and np.shape(weight) != arrays[0].shape[1:]:
-        raise ValueError(f"weight has one number for each of the {arrays[0].shape[1]} classes, got {np.shape(weight)}")
-    label_smoothing = label_smoothing.item() if isinstance(label_smoothing, np.generic) else label_smoothing
-    _check_smoothing(label_smoothing)
-    return weighted_cross_entropy(logits, labels, label_smoothing, weight, reduction)
+def _cross_entropy_options(logits, labels, *settings, **named):
+    return weighted_cross_entropy(logits, *refusals.settings_of(check_labels, logits, labels, *settings, **named))
 
 # %% ../../modules/04_losses/losses_dev.ipynb #mse_loss
 @operation(real="prediction target", options=_mse_options)
@@ -98,7 +37,7 @@ def mse_loss(prediction, target):
     reduction="sum" or "none" (an array of losses), also given: then the mean is not taken.
     Raises ValueError if the shapes differ.
     """
-    _check_entries("mse_loss", prediction)
+    refusals.check_entries("mse_loss", prediction)
     if prediction.shape != target.shape:
         raise ValueError(
             f"mse_loss compares entry with entry: prediction has shape {prediction.shape}, target {target.shape}: "
@@ -141,7 +80,7 @@ def cross_entropy(logits, labels, label_smoothing=0.0):
     Raises what check_labels raises, and ValueError for a smoothing outside 0 to 1.
     """
     labels = check_labels(logits, labels)
-    _check_smoothing(label_smoothing)
+    refusals.check_smoothing(label_smoothing)
     shifted = logits - logits.max(axis=1, keepdims=True)
     shares = np.exp(shifted)
     sums = shares.sum(axis=1, keepdims=True)
@@ -160,7 +99,7 @@ def binary_cross_entropy_with_logits(logits, target):
     reduction="sum" or "none", also given: then the mean is not taken. Left out: weight, pos_weight.
     Raises ValueError if the shapes differ or a target lies outside 0 to 1.
     """
-    _check_entries("binary_cross_entropy_with_logits", target)
+    refusals.check_entries("binary_cross_entropy_with_logits", target)
     if (target.min() < 0 or target.max() > 1):
         raise ValueError(f"targets must be from 0 (no) to 1 (yes), got {target.min():g} to {target.max():g}")
     if logits.shape != target.shape:
@@ -188,7 +127,7 @@ class MSELoss:
     function = staticmethod(mse_loss)
 
     def __init__(self, reduction="mean"):
-        _check_reduction(reduction)
+        refusals.check_reduction(reduction)
         self.reduction = reduction
 
     def __call__(self, prediction, target):
@@ -212,13 +151,9 @@ class CrossEntropyLoss:
     """
 
     def __init__(self, label_smoothing=0.0, weight=None, ignore_index=None, reduction="mean"):
-        _check_reduction(reduction)
+        weight = weight if weight is None else as_array(weight)
         self.label_smoothing = label_smoothing
-        self.options = {} if weight is None else {"weight": as_array(weight)}
-        if ignore_index is not None:
-            self.options["ignore_index"] = ignore_index
-        if reduction != "mean":
-            self.options["reduction"] = reduction
+        self.options = refusals.loss_options(weight=weight, ignore_index=ignore_index, reduction=reduction)
 
     def __call__(self, logits, labels):
         return cross_entropy(logits, labels, self.label_smoothing, **self.options)

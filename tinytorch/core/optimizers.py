@@ -11,6 +11,7 @@ import sys
 import numpy as np
 
 from .tensor import Tensor
+from ..refusals import check_state, checked_count, checked_number, listed, plain
 
 # %% ../../modules/06_optimizers/optimizers_dev.ipynb #checks
 def _checked_parameters(parameters):
@@ -30,47 +31,6 @@ def _checked_parameters(parameters):
         if id(p) in seen:
             raise ValueError(f"parameters {seen[id(p)]} and {number} are the same Tensor: it would move twice a step")
         seen[id(p)] = number
-    return parameters
-
-# %% ../../modules/06_optimizers/optimizers_dev.ipynb #checks-numbers
-def _plain(value):
-    """NumPy's scalars as Python numbers, which JSON can hold; anything else as it is."""
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _check_state(part, state):
-    """TypeError unless the state is a dictionary."""
-    if not hasattr(state, "keys") or not all(isinstance(key, str) for key in state):
-        raise TypeError(f"the state of {type(part).__name__} is a dict from state_dict(), got {state!r:.60}")
-
-
-def _checked_number(name, value, below=math.inf):
-    """`value` as a float; TypeError if it is no number, ValueError unless 0 <= value < below."""
-    if not isinstance(value, int | float | np.number):
-        raise TypeError(f"{name} must be a number, got {value!r:.60}")
-    if not 0 <= value < below:
-        limit = "" if below == math.inf else f" and below {below:g}"
-        raise ValueError(f"{name} must be at least 0{limit}, got {value}")
-    return float(value)
-
-
-def _checked_count(name, value, usual=""):
-    """`value` as an int; TypeError or ValueError unless it is a whole number from 1 on."""
-    if not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} counts steps, so it is a whole number{usual}, got {value!r:.60}")
-    if value < 1:
-        raise ValueError(f"{name} counts steps, so it is at least 1{usual}, got {value}")
-    return int(value)
-
-
-def _listed(parameters):
-    """A Tensor, or an iterable of them, as a list."""
-    if not isinstance(parameters, Tensor) and not hasattr(parameters, "__iter__"):
-        raise TypeError(f"expected Tensors, got {type(parameters).__name__}: pass model.parameters()")
-    parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-    for p in parameters:
-        if not isinstance(p, Tensor):
-            raise TypeError(f"expected Tensors, got a {type(p).__name__} among them: pass model.parameters()")
     return parameters
 
 # %% ../../modules/06_optimizers/optimizers_dev.ipynb #chunks
@@ -111,7 +71,7 @@ class StateDictMixin:
 
     def state_dict(self):
         """{name: number or array}: the settings, and "0.exp_avg", "0.step", ... for parameter 0. Arrays are copies."""
-        flat = {name: _plain(getattr(self, name)) for name in self.settings}
+        flat = {name: plain(getattr(self, name)) for name in self.settings}
         for number, state in enumerate(self.state):
             for name, value in state.items():
                 flat[f"{number}.{name}"] = value if name == "step" else np.array(value, order="C")
@@ -119,7 +79,7 @@ class StateDictMixin:
 
     def load_state_dict(self, state):
         """Take back what `state_dict` gave; ValueError, with nothing changed, if it belongs to other parameters."""
-        _check_state(self, state)
+        check_state(self, state)
         kind, loaded = type(self).__name__, [{} for _ in self.parameters]
         for key in (key for key in state if "." in key):
             number, _, name = key.partition(".")
@@ -137,7 +97,7 @@ class StateDictMixin:
         if {key for key in state if "." not in key} != set(self.settings):
             raise ValueError(f"{kind} keeps {', '.join(self.settings)}; the state has "
                              f"{', '.join(key for key in state if '.' not in key)}")
-        vars(self).update({name: _plain(state[name]) for name in self.settings}, state=loaded)
+        vars(self).update({name: plain(state[name]) for name in self.settings}, state=loaded)
 
 # %% ../../modules/06_optimizers/optimizers_dev.ipynb #optimizer
 class Optimizer(StateDictMixin):
@@ -150,7 +110,7 @@ class Optimizer(StateDictMixin):
 
     def __init__(self, parameters, lr):
         self.parameters = _checked_parameters(parameters)
-        self.lr = _checked_number("lr", lr)
+        self.lr = checked_number("lr", lr)
         self.state = [{} for _ in self.parameters]     # per parameter: "step", a count, and the arrays of `buffers`
         self._own = [None] * len(self.parameters)      # per parameter: the array that `own_data` made for it
 
@@ -197,8 +157,8 @@ class SGD(Optimizer):
 
     def __init__(self, parameters, lr, momentum=0.0, nesterov=False, weight_decay=0.0):
         super().__init__(parameters, lr)
-        self.momentum = _checked_number("momentum", momentum, below=1)
-        self.weight_decay = _checked_number("weight_decay", weight_decay)
+        self.momentum = checked_number("momentum", momentum, below=1)
+        self.weight_decay = checked_number("weight_decay", weight_decay)
         self.nesterov = bool(nesterov)
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov=True looks ahead along the momentum, and momentum is 0: pass momentum=0.9")
@@ -236,8 +196,8 @@ class Adam(Optimizer):
         super().__init__(parameters, lr)
         if not isinstance(betas, tuple | list) or len(betas) != 2:
             raise TypeError(f"betas are two numbers, for the mean and for the square, got {betas!r}: (0.9, 0.999) is usual")
-        self.beta1, self.beta2 = (_checked_number(f"beta{n}", beta, below=1) for n, beta in enumerate(betas, 1))
-        self.eps, self.weight_decay = _checked_number("eps", eps), _checked_number("weight_decay", weight_decay)
+        self.beta1, self.beta2 = (checked_number(f"beta{n}", beta, below=1) for n, beta in enumerate(betas, 1))
+        self.eps, self.weight_decay = checked_number("eps", eps), checked_number("weight_decay", weight_decay)
 
     def update(self, w, grad, state):
         """Change `w` in place; `grad` stays as it is."""
@@ -277,9 +237,9 @@ def clip_grad_norm(parameters, max_norm):
     `parameters`: a Tensor or an iterable of them; those without a gradient are passed over. ValueError unless
     `max_norm` > 0. A gradient with NaN makes all gradients NaN, as in PyTorch: the length returned says so.
     """
-    parameters = [p for p in _listed(parameters) if p.grad is not None]
+    parameters = [p for p in listed(parameters, Tensor) if p.grad is not None]
     grads = [p.grad for p in parameters]
-    if not _checked_number("max_norm", max_norm) > 0:
+    if not checked_number("max_norm", max_norm) > 0:
         raise ValueError(f"max_norm must be more than 0, got {max_norm}: leave clipping out instead")
     flat = [g.ravel(order="K") for g in grads]
     norm = math.sqrt(sum(float(np.dot(g, g)) for g in flat))
@@ -316,15 +276,15 @@ class Scheduler:
 
     def state_dict(self):
         """{name: number}: everything but the optimizer."""
-        return {name: _plain(value) for name, value in vars(self).items() if name != "optimizer"}
+        return {name: plain(value) for name, value in vars(self).items() if name != "optimizer"}
 
     def load_state_dict(self, state):
         """Take back what `state_dict` gave, and set the lr; ValueError if it is another kind's."""
-        _check_state(self, state)
+        check_state(self, state)
         if set(state) != set(self.state_dict()):
             mine, given = ", ".join(self.state_dict()), ", ".join(state)
             raise ValueError(f"{type(self).__name__} keeps {mine}; the state has {given}")
-        vars(self).update({name: _plain(value) for name, value in state.items()})
+        vars(self).update({name: plain(value) for name, value in state.items()})
         self.optimizer.lr = float(self.get_lr(self.last_step))
 
 # %% ../../modules/06_optimizers/optimizers_dev.ipynb #anneal
@@ -337,7 +297,7 @@ class StepLR(Scheduler):
     """Multiply the rate by `gamma` after every `step_size` steps."""
 
     def __init__(self, optimizer, step_size, gamma=0.1):
-        self.step_size, self.gamma = _checked_count("step_size", step_size), _checked_number("gamma", gamma)
+        self.step_size, self.gamma = checked_count("step_size", step_size), checked_number("gamma", gamma)
         super().__init__(optimizer)
 
     def get_lr(self, n):
@@ -352,7 +312,7 @@ class CosineAnnealingLR(Scheduler):
     """
 
     def __init__(self, optimizer, T_max, eta_min=0.0):
-        self.T_max, self.eta_min = _checked_count("T_max", T_max), _checked_number("eta_min", eta_min)
+        self.T_max, self.eta_min = checked_count("T_max", T_max), checked_number("eta_min", eta_min)
         super().__init__(optimizer)
 
     def get_lr(self, n):
@@ -373,14 +333,14 @@ class OneCycleLR(Scheduler):
     every = "step"
 
     def __init__(self, optimizer, max_lr, total_steps, pct_start=0.3, div_factor=25.0, final_div_factor=1e4):
-        self.max_lr, total_steps = _checked_number("max_lr", max_lr), _checked_count("total_steps", total_steps, _PER_RUN)
+        self.max_lr, total_steps = checked_number("max_lr", max_lr), checked_count("total_steps", total_steps, _PER_RUN)
         for name, factor in (("div_factor", div_factor), ("final_div_factor", final_div_factor)):
-            if not _checked_number(name, factor):
+            if not checked_number(name, factor):
                 raise ValueError(f"{name} divides the rate, so it is above 0, got {factor}")
         self.total_steps, self.first = total_steps, self.max_lr / float(div_factor)
         self.last = self.first / float(final_div_factor)
         # at least a hair above 0, or a very short run would divide by zero in `get_lr`
-        self.up = max(_checked_number("pct_start", pct_start, below=1) * total_steps - 1, 1e-9)
+        self.up = max(checked_number("pct_start", pct_start, below=1) * total_steps - 1, 1e-9)
         self.end = max(total_steps - 1, 1)
         super().__init__(optimizer)
 

@@ -9,12 +9,13 @@ __all__ = ['grad_enabled', 'as_array', 'Tensor', 'operation', 'add', 'sub', 'mul
 
 # %% ../../modules/01_tensor/tensor_dev.ipynb #imports
 import contextvars
-import dis
 import functools
-import inspect
 import itertools
 
 import numpy as np
+
+from .. import refusals
+from ..refusals import AXES, FLOAT32, FLOAT64, PLAIN
 
 # %% ../../modules/01_tensor/tensor_dev.ipynb #as_array
 def as_array(data, dtype=None):
@@ -36,17 +37,6 @@ def as_array(data, dtype=None):
         array = array.astype(np.float32)
     return array
 
-# %% ../../modules/01_tensor/tensor_dev.ipynb #checked-dtype
-def _checked_dtype(dtype):
-    """A NumPy dtype of real numbers from its name, or TypeError."""
-    try:
-        found = np.dtype(dtype)
-    except TypeError:
-        found = None
-    if dtype is None or found is None or found.kind not in "biuf":
-        raise TypeError(f"expected a dtype of real numbers, got {dtype!r}: say 'float32', 'float64', 'int64' or 'bool'")
-    return found
-
 # %% ../../modules/01_tensor/tensor_dev.ipynb #tensor-class
 _sequence = itertools.count(0, -1)
 
@@ -67,7 +57,7 @@ class Tensor:
     __hash__ = object.__hash__  # == compares numbers, so a tensor is known by what object it is
 
     def __init__(self, data, dtype=None, requires_grad=False):
-        dtype = dtype if dtype is None else _checked_dtype(dtype)
+        dtype = dtype if dtype is None else refusals.checked_dtype(dtype)
         try:
             self.data = as_array(data.data if isinstance(data, Tensor) else data, dtype)
         except OverflowError as error:
@@ -91,125 +81,16 @@ class Tensor:
 # Whether results remember how they were made: `no_grad` of Module 05 switches it, for its own thread only.
 grad_enabled = contextvars.ContextVar("grad_enabled", default=True)
 
-_FLOAT64 = np.dtype(np.float64)
-_PASS = frozenset((int, float, bool, tuple, slice, str, type(None), type(Ellipsis)))
-
-
-def _to_operand(x, beside=()):
-    """An input that is not a tensor, made ready: arrays follow the dtype rules, NumPy's scalars become Python's.
-
-    Beside a float64 tensor, arrays of floats keep (or get) 64 bits: nothing is rounded on the way.
-    """
-    if isinstance(x, np.generic):
-        x = float(x) if x.dtype.kind == "f" else x.item()
-    if isinstance(x, complex):
-        raise TypeError(f"expected real numbers, got {x}: take the real and the imaginary part one by one")
-    if not isinstance(x, np.ndarray | list):
-        return x
-    array, exact = as_array(x), any(isinstance(t, Tensor) and t.data.dtype is _FLOAT64 for t in beside)
-    return as_array(x, _FLOAT64) if exact and array.dtype.kind == "f" else array
-
-
-def _to_real(x, beside):
-    """An array for real arithmetic: integers and booleans become float32 (see `operation`)."""
-    if not isinstance(x, np.ndarray):
-        x = as_array(x, _FLOAT64 if any(getattr(a, "dtype", None) == "float64" for a in beside) else None)
-    return x.astype(np.float32) if x.dtype.kind in "biu" else x
-
 
 def _result_tensor(result, arrays):
     """A new tensor around the array that an operation returned; float64 only if one of the inputs was."""
     if result.__class__ is not np.ndarray:
         result = np.asarray(result)
-    if result.dtype is _FLOAT64 and not any(getattr(a, "dtype", None) == "float64" for a in arrays):
+    if result.dtype is FLOAT64 and not any(getattr(a, "dtype", None) == "float64" for a in arrays):
         result = result.astype(np.float32)
     out = Tensor.__new__(Tensor)
     out.data, out.grad, out.requires_grad, out.grad_fn, out.sequence_nr = result, None, False, None, next(_sequence)
     return out
-
-# %% ../../modules/01_tensor/tensor_dev.ipynb #operation-refusals
-_MENDS = {  # what NumPy's message says: what helps
-    "broadcast": "from the right, two lengths must be equal, or one of them 1",
-    "reshape": "the new shape must hold as many numbers",
-    "unknown dimension": "only one length may be -1",
-    "zero-size": "take away the axes of length 0",
-    "axes don't match": "name every axis once",
-    "repeated axis": "name every axis once",
-    "of dimension": "axes count from 0, or from -1 backwards",
-    "negative integer powers": "use astype('float32') first",
-    "indices": "indices are whole numbers, slices or masks, at most one for each axis",
-    "boolean": "use astype('int64') first",
-    "for axis": "indices count from 0, or from -1 backwards",
-    "out of bounds for": "stay within its range, or use astype for a wider dtype",
-    "unsupported operand": "expected tensors, arrays or numbers",
-    "did not contain a loop": "expected tensors, arrays or numbers",
-    "interpreted as an integer": "use whole numbers",
-}
-
-
-def _explain(error, name, arrays, needed):
-    """Raise what an operation ended with: NumPy's words with the inputs and what helps, or our own with a note."""
-    given = ", ".join(str(a.shape) if isinstance(a, np.ndarray) else f"{a!r:.60}" for a in arrays)
-    place = error.__traceback__
-    while place.tb_next:
-        place = place.tb_next
-    by_hand = place.tb_frame.f_code.co_code[place.tb_lasti] == dis.opmap["RAISE_VARARGS"]  # a raise, as in matmul
-    if isinstance(error, ValueError | TypeError | IndexError | OverflowError | AttributeError):
-        mend = next((mend for words, mend in _MENDS.items() if words in str(error)), None)
-        kinds = np.ndarray if isinstance(error, AttributeError) else np.ndarray | int | float
-        if not all(isinstance(a, kinds) for a in arrays[:needed]):
-            mend = mend or "expected tensors, arrays or numbers"
-        if isinstance(error, OverflowError):
-            mend = mend or "the number is too large"
-        if mend and (not by_hand or place.tb_frame.f_globals["__name__"].startswith("numpy")):
-            kinds = {AttributeError: TypeError, OverflowError: ValueError, TypeError: TypeError, ValueError: ValueError}
-            kind = next((its for k, its in kinds.items() if isinstance(error, k)), IndexError)
-            raise kind(f"{name} of {given}: {str(error).strip()}; {mend}") from error
-        error.add_note(f"in {name} of {given}")
-    raise error
-
-# %% ../../modules/01_tensor/tensor_dev.ipynb #operation-inputs
-def _in_order(name, signature, inputs, named, defaults):
-    """All inputs by position, defaults too. NumPy's own functions (np.sum(x)) send out=None and dtype=None along."""
-    if not named and inspect.Parameter.empty not in defaults[len(inputs) :] and len(inputs) < len(defaults):
-        return inputs + defaults[len(inputs) :]
-    known = signature.parameters
-    named = {key: value for key, value in named.items() if key in known or value is not None}
-    try:
-        bound = signature.bind(*inputs, **named)
-    except TypeError as error:
-        raise TypeError(f"{name} takes the inputs {', '.join(known)}: {error}") from None
-    bound.apply_defaults()
-    return bound.args
-
-
-def _checked_axis(name, a, axis):
-    """`axis` as an int, a tuple of ints or None, if the array has such axes, with entries where they are needed."""
-    if axis is None and name not in ("mean", "max"):
-        return axis
-    if axis.__class__ is not int and axis is not None:
-        axis = axis.tolist() if isinstance(axis, np.ndarray | np.generic) else axis
-        axis = tuple(axis) if isinstance(axis, list) else axis
-    if not a.ndim and axis in (0, -1, (0,), (-1,)):
-        return None  # a single number has no axes; NumPy and PyTorch take these two all the same
-    try:
-        axes = range(a.ndim) if axis is None else np.lib.array_utils.normalize_axis_tuple(axis, a.ndim)
-    except (TypeError, ValueError, OverflowError) as error:
-        told = f"0 to {a.ndim - 1}, or {-a.ndim} to -1 from the end, each named once" if a.ndim else "none"
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"{name}: axis={axis!r} does not fit the shape {a.shape}, whose axes are {told}") from error
-    if name in ("mean", "max") and any(not a.shape[i] for i in axes):
-        raise ValueError(f"{name} of the shape {a.shape} over axis={axis}: there are no entries to take it of")
-    return axis
-
-
-def _make_ready(name, inputs, arrays, real_at, axis_at):
-    """Turn inputs for real arithmetic into floats, and an axis into what NumPy takes; changes the list of arrays."""
-    for i in real_at:
-        if arrays[i].__class__ is not np.ndarray or arrays[i].dtype.kind != "f":
-            arrays[i] = _to_real(arrays[i], arrays) if arrays[i] is not None else None
-    if axis_at and isinstance(arrays[0], np.ndarray):
-        arrays[axis_at] = _checked_axis(name, arrays[0], inputs[axis_at])
 
 # %% ../../modules/01_tensor/tensor_dev.ipynb #operation-decorator
 def operation(forward=None, *, real="", options=None):
@@ -221,31 +102,32 @@ def operation(forward=None, *, real="", options=None):
     """
     if forward is None:
         return functools.partial(operation, real=real, options=options)
-    signature = inspect.signature(forward)
-    names, count = list(signature.parameters), len(signature.parameters)
-    defaults = tuple(p.default for p in signature.parameters.values())
-    needed = defaults.count(inspect.Parameter.empty)
-    real_at, axis_at = [names.index(name) for name in real.split()], names.index("axis") if "axis" in names else 0
+    takes = refusals.Inputs(forward, real)  # their names and defaults, and what to say when one does not fit
+    count, needed, defaults, real_at, axis_at = takes.positions
 
     @functools.wraps(forward)
     def run(*inputs, **named):
         if named or len(inputs) != count:  # keywords and defaults take their places, so that gradients see the same
-            if options and (len(inputs) > count or not named.keys() <= set(names)):
+            if options and takes.further(inputs, named):
                 return options(*inputs, **named)
-            inputs = _in_order(run.__name__, signature, inputs, named, defaults)
+            plain = not named and needed <= len(inputs) < count
+            inputs = inputs + defaults[len(inputs) :] if plain else takes.in_order(inputs, named)
         arrays, wanted = [], False
         for x in inputs:
             if isinstance(x, Tensor):
                 arrays.append(x.data)
                 wanted = wanted or x.requires_grad
             else:
-                arrays.append(x if x.__class__ in _PASS else _to_operand(x, inputs))
-        if real_at or axis_at:
-            _make_ready(run.__name__, inputs, arrays, real_at, axis_at)
+                arrays.append(x if x.__class__ in PLAIN else refusals.to_operand(x, inputs, as_array))
+        for i in real_at:
+            if getattr(arrays[i], "dtype", None) is not FLOAT32:
+                arrays[i] = refusals.to_real(arrays[i], arrays, as_array)
+        if axis_at and (arrays[axis_at].__class__ not in AXES or getattr(arrays[0], "size", 0) < 2):
+            arrays[axis_at] = takes.checked_axis(arrays)
         try:
             result = saved = forward(*arrays)
         except Exception as error:
-            _explain(error, run.__name__, arrays, needed)
+            takes.explain(error, arrays)
         if result.__class__ is tuple:
             result, saved = result
         out = _result_tensor(result, arrays)
@@ -253,7 +135,7 @@ def operation(forward=None, *, real="", options=None):
             out.requires_grad, out.grad_fn = True, (run, inputs, arrays, saved)
         return out
 
-    run.__name__ = forward.__name__.rstrip("_")  # what people type: sum_ is Tensor.sum
+    run.__name__ = takes.name  # what people type: sum_ is Tensor.sum
     return run
 
 # %% ../../modules/01_tensor/tensor_dev.ipynb #elementwise
@@ -379,11 +261,11 @@ def _comparison(ufunc):
     def compare(self, other):
         if other is None or isinstance(other, str):
             return NotImplemented  # Python's own answer: never equal, and without an order
-        arrays = self.data, other.data if isinstance(other, Tensor) else _to_operand(other, (self,))
+        arrays = self.data, other.data if isinstance(other, Tensor) else refusals.to_operand(other, (self,), as_array)
         try:
             return Tensor(ufunc(*arrays))
         except Exception as error:
-            _explain(error, ufunc.__name__, arrays, 2)
+            refusals.explain(error, ufunc.__name__, arrays, 2)
 
     return compare
 
@@ -400,22 +282,10 @@ Tensor.__eq__, Tensor.__ne__ = _comparison(np.equal), _comparison(np.not_equal)
 Tensor.__lt__, Tensor.__le__ = _comparison(np.less), _comparison(np.less_equal)
 Tensor.__gt__, Tensor.__ge__ = _comparison(np.greater), _comparison(np.greater_equal)
 
-# %% ../../modules/01_tensor/tensor_dev.ipynb #method-inputs
-def _one_shape(lengths):
-    """(2, 3) from f(2, 3), f((2, 3)) or f([2, 3])."""
-    return tuple(lengths[0]) if len(lengths) == 1 and isinstance(lengths[0], tuple | list) else lengths
-
-
-def _indices(part):
-    """One part of an index, as a recipe may keep it: arrays are copied, since whose they are may refill them."""
-    if isinstance(part, list):
-        return np.array(part, None if part else np.intp)
-    return np.array(part) if isinstance(part, Tensor | np.ndarray) else part
-
 # %% ../../modules/01_tensor/tensor_dev.ipynb #methods
 def _reshape(self, *shape):
     """The same elements in another shape: x.reshape(2, -1) or x.reshape((2, -1))."""
-    return reshape(self, _one_shape(shape))
+    return reshape(self, refusals.one_shape(shape))
 
 
 def _transpose(self, *axes):
@@ -425,7 +295,7 @@ def _transpose(self, *axes):
 
 
 def _getitem(self, where):
-    return index(self, tuple(map(_indices, where)) if isinstance(where, tuple) else _indices(where))
+    return index(self, refusals.as_index(where))
 
 
 def _setitem(self, where, value):
@@ -480,7 +350,7 @@ def astype_(a, like):
 
 def astype(tensor, dtype):
     """The numbers in another dtype; gradients flow through it if both are floats."""
-    like = Tensor(np.empty(0, _checked_dtype(dtype)), dtype)
+    like = Tensor(np.empty(0, refusals.checked_dtype(dtype)), dtype)
     return astype_(tensor if like.dtype.kind == "f" else detach(tensor), like)
 
 
@@ -542,24 +412,16 @@ def generator():
     return _Random.generator
 
 
-def _made(name, make, shape, requires_grad):
-    shape = _one_shape(shape)
-    try:
-        return Tensor(make(shape), requires_grad=requires_grad)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{name} takes a shape, whole numbers from 0 on, got {shape!r:.60} ({error})") from None
-
-
 def zeros(*shape, requires_grad=False):
     """A float32 tensor of zeros: zeros(2, 3) or zeros((2, 3))."""
-    return _made("zeros", lambda shape: np.zeros(shape, np.float32), shape, requires_grad)
+    return Tensor(refusals.made("zeros", lambda shape: np.zeros(shape, np.float32), shape), requires_grad=requires_grad)
 
 
 def ones(*shape, requires_grad=False):
     """A float32 tensor of ones."""
-    return _made("ones", lambda shape: np.ones(shape, np.float32), shape, requires_grad)
+    return Tensor(refusals.made("ones", lambda shape: np.ones(shape, np.float32), shape), requires_grad=requires_grad)
 
 
 def randn(*shape, requires_grad=False):
     """A float32 tensor of draws from the standard normal distribution."""
-    return _made("randn", lambda shape: generator().standard_normal(shape, np.float32), shape, requires_grad)
+    return Tensor(refusals.made("randn", lambda shape: generator().standard_normal(shape, np.float32), shape), requires_grad=requires_grad)

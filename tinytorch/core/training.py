@@ -22,6 +22,7 @@ from .autograd import no_grad
 from .losses import accuracy, cross_entropy
 from .optimizers import clip_grad_norm
 from .tensor import generator
+from ..refusals import check_fit, numbers_text, what_is_wrong
 
 # %% ../../modules/07_training/training_dev.ipynb #checked_loss
 def average(summed, count):
@@ -178,33 +179,6 @@ def _safetensors_library():
         raise ModuleNotFoundError(text, name="safetensors") from None
     return safetensors
 
-# %% ../../modules/07_training/training_dev.ipynb #foreign_files
-_FOREIGN = {b"PK": "but a zip archive, as of torch.save or np.savez", b"\x80": "but a pickle, as of torch.save",
-            b"\x93NUMPY": "but one array of np.save", b"\x89HDF": "but an HDF5 file", b"\x1f\x8b": "but a gzip archive"}
-
-
-def _what_is_wrong(path):
-    """What a file is that the library could not read, and what helps."""
-    with open(path, "rb") as file:
-        start = file.read(8)
-        length = int.from_bytes(start, "little")
-        if not start:
-            return "it is empty: make it anew, or use an older copy"
-        for mark, kind in _FOREIGN.items():
-            if start.startswith(mark) and length > path.stat().st_size:
-                return f"{kind}: save the weights with save_weights, or with safetensors.torch.save_file from PyTorch"
-        header = file.read(length) if length <= path.stat().st_size else b""
-    try:
-        entries = {name: entry for name, entry in json.loads(header).items() if name != "__metadata__"}
-        strange = {name: entry["dtype"] for name, entry in entries.items()
-                   if entry["dtype"] not in ("BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "F32", "F64")}
-    except (ValueError, AttributeError, TypeError, KeyError):
-        return "perhaps cut short or of another kind: make it anew, or use an older copy"
-    if strange:
-        name, dtype = next(iter(strange.items()))
-        return f"since {name} is of dtype {dtype}, which NumPy does not have: save it as float32, x.float() in PyTorch"
-    return "cut short: make it anew, or use an older copy"
-
 # %% ../../modules/07_training/training_dev.ipynb #weights
 FORMAT = "tinytorch checkpoint 1"
 
@@ -225,7 +199,7 @@ def read_arrays(path):
         with library.safe_open(path, framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
     except Exception as error:  # the library's own error type, or NumPy's for a dtype which it does not have
-        raise ValueError(f"{path} is no readable safetensors file, {_what_is_wrong(Path(path))} ({error})") from error
+        raise ValueError(f"{path} is no readable safetensors file, {what_is_wrong(Path(path))} ({error})") from error
 
 
 def save_weights(path, state):
@@ -247,23 +221,10 @@ def _checksum(arrays, text):
     return str(found)
 
 
-def _numbers_text(state, extra):
-    """What is no array, as JSON; NumPy's numbers become Python's. TypeError names what no file can hold."""
-    numbers = {name: value for name, value in state.items() if not isinstance(value, np.ndarray)}
-
-    def python(value):
-        if isinstance(value, np.generic | np.ndarray):
-            return value.tolist()
-        where = next((f"{name} is a" for name, its in numbers.items() if its is value), "the history holds a")
-        raise TypeError(f"{where} {type(value).__name__}, which a checkpoint cannot hold: keep numbers, text or arrays")
-
-    return json.dumps({"state": numbers, "extra": extra}, default=python)
-
-
 def write_checkpoint(path, state, extra):
     """One file: the arrays of `state` as tensors; its numbers and `extra`, which JSON can hold, as metadata."""
     arrays = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
-    text = _numbers_text(state, extra)
+    text = numbers_text(state, extra)
     write_arrays(path, arrays, {"format": FORMAT, "content": text, "crc32": _checksum(arrays, text)})
 
 
@@ -488,21 +449,6 @@ class Keeping(Epochs):
             raise ValueError(f"{path} does not fit this training: {error}") from error
         self.history, self.kept = History(extra["history"]), len(extra["history"])
 
-# %% ../../modules/07_training/training_dev.ipynb #fit_checks
-def _check_fit(train, test, epochs, patience):
-    """TypeError or ValueError for what `fit` can't work with."""
-    for name, loader in (("training", train), ("test", test)):
-        if loader is None and name == "test":
-            continue
-        if not hasattr(loader, "__len__") or not hasattr(loader, "__iter__"):
-            raise TypeError(f"the {name} loader is a {type(loader).__name__}, which gives its batches only once or has no "
-                            "length: pass a DataLoader, or a list of (x, y) batches")
-        if not len(loader):
-            raise ValueError(f"the {name} loader has no batch: fewer samples than batch_size with drop_last=True?")
-    for name, value in (("epochs", epochs), ("patience", patience)):
-        if not isinstance(value, int | np.integer) and not (value is None and name == "patience"):
-            raise TypeError(f"{name} is a whole number, got {value!r:.60}")
-
 # %% ../../modules/07_training/training_dev.ipynb #fitting
 class Fitting(Keeping):
     """How the Trainer goes from epoch to epoch."""
@@ -514,13 +460,13 @@ class Fitting(Keeping):
         without a better test loss. `progress`: None or True to show it, False for silence, or a function of a new row.
         TrainingInterrupted on Ctrl-C, FloatingPointError if the loss is no number.
         """
-        _check_fit(train, test, epochs, patience)
+        check_fit(train, test, epochs, patience)
         if resume and checkpoint is None:
             raise ValueError("resume=True needs checkpoint=PATH, the file to go on from")
         self.history, self.kept, mode = History(), 0, self.model.training
         if checkpoint is not None:
             _safetensors_library()  # if it is missing, say so now and not after the first epoch
-            _numbers_text(snapshot(self.model, self.optimizer, self.scheduler), {})  # nor what no file can hold
+            numbers_text(snapshot(self.model, self.optimizer, self.scheduler), {})  # nor what no file can hold
         if resume:
             self.resume(checkpoint, len(train))
         try:

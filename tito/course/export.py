@@ -24,7 +24,10 @@ from tito.course import notebook
 from tito.course.registry import Course, Module
 from tito.course.storage import only_one, replace, stage, temporary, write_atomic
 
-HAND_WRITTEN = ("__init__.py", "nn/__init__.py", "optim/__init__.py", "backend.py", "viz.py")
+HAND_WRITTEN = (
+    *("__init__.py", "nn/__init__.py", "optim/__init__.py"),
+    *("backend.py", "kernels.py", "refusals.py", "viz.py"),
+)
 INDEX = "_modidx.py"
 _PACKAGE_DOC = '"""Exported from the notebooks: edit those, not these files."""\n'
 _ORIGIN = re.compile(r"^# %% (\S.*\.ipynb) #\S+$", re.MULTILINE)

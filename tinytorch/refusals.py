@@ -1,0 +1,377 @@
+"""What a call takes, and what it says when its input does not fit: given, not taught.
+
+The notebooks import from here what their lessons do not explain. Nothing of tinytorch is imported: a tensor is known by
+its `data`, and a notebook's own functions are passed in.
+"""
+
+import inspect
+import json
+import linecache
+import math
+from inspect import Parameter
+
+import numpy as np
+
+FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+PLAIN = frozenset((int, float, bool, tuple, slice, str, type(None), type(Ellipsis)))  # go to NumPy as they are
+AXES = frozenset((int, tuple, type(None)))
+
+
+# Module 01: what goes into a tensor
+
+
+def checked_dtype(dtype):
+    """A NumPy dtype of real numbers from its name, or TypeError."""
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if dtype is None or found is None or found.kind not in "biuf":
+        raise TypeError(f"expected a dtype of real numbers, got {dtype!r}: say 'float32', 'float64', 'int64' or 'bool'")
+    return found
+
+
+def to_operand(x, beside, as_array):
+    """An input that is not a tensor, made ready: arrays follow the dtype rules, NumPy's scalars become Python's.
+
+    Beside a float64 tensor, arrays of floats keep (or get) 64 bits: nothing is rounded on the way.
+    """
+    if isinstance(x, np.generic):
+        x = float(x) if x.dtype.kind == "f" else x.item()
+    if isinstance(x, complex):
+        raise TypeError(f"expected real numbers, got {x}: take the real and the imaginary part one by one")
+    if not isinstance(x, (np.ndarray, list)):
+        return x
+    array = as_array(x)
+    if array.dtype.kind == "f" and any(getattr(getattr(t, "data", None), "dtype", None) is FLOAT64 for t in beside):
+        return as_array(x, FLOAT64)
+    return array
+
+
+def to_real(x, beside, as_array):
+    """An array for real arithmetic: integers and booleans become float32. None stays."""
+    if x is None:
+        return x
+    if not isinstance(x, np.ndarray):
+        x = as_array(x, FLOAT64 if any(getattr(a, "dtype", None) == "float64" for a in beside) else None)
+    return x.astype(np.float32) if x.dtype.kind in "biu" else x
+
+
+def one_shape(lengths):
+    """(2, 3) from f(2, 3), f((2, 3)) or f([2, 3])."""
+    return tuple(lengths[0]) if len(lengths) == 1 and isinstance(lengths[0], tuple | list) else lengths
+
+
+def made(name, make, shape):
+    """make(shape), with the shape in any form, or an error that names the maker."""
+    shape = one_shape(shape)
+    try:
+        return make(shape)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name} takes a shape, whole numbers from 0 on, got {shape!r:.60} ({error})") from None
+
+
+def as_index(where):
+    """An index as a recipe may keep it: arrays are copied, since whose they are may refill them."""
+    if isinstance(where, tuple):
+        return tuple(map(as_index, where))
+    if isinstance(where, list):
+        return np.array(where, None if where else np.intp)
+    keep = isinstance(where, np.generic) or not hasattr(where, "__array__")
+    return where if keep else np.array(where)
+
+
+# Module 01: what an operation says
+
+
+class Inputs:
+    """What a function on arrays takes, for `operation`: its name, its inputs, and what is said of those that do not fit.
+
+    real: names of inputs for real arithmetic. positions: how many inputs there are, how many have no default, all the
+    defaults, which inputs are real, and which one is an axis (0: none).
+    """
+
+    def __init__(self, forward, real):
+        self.signature, self.name = inspect.signature(forward), forward.__name__.rstrip("_")
+        self.names, parameters = list(self.signature.parameters), self.signature.parameters.values()
+        self.defaults = tuple(p.default for p in parameters)
+        self.needed = self.defaults.count(Parameter.empty)
+        self.axis_at = self.names.index("axis") if "axis" in self.names else 0
+        real_at = tuple(map(self.names.index, real.split()))
+        self.positions = len(self.names), self.needed, self.defaults, real_at, self.axis_at
+
+    def further(self, inputs, named):
+        """Whether there are inputs that the function does not have."""
+        return len(inputs) > len(self.names) or not named.keys() <= set(self.names)
+
+    def in_order(self, inputs, named):
+        """All inputs by position, defaults too. NumPy's own functions (np.sum(x)) send out=None and dtype=None along."""
+        named = {key: value for key, value in named.items() if key in self.names or value is not None}
+        rest = self.names[len(inputs) :]
+        whole = (*inputs, *map(named.get, rest, self.defaults[len(inputs) :]))
+        if len(whole) == len(self.names) and named.keys() <= set(rest):
+            if not any(x is Parameter.empty for x in whole):
+                return whole
+        try:
+            bound = self.signature.bind(*inputs, **named)
+        except TypeError as error:
+            raise TypeError(f"{self.name} takes the inputs {', '.join(self.names)}: {error}") from None
+        bound.apply_defaults()
+        return bound.args
+
+    def checked_axis(self, arrays):
+        """The axis among the inputs, checked."""
+        return checked_axis(self.name, arrays[0], arrays[self.axis_at])
+
+    def explain(self, error, arrays):
+        """Raise what the function ended with, see `explain`; of an axis, what `checked_axis` says."""
+        if self.axis_at:
+            self.checked_axis(arrays)
+        explain(error, self.name, arrays, self.needed)
+
+
+def checked_axis(name, a, axis):
+    """`axis` as an int, a tuple of ints or None, if the array has such axes, with entries where they are needed."""
+    if not isinstance(a, np.ndarray) or (axis is None and name not in ("mean", "max")):
+        return axis
+    if axis.__class__ is not int and axis is not None:
+        axis = axis.tolist() if isinstance(axis, np.ndarray | np.generic) else axis
+        axis = tuple(axis) if isinstance(axis, list) else axis
+    if not a.ndim and axis in (0, -1, (0,), (-1,)):
+        return None  # a single number has no axes; NumPy and PyTorch take these two all the same
+    try:
+        axes = range(a.ndim) if axis is None else np.lib.array_utils.normalize_axis_tuple(axis, a.ndim)
+    except (TypeError, ValueError, OverflowError) as error:
+        told = f"0 to {a.ndim - 1}, or {-a.ndim} to -1 from the end, each named once" if a.ndim else "none"
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name}: axis={axis!r} does not fit the shape {a.shape}, whose axes are {told}") from error
+    if name in ("mean", "max") and any(not a.shape[i] for i in axes):
+        raise ValueError(f"{name} of the shape {a.shape} over axis={axis}: there are no entries to take it of")
+    return axis
+
+
+_MENDS = {  # NumPy's own phrases: what helps
+    "be broadcast": "from the right, two lengths must be equal, or one of them 1",
+    "could not broadcast": "from the right, two lengths must be equal, or one of them 1",
+    "cannot reshape": "the new shape must hold as many numbers",
+    "one unknown dimension": "only one length may be -1",
+    "zero-size array": "take away the axes of length 0",
+    "axes don't match": "name every axis once",
+    "repeated axis": "name every axis once",
+    "array of dimension": "axes count from 0, or from -1 backwards",
+    "negative integer powers": "use astype('float32') first",
+    "boolean index did not match": "a mask has the lengths of the axes that it masks",
+    "valid indices": "indices are whole numbers, slices or masks, at most one for each axis",
+    "used as indices": "indices are whole numbers, slices or masks, at most one for each axis",
+    "too many indices": "indices are whole numbers, slices or masks, at most one for each axis",
+    "numpy boolean": "use astype('int64') first",
+    "out of bounds for axis": "indices count from 0, or from -1 backwards",
+    "out of bounds for": "stay within its range, or use astype for a wider dtype",
+    "unsupported operand": "expected tensors, arrays or numbers",
+    "did not contain a loop": "expected tensors, arrays or numbers",
+    "interpreted as an integer": "use whole numbers",
+}
+_KINDS = {AttributeError: TypeError, OverflowError: ValueError, TypeError: TypeError, ValueError: ValueError}
+
+
+def _origin(error):
+    """The line that made the error: "numpy" for one of NumPy's, "" if its source is not at hand."""
+    place = error.__traceback__
+    while place.tb_next:
+        place = place.tb_next
+    if place.tb_frame.f_globals.get("__name__", "").startswith("numpy"):
+        return "numpy"
+    return linecache.getline(place.tb_frame.f_code.co_filename, place.tb_lineno)
+
+
+def explain(error, name, arrays, needed):
+    """Raise what an operation ended with: NumPy's words with the inputs and what helps, or its own with a note.
+
+    needed: how many of the inputs have no default.
+    """
+    given = ", ".join(str(a.shape) if isinstance(a, np.ndarray) else f"{a!r:.60}" for a in arrays)
+    line = _origin(error)
+    if isinstance(error, (*_KINDS, IndexError)) and "raise " not in line:  # else it is the operation's own sentence
+        mend = next((mend for words, mend in _MENDS.items() if words in str(error)), None)
+        kinds = np.ndarray if isinstance(error, AttributeError) else np.ndarray | int | float
+        if line and not all(isinstance(a, kinds) for a in arrays[:needed]):
+            mend = mend or "expected tensors, arrays or numbers"
+        if isinstance(error, OverflowError):
+            mend = mend or "the number is too large"
+        if mend:
+            kind = next((its for k, its in _KINDS.items() if isinstance(error, k)), IndexError)
+            raise kind(f"{name} of {given}: {str(error).strip()}; {mend}") from error
+    if isinstance(error, (*_KINDS, IndexError)):
+        error.add_note(f"in {name} of {given}")
+    raise error
+
+
+# Modules 02 and 04: settings
+
+
+def check_choice(name, value, choices):
+    """ValueError unless the value is one of two or more words."""
+    if not isinstance(value, str) or value not in choices:
+        words = [f'"{word}"' for word in choices]
+        raise ValueError(f"{name} is {', '.join(words[:-1])} or {words[-1]}, got {value!r}")
+
+
+def check_reduction(reduction):
+    """ValueError unless the losses can be put together so."""
+    check_choice("reduction", reduction, ("mean", "sum", "none"))
+
+
+def check_smoothing(label_smoothing):
+    """ValueError unless it is a share."""
+    if not isinstance(label_smoothing, (int, float)) or not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing is a share, from 0 to 1, got {label_smoothing!r:.60}")
+
+
+def check_entries(name, x):
+    """ValueError if there is nothing to take the mean of."""
+    if not x.size:
+        raise ValueError(f"{name} needs at least one entry, got the shape {x.shape}: there is no mean of nothing")
+
+
+def reduced(mean, losses, reduction, *inputs):
+    """A loss by its reduction; the mean is taken in any case, for its checks."""
+    value = mean(*inputs)
+    check_reduction(reduction)
+    return value if reduction == "mean" else losses(*inputs).sum() if reduction == "sum" else losses(*inputs)
+
+
+def loss_options(reduction, **options):
+    """The settings of a loss, without those that are as they are by default: None, and the mean."""
+    check_reduction(reduction)
+    options["reduction"] = None if reduction == "mean" else reduction
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def settings_of(check_labels, logits, labels, label_smoothing=0.0, weight=None, ignore_index=None, reduction="mean"):
+    """The inputs of `weighted_cross_entropy`, checked: labels that are passed over are -1."""
+    check_reduction(reduction)
+    logits, labels = (np.asarray(getattr(x, "data", x) if hasattr(x, "grad_fn") else x) for x in (logits, labels))
+    if not isinstance(ignore_index, int | np.integer | None):
+        raise TypeError(f"ignore_index is a whole number, the label to pass over, got {ignore_index!r}")
+    ignored = np.zeros(labels.shape, bool) if ignore_index is None else labels == ignore_index
+    labels = np.where(ignored, -1, check_labels(logits, np.where(ignored, labels.dtype.type(0), labels)))
+    if weight is not None and np.shape(weight) != logits.shape[1:]:
+        raise ValueError(f"weight has one number for each of the {logits.shape[1]} classes, got {np.shape(weight)}")
+    label_smoothing = plain(label_smoothing)
+    check_smoothing(label_smoothing)
+    return labels, label_smoothing, weight, reduction
+
+
+# Modules 03 and 06: sizes, rates, states
+
+
+def check_size(name, value, smallest=1):
+    """TypeError or ValueError unless the value is a whole number from `smallest` on."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool):
+        raise TypeError(f"{name} is a whole number, got {value!r:.60}")
+    if value < smallest:
+        raise ValueError(f"{name} must be at least {smallest}, got {value}")
+
+
+def plain(value):
+    """NumPy's scalars as Python numbers, which JSON can hold; anything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def check_state(part, state):
+    """TypeError unless the state is a dictionary."""
+    if not hasattr(state, "keys") or not all(isinstance(key, str) for key in state):
+        raise TypeError(f"the state of {type(part).__name__} is a dict from state_dict(), got {state!r:.60}")
+
+
+def checked_number(name, value, below=math.inf):
+    """`value` as a float; TypeError if it is no number, ValueError unless 0 <= value < below."""
+    if not isinstance(value, int | float | np.number):
+        raise TypeError(f"{name} must be a number, got {value!r:.60}")
+    if not 0 <= value < below:
+        limit = "" if below == math.inf else f" and below {below:g}"
+        raise ValueError(f"{name} must be at least 0{limit}, got {value}")
+    return float(value)
+
+
+def checked_count(name, value, usual=""):
+    """`value` as an int; TypeError or ValueError unless it is a whole number from 1 on."""
+    if not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} counts steps, so it is a whole number{usual}, got {value!r:.60}")
+    if value < 1:
+        raise ValueError(f"{name} counts steps, so it is at least 1{usual}, got {value}")
+    return int(value)
+
+
+def listed(parameters, kind):
+    """A Tensor (that is `kind`), or an iterable of them, as a list."""
+    if not isinstance(parameters, kind) and not hasattr(parameters, "__iter__"):
+        raise TypeError(f"expected Tensors, got {type(parameters).__name__}: pass model.parameters()")
+    parameters = [parameters] if isinstance(parameters, kind) else list(parameters)
+    for p in parameters:
+        if not isinstance(p, kind):
+            raise TypeError(f"expected Tensors, got a {type(p).__name__} among them: pass model.parameters()")
+    return parameters
+
+
+# Module 07: loaders and files
+
+
+def check_fit(train, test, epochs, patience):
+    """TypeError or ValueError for what `fit` can't work with."""
+    for name, loader in (("training", train), ("test", test)):
+        if loader is None and name == "test":
+            continue
+        if not hasattr(loader, "__len__") or not hasattr(loader, "__iter__"):
+            raise TypeError(f"the {name} loader is a {type(loader).__name__}, which gives its batches only once or has no "
+                            "length: pass a DataLoader, or a list of (x, y) batches")  # fmt: skip
+        if not len(loader):
+            raise ValueError(f"the {name} loader has no batch: fewer samples than batch_size with drop_last=True?")
+    for name, value in (("epochs", epochs), ("patience", patience)):
+        if not isinstance(value, int | np.integer) and not (value is None and name == "patience"):
+            raise TypeError(f"{name} is a whole number, got {value!r:.60}")
+
+
+def numbers_text(state, extra):
+    """What is no array, as JSON; NumPy's numbers become Python's. TypeError names what no file can hold."""
+    numbers = {name: value for name, value in state.items() if not isinstance(value, np.ndarray)}
+
+    def python(value):
+        if isinstance(value, np.generic | np.ndarray):
+            return value.tolist()
+        where = next((f"{name} is a" for name, its in numbers.items() if its is value), "the history holds a")
+        raise TypeError(f"{where} {type(value).__name__}, which a checkpoint cannot hold: keep numbers, text or arrays")
+
+    return json.dumps({"state": numbers, "extra": extra}, default=python)
+
+
+_FOREIGN = {
+    b"PK": "but a zip archive, as of torch.save or np.savez",
+    b"\x80": "but a pickle, as of torch.save",
+    b"\x93NUMPY": "but one array of np.save",
+    b"\x89HDF": "but an HDF5 file",
+    b"\x1f\x8b": "but a gzip archive",
+}
+_KNOWN_DTYPES = ("BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "F32", "F64")
+
+
+def what_is_wrong(path):
+    """What a file is that the safetensors library could not read, and what helps."""
+    with open(path, "rb") as file:
+        start = file.read(8)
+        length = int.from_bytes(start, "little")
+        if not start:
+            return "it is empty: make it anew, or use an older copy"
+        for mark, kind in _FOREIGN.items():
+            if start.startswith(mark) and length > path.stat().st_size:
+                return f"{kind}: save the weights with save_weights, or with safetensors.torch.save_file from PyTorch"
+        header = file.read(length) if length <= path.stat().st_size else b""
+    try:
+        entries = {name: entry for name, entry in json.loads(header).items() if name != "__metadata__"}
+        strange = {name: entry["dtype"] for name, entry in entries.items() if entry["dtype"] not in _KNOWN_DTYPES}
+    except (ValueError, AttributeError, TypeError, KeyError):
+        return "perhaps cut short or of another kind: make it anew, or use an older copy"
+    if strange:
+        name, dtype = next(iter(strange.items()))
+        return f"since {name} is of dtype {dtype}, which NumPy does not have: save it as float32, x.float() in PyTorch"
+    return "cut short: make it anew, or use an older copy"
