@@ -35,7 +35,7 @@ def _lines_of(module: Module) -> Iterator[tuple[str, str, int]]:
     region = count = 0
     for path in module.notebooks:
         for cell in notebook.read(path)["cells"]:
-            for line in map(str.strip, cell["source"].splitlines()):
+            for line in map(str.strip, notebook.python_lines(cell["source"])):
                 if line in _OPEN:
                     region = count = count + 1
                 elif line in _CLOSE:
@@ -76,10 +76,10 @@ def _made_from(module: Module) -> set[str]:
 
 def _lines_in(path: Path) -> set[str]:
     if path.suffix == ".ipynb":
-        return {line.strip() for cell in notebook.read(path)["cells"] for line in cell["source"].splitlines()}
+        return {line.strip() for cell in notebook.read(path)["cells"] for line in notebook.python_lines(cell["source"])}
     if path.suffix == ".html":
         from bs4 import BeautifulSoup
 
         text = BeautifulSoup(path.read_bytes(), "html.parser").get_text()
         return {line.strip() for line in text.splitlines()}
-    return {line.strip() for line in path.read_bytes().decode(errors="replace").splitlines()}
+    return {line.strip() for line in path.read_bytes().decode(errors="replace").split("\n")}

@@ -96,7 +96,7 @@ def _lesson(course: Course, module: Module, path: Path, pages: Path, tell: Tell)
     for cell in shown["cells"]:
         kind = notebook.kind(cell)
         if cell["cell_type"] == "code":
-            lines = cell["source"].splitlines()
+            lines = notebook.python_lines(cell["source"])
             cell["source"] = "\n".join(line for line in lines if not line.lstrip().startswith("#|")).strip("\n")
             cell["outputs"] = outputs[cell["id"]]
         cell["metadata"] = {"tags": ["hide-input"]} if kind == "graded" else {}

@@ -10,6 +10,7 @@ from rich import console as rich_console
 from rich.table import Table
 from rich.text import Text
 
+from tito.course.notebook import python_lines
 from tito.course.registry import Module
 from tito.doctor import Finding
 from tito.milestone import Milestone
@@ -216,7 +217,7 @@ class Console:
 
     def code(self, source: str) -> None:
         """Python, to be read and copied: never broken over lines."""
-        for line in source.splitlines():
+        for line in python_lines(source):
             self.line(clean(line))
         self.say()
 

@@ -7,6 +7,7 @@ prints can mix with a result. Usage: python -P child.py MODE PACKAGE_FOLDER, wit
 import contextlib
 import importlib
 import importlib.util
+import io
 import json
 import linecache
 import os
@@ -38,9 +39,9 @@ def main() -> None:
     connection = socket.create_connection(("127.0.0.1", int(port)))
     # Bound now, so a student who patches json, os or socket does not silence the replies.
     encode, send, write = json.JSONEncoder().encode, connection.sendall, os.write
-    requests = queue.SimpleQueue()
+    requests, parent, leave = queue.SimpleQueue(), os.getppid(), platform.leave
     try:
-        threading.Thread(target=listen, args=(connection, requests.put, platform.leave), daemon=True).start()
+        threading.Thread(target=listen, args=(connection, requests.put, lambda: leave(1, parent)), daemon=True).start()
     except RuntimeError as error:
         send(encode({"word": word, "trouble": platform.out_of(error)}).encode() + b"\n")
         return
@@ -66,7 +67,7 @@ def load_platform() -> types.ModuleType:
 
 
 def listen(connection: socket.socket, put, leave) -> None:
-    """Take requests from the connection; when it ends the parent has gone, and this process goes too."""
+    """Take requests from the connection; at its end the parent is gone, or cut off, and this process goes too."""
     decode, pieces = json.JSONDecoder().decode, b""
     try:
         while piece := connection.recv(1 << 16):
@@ -74,7 +75,7 @@ def listen(connection: socket.socket, put, leave) -> None:
             for line in lines:
                 put(decode(line.decode()))
     finally:
-        leave(1)
+        leave()
 
 
 def forget_editable_installs() -> None:
@@ -103,7 +104,7 @@ def run_cell(cell: dict, namespace: dict, package: Path) -> dict:
     name, source = f"<{cell['id']}>", cell["source"]
     if cell["magics"]:
         source = re.sub(r"(?m)^(\s*)[%!].*$", r"\1pass", source)
-    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    linecache.cache[name] = (len(source), None, io.StringIO(source, newline="").readlines(), name)
     start = time.perf_counter()
     try:
         exec(compile(source, name, "exec", dont_inherit=True), namespace)

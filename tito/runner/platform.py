@@ -124,8 +124,13 @@ def _join_job(cpu_seconds: int = 0) -> None:
         raise OSError(ctypes.get_last_error(), "no job object")
 
 
-def leave(code: int) -> NoReturn:
-    """End this process at once and, where `start` made it, all that it started: whoever started it has gone."""
+def leave(code: int, parent: int) -> NoReturn:
+    """End this process at once and, if the `parent` that `start`ed it has gone, all that it started.
+
+    A parent that is still there does that itself, and wants to know how this process ended.
+    """
+    if not WINDOWS and os.getppid() == parent:
+        os._exit(code)
     if WINDOWS:
         with contextlib.suppress(Exception):
             _kill(_below(os.getpid()))

@@ -78,7 +78,7 @@ def untouched(module: Module, notebooks: dict[Path, dict]) -> tuple[list[Exercis
 def _stubs(notebooks: dict[Path, dict]) -> set[str]:
     """The solution cells that still hold the line which stands for the student's code."""
     cells = [cell for nb in notebooks.values() for cell in nb["cells"] if notebook.kind(cell) == "solution"]
-    return {cell["id"] for cell in cells if STUB in map(str.strip, cell["source"].splitlines())}
+    return {cell["id"] for cell in cells if STUB in map(str.strip, notebook.python_lines(cell["source"]))}
 
 
 def judge_all(

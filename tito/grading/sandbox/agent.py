@@ -6,6 +6,7 @@ the verdict is the tester's, who knows the tests and sees only data.
 """
 
 import builtins
+import io
 import json
 import linecache
 import operator
@@ -141,14 +142,14 @@ class Agent:
             return (match[1] or match[3] or "") + "pass"
 
         if source.lstrip().startswith("%%"):
-            found, source = [source.strip().splitlines()[0][:80]], "\n".join(["pass", *source.splitlines()[1:]])
+            found, source = [source.strip().split("\n")[0][:80]], "\n".join(["pass", *source.split("\n")[1:]])
         try:
             code = compile(source, f"<{name}>", "exec", dont_inherit=True)
         except SyntaxError:
             found = []
             source = MAGIC.sub(mute, source)
             code = compile(source, f"<{name}>", "exec", dont_inherit=True)
-        linecache.cache[f"<{name}>"] = (len(source), None, source.splitlines(keepends=True), f"<{name}>")
+        linecache.cache[f"<{name}>"] = (len(source), None, io.StringIO(source, newline="").readlines(), f"<{name}>")
         exec(code, self.notebook.__dict__)
         return found
 
