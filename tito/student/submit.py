@@ -71,7 +71,7 @@ def hand_in(course: Course, module: Module, folder: Path, student: str | None) -
 def _login() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):
+    except (ImportError, KeyError, OSError):  # Windows has no `pwd` to ask
         raise CourseError("this system does not say who you are: say it with --as NAME") from None
 
 
