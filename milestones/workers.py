@@ -32,8 +32,8 @@ def started():
 
 def start(stage, count):
     """Start the same command in `count` processes and wait for them; returns the exit code."""
-    beside = str(Path(sys.executable).parent)  # there lies the one from PyPI
-    mpiexec = shutil.which("mpiexec", path=beside) or shutil.which("mpiexec")
+    beside = Path(sys.executable).parent, Path(sys.prefix) / "Library" / "bin"  # where the one from PyPI lies
+    mpiexec = shutil.which("mpiexec", path=os.pathsep.join(map(str, beside))) or shutil.which("mpiexec")
     if mpiexec is None or find_spec("mpi4py") is None:
         raise UnusableError(NEEDED)
     command = [mpiexec, "-n", str(count), sys.executable, str(stage.script), *sys.argv[1:]]
