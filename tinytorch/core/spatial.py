@@ -7,6 +7,7 @@ __all__ = ['Conv2D', 'MaxPool2D', 'AvgPool2D', 'pair', 'output_size', 'check_ima
            'batch_norm2d', 'BatchNorm2d', 'global_avg_pool2d', 'GlobalAvgPool2d', 'Flatten']
 
 # %% ../../modules/09_spatial/spatial_dev.ipynb #imports
+import functools
 import math
 import operator
 
@@ -79,6 +80,20 @@ def _as_float(array):
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
         array = as_array(array)  # which says what is wrong with it, if anything is
     return array if array.dtype.kind == "f" else array.astype(np.float32)
+
+
+def _half_as_single(function):
+    """The function, but float16 is reckoned in float32 and rounded at the end: sums of many pixels would leave its range."""
+
+    @functools.wraps(function)
+    def run(*inputs):
+        dtypes = {v.dtype for v in inputs if np.ndim(v) == 4 and isinstance(v, np.ndarray)}
+        if dtypes != {np.dtype(np.float16)}:
+            return function(*inputs)
+        result = function(*(v.astype(np.float32) if np.ndim(v) == 4 else v for v in inputs))
+        return [part.astype(np.float16) for part in result] if type(result) is tuple else result.astype(np.float16)
+
+    return run
 
 
 def _check_conv(x_shape, weight_shape, bias_shape, groups):
@@ -251,22 +266,25 @@ def conv2d_x(upstream, columns, x, weight, bias, stride, padding, dilation, grou
 @operation
 def loops_conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """conv2d by seven loops: the same inputs, result and gradients, and very slow."""
-    return conv2d_loops(x, weight, bias, stride, padding, dilation, groups)[0]
+    return _half_as_single(lambda *inputs: conv2d_loops(*inputs)[0])(x, weight, bias, stride, padding, dilation, groups)
+
+
+_loops_backward = _half_as_single(conv2d_loops_backward)
 
 
 @gradient(loops_conv2d, wrt="x")
 def loops_conv2d_x(upstream, out, x, weight, bias, *settings):
-    return conv2d_loops_backward(upstream, x, weight, *settings)[0]
+    return _loops_backward(upstream, x, weight, *settings)[0]
 
 
 @gradient(loops_conv2d, wrt="weight")
 def loops_conv2d_weight(upstream, out, x, weight, bias, *settings):
-    return conv2d_loops_backward(upstream, x, weight, *settings)[1]
+    return _loops_backward(upstream, x, weight, *settings)[1]
 
 
 @gradient(loops_conv2d, wrt="bias")
 def loops_conv2d_bias(upstream, out, x, weight, bias, *settings):
-    return conv2d_loops_backward(upstream, x, weight, *settings)[2]
+    return _loops_backward(upstream, x, weight, *settings)[2]
 
 
 backends = backends_of(__name__)  # the package's table; in this notebook, one of its own
@@ -477,6 +495,7 @@ def max_pool2d_x(upstream, saved, x, kernel_size, stride, padding):
 
 # %% ../../modules/09_spatial/spatial_dev.ipynb #avg_pool2d
 @operation
+@_half_as_single
 def avg_pool2d(x, kernel_size, stride=None, padding=0, count_include_pad=True):
     """The mean of every window: (B, C, H, W) to (B, C, H_out, W_out).
 
@@ -544,7 +563,7 @@ def loops_max_pool2d_x(upstream, winners, x, kernel_size, stride, padding):
 @operation
 def loops_avg_pool2d(x, kernel_size, stride=None, padding=0, count_include_pad=True):
     """avg_pool2d by loops."""
-    return avg_pool2d_loops(x, kernel_size, stride, padding, count_include_pad)
+    return _half_as_single(avg_pool2d_loops)(x, kernel_size, stride, padding, count_include_pad)
 
 
 @gradient(loops_avg_pool2d, wrt="x")
@@ -767,12 +786,15 @@ class BatchNorm2d(_ImageLayer):
     def forward(self, x):
         """x: (B, C, H, W) or (C, H, W); returns the same shape."""
         check_images(x.shape, self.num_features)
-        x = x if x.dtype.kind == "f" else x.astype(np.float32)
+        half = x.dtype == np.float16 and (self.weight is None or self.weight.dtype == np.float16)
+        x = x if x.dtype.char in "fd" else x.astype(np.float32)  # squares of float16 overflow
         if self.training and x.size:
             before, out = self.running_mean.dtype, one_or_many(self.normalise_batch, x)
             self.running_mean, self.running_var = Tensor(self.running_mean, before), Tensor(self.running_var, before)
-            return out
-        return one_or_many(batch_norm2d, x, self.weight, self.bias, self.running_mean, self.running_var, self.eps)
+        else:
+            buffers = self.running_mean, self.running_var
+            out = one_or_many(batch_norm2d, x, self.weight, self.bias, *buffers, self.eps)
+        return out.astype(np.float16) if half else out
 
     def normalise_batch(self, x):
         """Normalise x (B, C, H, W) by its own statistics and remember them."""
