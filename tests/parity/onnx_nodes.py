@@ -12,6 +12,7 @@ import warnings
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 import numpy as np
 from onnx import helper
@@ -138,7 +139,7 @@ ADAPTERS = {
     "ReduceMax": _reduction(tensor.max_),
 }
 OF_IMAGES = "Conv", "MaxPool", "AveragePool", "GlobalAveragePool", "BatchNormalization"
-FILES = {"BatchNormalization": "batch_normalization"}  # where the file has another name
+FILES = {"batchnormalization": ("batchnorm", "batch_normalization")}  # other names, which changed with time
 
 
 @cache
@@ -153,7 +154,9 @@ def cases(operator):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            import_module(f"{CASES}.{FILES.get(operator, operator.lower())}")
+            there = {file.name for file in iter_modules(import_module(CASES).__path__)}
+            (file,) = there.intersection(FILES.get(operator.lower(), (operator.lower(),)))
+            import_module(f"{CASES}.{file}")
     finally:
         base._Exporter.__init__ = usual
     made = import_module(CASES)._NodeTestCases

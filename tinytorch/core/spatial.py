@@ -792,6 +792,8 @@ class BatchNorm2d(_ImageLayer):
             before, out = self.running_mean.dtype, one_or_many(self.normalise_batch, x)
             self.running_mean, self.running_var = Tensor(self.running_mean, before), Tensor(self.running_var, before)
         else:
+            if self.training:  # an empty batch is one, too
+                self.num_batches_tracked = self.num_batches_tracked + 1
             buffers = self.running_mean, self.running_var
             out = one_or_many(batch_norm2d, x, self.weight, self.bias, *buffers, self.eps)
         return out.astype(np.float16) if half else out
