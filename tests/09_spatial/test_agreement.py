@@ -154,6 +154,17 @@ def test_sums_of_half_precision_neither_overflow_nor_stall(name):
         assert narrow.weight.grad.item() == narrow.bias.grad.item() == 4096
 
 
+def test_gradients_of_half_precision_beside_single_agree():
+    rng, found = np.random.default_rng(0), []
+    x, weight, upstream = rng.random((4, 1, 16, 16)), rng.random((1, 1, 1, 1)), rng.random((4, 1, 16, 16))
+    for name in NAMES:
+        half = Tensor(weight, dtype="float16", requires_grad=True)
+        with use_backend(name):
+            kernel("conv2d")(Tensor(x.astype(np.float32)), half).backward(upstream.astype(np.float32))
+        found.append(half.grad.item())
+    np.testing.assert_allclose(found, (x * upstream).sum(), rtol=1e-3)
+
+
 @pytest.mark.parametrize(("weights", "result"), [("float16", "float16"), ("float32", "float32")])
 def test_batch_norm_of_half_precision(weights, result):
     layer, x = BatchNorm2d(1).astype(weights), np.arange(8).reshape(2, 1, 2, 2) * 200.0

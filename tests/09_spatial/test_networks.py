@@ -188,7 +188,10 @@ def test_no_grad_keeps_no_columns():
 
 def test_an_empty_batch_counts_as_one_and_changes_no_statistics():
     layer = BatchNorm2d(2, momentum=None)
-    assert layer(Tensor(np.zeros((0, 2, 3, 3)))).shape == (0, 2, 3, 3) and layer.num_batches_tracked.item() == 1
+    out = layer(Tensor(np.zeros((0, 2, 3, 3))))
+    out.sum().backward()
+    assert out.shape == (0, 2, 3, 3) and layer.num_batches_tracked.item() == 1
+    assert layer.weight.grad.tolist() == layer.bias.grad.tolist() == [0, 0]
     layer(Tensor(np.full((2, 2, 1, 1), 4.0)))
     assert layer.running_mean.numpy().tolist() == [2, 2] and layer.num_batches_tracked.item() == 2
     layer.eval()(Tensor(np.zeros((0, 2, 3, 3))))

@@ -847,7 +847,7 @@ def _fused_rule(which):
 for _which, _name in enumerate(("x", "weight", "bias")):
     gradient(conv_relu_pool2d, wrt=_name)(_fused_rule(_which))
 
-# %% ../../modules/09_spatial/fast_dev.ipynb #fuse
+# %% ../../modules/09_spatial/fast_dev.ipynb #fuse-known
 def _methods():
     """What the layers that the fused block stands for do; somebody may have put other functions in their place."""
     called = Module.__call__, Conv2d.__call__, MaxPool2d.__call__, ReLU.__call__
@@ -876,7 +876,7 @@ def _one_by_one(x_shape, channels, weight_shape, *settings):
         return True
     return s.c != channels or min(s.ho, s.wo) < 2 or s.loss > FUSED
 
-
+# %% ../../modules/09_spatial/fast_dev.ipynb #fuse
 def fuse(layer, rest):
     """(function, 2) if a ReLU and 2x2 max pooling follow, all three exactly as written, else None: Sequential asks."""
     if type(layer) is not Conv2d or len(rest) < 2 or layer.crop != (0, 0) or "forward" in vars(layer):

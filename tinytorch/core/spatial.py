@@ -82,20 +82,6 @@ def _as_float(array):
     return array if array.dtype.kind == "f" else array.astype(np.float32)
 
 
-def _half_as_single(function):
-    """The function, but float16 is reckoned in float32 and rounded at the end: sums of many pixels would leave its range."""
-
-    @functools.wraps(function)
-    def run(*inputs):
-        dtypes = {v.dtype for v in inputs if np.ndim(v) == 4 and isinstance(v, np.ndarray)}
-        if dtypes != {np.dtype(np.float16)}:
-            return function(*inputs)
-        result = function(*(v.astype(np.float32) if np.ndim(v) == 4 else v for v in inputs))
-        return [part.astype(np.float16) for part in result] if type(result) is tuple else result.astype(np.float16)
-
-    return run
-
-
 def _check_conv(x_shape, weight_shape, bias_shape, groups):
     """Raise ValueError unless a batch (B, C, H, W), the weights (O, C // groups, kh, kw) and the bias go together."""
     if len(weight_shape) != 4 or not all(weight_shape):
@@ -201,6 +187,28 @@ def grad_matrix(upstream, groups):
     """(B, O, H, W) as (groups, O // groups, B * H * W): one row per output channel, in the columns' order."""
     images, channels, height, width = upstream.shape
     return upstream.transpose(1, 0, 2, 3).reshape(groups, channels // groups, images * height * width)
+
+
+def _half_as_single(function):
+    """The function, but float16 is reckoned in float32 and rounded at the end: sums of many pixels would leave its range."""
+
+    @functools.wraps(function)
+    def run(*inputs):
+        dtypes = {v.dtype for v in inputs if np.ndim(v) == 4 and isinstance(v, np.ndarray)}
+        if np.dtype(np.float16) not in dtypes:
+            return function(*inputs)
+        result = function(*(v.astype(np.float32) if np.ndim(v) == 4 and v.dtype == np.float16 else v for v in inputs))
+        if len(dtypes) > 1:
+            return result
+        return [part.astype(np.float16) for part in result] if type(result) is tuple else result.astype(np.float16)
+
+    return run
+
+
+def _single(x, weight):
+    """Images as float32, unless they are float32 or float64, and whether the result is to be float16: its squares overflow."""
+    half = x.dtype == np.float16 and (weight is None or weight.dtype == np.float16)
+    return x if x.dtype.char in "fd" else x.astype(np.float32), half
 
 # %% ../../modules/09_spatial/spatial_dev.ipynb #conv2d
 @operation
@@ -715,6 +723,17 @@ def _per_channel(values):
     return 1 if values is None else values.reshape(len(values), 1, 1)
 
 
+def _normalise_and_remember(layer, x):
+    """layer.normalise_batch(x), but the running statistics keep their dtype; of an empty batch only that there was one."""
+    if not x.size:
+        layer.num_batches_tracked = layer.num_batches_tracked + 1
+        buffers = layer.running_mean, layer.running_var
+        return one_or_many(batch_norm2d, x, layer.weight, layer.bias, *buffers, layer.eps)
+    before, out = layer.running_mean.dtype, one_or_many(layer.normalise_batch, x)
+    layer.running_mean, layer.running_var = Tensor(layer.running_mean, before), Tensor(layer.running_var, before)
+    return out
+
+
 @operation
 def batch_norm2d(x, weight, bias, mean, var, eps=1e-5, use_batch_stats=False):
     """Images normalised per channel: weight * (x - mean) / sqrt(var + eps) + bias.
@@ -786,16 +805,11 @@ class BatchNorm2d(_ImageLayer):
     def forward(self, x):
         """x: (B, C, H, W) or (C, H, W); returns the same shape."""
         check_images(x.shape, self.num_features)
-        half = x.dtype == np.float16 and (self.weight is None or self.weight.dtype == np.float16)
-        x = x if x.dtype.char in "fd" else x.astype(np.float32)  # squares of float16 overflow
-        if self.training and x.size:
-            before, out = self.running_mean.dtype, one_or_many(self.normalise_batch, x)
-            self.running_mean, self.running_var = Tensor(self.running_mean, before), Tensor(self.running_var, before)
+        x, half = _single(x, self.weight)
+        if self.training:
+            out = _normalise_and_remember(self, x)
         else:
-            if self.training:  # an empty batch is one, too
-                self.num_batches_tracked = self.num_batches_tracked + 1
-            buffers = self.running_mean, self.running_var
-            out = one_or_many(batch_norm2d, x, self.weight, self.bias, *buffers, self.eps)
+            out = one_or_many(batch_norm2d, x, self.weight, self.bias, self.running_mean, self.running_var, self.eps)
         return out.astype(np.float16) if half else out
 
     def normalise_batch(self, x):
