@@ -757,9 +757,10 @@ def _check_norm(num_features, eps, momentum):
     """Raise ValueError for settings of batch normalisation that can't be."""
     if pair(num_features, "num_features", 1) != (num_features, num_features):
         raise ValueError(f"num_features must be one whole number, got {num_features!r}")
-    if not isinstance(eps, int | float | np.floating) or not 0 < eps < math.inf:
+    eps_is, momentum_is = (isinstance(v, int | float | np.number) and type(v) is not bool for v in (eps, momentum))
+    if not eps_is or not 0 < eps < math.inf:
         raise ValueError(f"eps keeps the root away from 0, so it must be a number above 0, got {eps!r}: try 1e-5")
-    if momentum is not None and not (isinstance(momentum, int | float | np.floating) and 0 <= momentum <= 1):
+    if momentum is not None and not (momentum_is and 0 <= momentum <= 1):
         raise ValueError(f"momentum is a share, from 0 to 1, or None for the mean of all batches, got {momentum!r}")
 
 
