@@ -44,7 +44,7 @@ class Backends:
 
     def resolve(self, name):
         """The name of a backend, if it is in the table. Raises ValueError for one that is not."""
-        if name not in self.table:
+        if not isinstance(name, str) or name not in self.table:
             why = f": {FAST} is not there, or not finished" if name == "fast" else ""
             there = " or ".join(map(repr, self.table))
             raise ValueError(f"there is no backend {name!r}{why}: use {there} (or TINYTORCH_BACKEND)")
@@ -104,7 +104,7 @@ class _OfThePackage(Backends):
 
     def resolve(self, name):
         """The name of a backend, if its module is there and has registered it. Raises ValueError if not."""
-        if name not in self.table:
+        if isinstance(name, str) and name not in self.table:
             import_module(SPATIAL)
             if name == "fast":
                 self._import_fast()

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from tinytorch.backend import BACKENDS, kernel, resolve, use_backend
+from tinytorch.core.activations import ReLU
+from tinytorch.core.layers import Sequential
 from tinytorch.core.spatial import AvgPool2d, BatchNorm2d, Conv2d, MaxPool2d, global_avg_pool2d
 from tinytorch.core.tensor import Tensor
 
@@ -132,3 +134,90 @@ def test_the_frame_never_wins_and_the_first_nan_does(name, layout):
         MaxPool2d(2)(broken).backward(np.array([[[[1.0, 2.0]]]]))
     assert lowest.grad.ravel().tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
     assert broken.grad[0, 0].tolist() == [[0, 1, 2, 0], [0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sums_of_half_precision_neither_overflow_nor_stall(name):
+    def half(values):
+        return Tensor(np.asarray(values, np.float16), dtype="float16", requires_grad=True)
+
+    with use_backend(name):
+        bright = half(np.full((1, 1, 3, 3), 30000))
+        for pool in (AvgPool2d(2), AvgPool2d(3, 1, 1, count_include_pad=False), AvgPool2d(2, ceil_mode=True)):
+            assert (pool(bright).numpy() == 30000).all()
+        assert AvgPool2d(64)(half(np.full((1, 1, 64, 64), 1.1))).item() == pytest.approx(1.1, abs=1e-3)
+        many, layer = half(np.ones((1, 1, 64, 64))), Conv2d(1, 1, 64, bias=False).astype("float16")
+        layer.weight.data[:] = 1
+        assert layer(many).item() == 4096
+        narrow = Conv2d(1, 1, 1).astype("float16")
+        narrow(many).backward(np.ones(many.shape, np.float16))
+        assert narrow.weight.grad.item() == narrow.bias.grad.item() == 4096
+
+
+def test_gradients_of_half_precision_beside_single_agree():
+    rng, found = np.random.default_rng(0), []
+    x, weight, upstream = rng.random((4, 1, 16, 16)), rng.random((1, 1, 1, 1)), rng.random((4, 1, 16, 16))
+    for name in NAMES:
+        half = Tensor(weight, dtype="float16", requires_grad=True)
+        with use_backend(name):
+            kernel("conv2d")(Tensor(x.astype(np.float32)), half).backward(upstream.astype(np.float32))
+        found.append(half.grad.item())
+    np.testing.assert_allclose(found, (x * upstream).sum(), rtol=1e-3)
+
+
+@pytest.mark.parametrize(("weights", "result"), [("float16", "float16"), ("float32", "float32")])
+def test_batch_norm_of_half_precision(weights, result):
+    layer, x = BatchNorm2d(1).astype(weights), np.arange(8).reshape(2, 1, 2, 2) * 200.0
+    out = layer(Tensor(x, dtype="float16", requires_grad=True))
+    out.backward(x.astype(result))
+    np.testing.assert_allclose(out.numpy().ravel()[:4], [-1.5275, -1.0911, -0.6547, -0.2182], atol=1e-3)
+    assert out.dtype == result and layer.running_var.item() == pytest.approx(24000, 1e-3)
+    assert layer.weight.grad.item() == pytest.approx(18.33 * 200, 1e-3)
+    assert layer.eval()(Tensor(x, dtype="float16")).dtype == result
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("wrong", ["first", "second", "third", "fourth", "all"])
+def test_the_first_nan_of_a_convolution_wins(name, wrong):
+    x = np.arange(4, dtype=np.float32)
+    x[slice(None) if wrong == "all" else ["first", "second", "third", "fourth"].index(wrong)] = np.nan
+    x = Tensor(x.reshape(1, 1, 2, 2), requires_grad=True)
+    net = Sequential(Conv2d(1, 1, 1), ReLU(), MaxPool2d(2))
+    net[0].weight.data[:] = 1
+    with use_backend(name):
+        net(x).backward(np.full((1, 1, 1, 1), 7, np.float32))
+    assert x.grad.ravel().tolist() == [7.0 if i == np.isnan(x.data).argmax() else 0.0 for i in range(4)]
+    assert net[0].bias.grad.item() == 7
+
+
+SETTINGS = {
+    "weight": [
+        Tensor(np.full((1, 1, 1, 1), 2, dtype), dtype=dtype) for dtype in ("int64", "uint8", "float16", "float64")
+    ]
+    + [Tensor(np.ones((1, 1, 1, 1), bool)), [[[[2.0]]]], np.full((1, 1, 1, 1), 2.0, np.float32), None],
+    "bias": [Tensor(np.array([3])), [3.0], np.ones(1), None],
+    "stride": [1, [1, 1], np.array([1, 2]), np.int64(2), 0],
+    "padding_pair": [1, [1, 0]],
+    "dilation": [[1, 1], np.int64(1)],
+    "groups": [np.int64(1), 2],
+}
+
+
+@pytest.mark.parametrize(("setting", "value"), [(name, value) for name, values in SETTINGS.items() for value in values])
+def test_what_is_set_by_hand_counts_alike(setting, value):
+    seen, pixels = [], np.random.default_rng(0).standard_normal((2, 1, 6, 6)).astype(np.float32)
+    for name in NAMES:
+        layer, x = Conv2d(1, 1, 1), Tensor(pixels, requires_grad=True)
+        layer.weight.data[:] = 1.5
+        setattr(layer, setting, value)
+        with use_backend(name):
+            try:
+                out = Sequential(layer, ReLU(), MaxPool2d(2))(x)
+                out.backward(np.ones(out.shape, out.dtype))
+                seen.append([out.numpy(), x.grad])
+            except (TypeError, ValueError) as error:
+                seen.append(str(error))
+    for other in seen[1:]:
+        assert type(other) is type(seen[0]), seen
+        same(other, seen[0]) if type(other) is list else None
+        assert type(other) is list or other == seen[0]

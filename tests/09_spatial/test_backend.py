@@ -65,6 +65,9 @@ def test_unknown_backends_are_refused_and_nothing_changes():
     before = backend.backend()
     with pytest.raises(ValueError, match="there is no backend 'quick': use 'loops' or 'windows'"):
         use_backend("quick")
+    for name in (None, 3, ["fast"], {}):
+        with pytest.raises(ValueError, match="there is no backend"):
+            use_backend(name)
     assert backend.backend() == before
 
 

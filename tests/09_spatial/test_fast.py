@@ -333,6 +333,33 @@ def test_a_refilled_upstream_gives_its_own_gradient():
     same(seen["fast"], seen["windows"])
 
 
+@pytest.mark.parametrize("walks", [("x weight", "bias"), ("weight", "bias"), ("x", "weight bias"), ("weight", "x")])
+def test_what_one_walk_left_is_not_handed_to_another(walks):
+    net, x = Sequential(Conv2d(1, 1, 1), ReLU(), MaxPool2d(2)), Tensor(np.ones((1, 1, 2, 2)), requires_grad=True)
+    net[0].weight.data[:] = 1
+    leaves, buffer = {"x": x, "weight": net[0].weight, "bias": net[0].bias}, np.empty((1, 1, 1, 1), np.float32)
+    with use_backend("fast"):
+        out = net(x)
+    for factor, wanted in zip((1, 5), walks, strict=True):
+        for name, tensor in leaves.items():
+            tensor.requires_grad, tensor.grad = name in wanted, None
+        buffer[:] = factor
+        out.backward(buffer, retain_graph=True)
+        assert {n: t.grad.max() for n, t in leaves.items() if t.grad is not None} == dict.fromkeys(
+            wanted.split(), factor
+        )
+
+
+@pytest.mark.parametrize("name", ["conv2d", "max_pool2d"])
+def test_another_kernel_is_called(name):
+    net, kernels = Sequential(Conv2d(1, 1, 1), ReLU(), MaxPool2d(2)), dict(fast.backends.table["fast"])
+    net[0].weight.data[:] = 1
+    usual = kernels[name]
+    kernels[name] = lambda *inputs: usual(*inputs) * 2
+    with use_backend("fast", kernels):
+        assert net(Tensor(np.ones((1, 1, 2, 2)))).item() == 2
+
+
 def test_only_what_is_wanted_of_the_block_changes_from_walk_to_walk():
     net, x = Sequential(Conv2d(1, 1, 1), ReLU(), MaxPool2d(2)), Tensor(np.ones((1, 1, 2, 2)), requires_grad=True)
     net[0].weight.data[:] = 1

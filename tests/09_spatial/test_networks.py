@@ -184,3 +184,24 @@ def test_statistics_of_a_later_batch_do_not_change_an_earlier_gradient():
 def test_no_grad_keeps_no_columns():
     with no_grad():
         assert Conv2d(1, 1, 1)(Tensor(np.ones((1, 1, 2, 2)))).grad_fn is None
+
+
+def test_an_empty_batch_counts_as_one_and_changes_no_statistics():
+    layer = BatchNorm2d(2, momentum=None)
+    out = layer(Tensor(np.zeros((0, 2, 3, 3))))
+    out.sum().backward()
+    assert out.shape == (0, 2, 3, 3) and layer.num_batches_tracked.item() == 1
+    assert layer.weight.grad.tolist() == layer.bias.grad.tolist() == [0, 0]
+    layer(Tensor(np.full((2, 2, 1, 1), 4.0)))
+    assert layer.running_mean.numpy().tolist() == [2, 2] and layer.num_batches_tracked.item() == 2
+    layer.eval()(Tensor(np.zeros((0, 2, 3, 3))))
+    assert layer.num_batches_tracked.item() == 2
+
+
+@pytest.mark.parametrize("setting", ["eps", "momentum"])
+def test_numbers_of_every_kind_are_settings_of_batch_norm_and_truth_values_are_not(setting):
+    for value in (1, 0.5, np.float32(0.5), np.int64(1)):
+        assert getattr(BatchNorm2d(2, **{setting: value}), setting) == value
+    for value in (True, np.True_, "0.1", [0.1], np.nan):
+        with pytest.raises(ValueError, match=setting):
+            BatchNorm2d(2, **{setting: value})

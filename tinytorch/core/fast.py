@@ -807,14 +807,15 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0, count_include_pad=True):
     x = x if isinstance(x, Tensor) else Tensor(x)
     settings = pool_settings(x.data, kernel_size, stride, padding)
     output_shape(x, *settings)
-    by_rows = x.dtype.kind == "f" and worth_rows(x.data, settings[0], None, settings[2])
+    by_rows = x.dtype.char in "fd" and worth_rows(x.data, settings[0], None, settings[2])
     return (avg_pool2d_ if by_rows else spatial.avg_pool2d)(x, *settings, count_include_pad)
 
 # %% ../../modules/09_spatial/fast_dev.ipynb #tape-fused
 class SavedBlock:
     """What the fused forward saved, and gradients that one pass found and no rule has taken yet: three rules, one pass.
 
-    Each is handed out once. So a second walk through the graph makes its own, even if upstream is the same array, refilled.
+    Each is handed out once, and only for the numbers it was made from: another walk through the graph, which may want
+    other gradients, makes its own, even if upstream is the same array, refilled.
     """
 
     def __init__(self, sizes, saved):
@@ -822,9 +823,11 @@ class SavedBlock:
 
     def take(self, which, upstream, x, weight):
         """The gradient of input `which`. The rule for x runs first where it is wanted, so the pass knows whether it is."""
-        if self.upstream is not upstream or which not in self.gradients:
+        rows = as_rows(upstream)
+        if which not in self.gradients or not np.array_equal(self.upstream, rows):
             found = conv_relu_pool_gradients(upstream, self.saved, x, weight, self.sizes, which == 0)
-            self.upstream, self.gradients = upstream, {later: found[later] for later in range(which, 3)}
+            self.upstream, self.gradients = empty_cached(rows.shape, rows.dtype), {i: found[i] for i in range(which, 3)}
+            copy_rows(rows, self.upstream)
         return self.gradients.pop(which)
 
 
@@ -844,7 +847,7 @@ def _fused_rule(which):
 for _which, _name in enumerate(("x", "weight", "bias")):
     gradient(conv_relu_pool2d, wrt=_name)(_fused_rule(_which))
 
-# %% ../../modules/09_spatial/fast_dev.ipynb #fuse
+# %% ../../modules/09_spatial/fast_dev.ipynb #fuse-known
 def _methods():
     """What the layers that the fused block stands for do; somebody may have put other functions in their place."""
     called = Module.__call__, Conv2d.__call__, MaxPool2d.__call__, ReLU.__call__
@@ -859,6 +862,11 @@ def _as_written(method):
 _WRITTEN = _methods() if all(map(_as_written, _methods())) else None
 
 
+def _settings(*given):
+    """Settings that can be keys of a cache: pairs may be lists or arrays."""
+    return tuple(value if isinstance(value, int) else tuple(np.ravel(value).tolist()) for value in given)
+
+
 @lru_cache(256)
 def _one_by_one(x_shape, channels, weight_shape, *settings):
     """Whether the layers run as they are: wrong shapes (they say so), results below 2x2, and where `windows` is quicker."""
@@ -868,7 +876,7 @@ def _one_by_one(x_shape, channels, weight_shape, *settings):
         return True
     return s.c != channels or min(s.ho, s.wo) < 2 or s.loss > FUSED
 
-
+# %% ../../modules/09_spatial/fast_dev.ipynb #fuse
 def fuse(layer, rest):
     """(function, 2) if a ReLU and 2x2 max pooling follow, all three exactly as written, else None: Sequential asks."""
     if type(layer) is not Conv2d or len(rest) < 2 or layer.crop != (0, 0) or "forward" in vars(layer):
@@ -878,15 +886,21 @@ def fuse(layer, rest):
     pool = rest[1]
     if type(pool) is not MaxPool2d or "forward" in vars(pool) or pool.ceil_mode:
         return None
-    if (pool.kernel_size, pool.stride, pool.padding) != ((2, 2), (2, 2), (0, 0)):
+    if _settings(pool.kernel_size, pool.stride, pool.padding) != ((2, 2), (2, 2), (0, 0)):
+        return None
+    called = backends.kernels()
+    if (called.get("conv2d"), called.get("max_pool2d")) != (conv2d, max_pool2d):
         return None
 
     def run(x):
-        x = x if isinstance(x, Tensor) else Tensor(x)
-        settings = layer.stride, layer.padding_pair, layer.dilation, layer.groups
-        if x.dtype.char not in "fd" or _one_by_one(x.shape, layer.in_channels, layer.weight.shape, *settings):
-            return pool(rest[0](layer(x)))
-        return one_or_many(conv_relu_pool2d, x, layer.weight, layer.bias, *settings)
+        x, weight = x if isinstance(x, Tensor) else Tensor(x), layer.weight
+        settings = _settings(layer.stride, layer.padding_pair, layer.dilation, layer.groups)
+        known = isinstance(weight, Tensor) and x.dtype.char + weight.dtype.char in ("ff", "dd", "fd", "df")
+        if known and not _one_by_one(x.shape, layer.in_channels, weight.shape, *settings):
+            out = one_or_many(conv_relu_pool2d, x, weight, layer.bias, *settings)
+            if not out.size or not math.isnan(out.data.min()):  # of several NaN the first wins
+                return out
+        return pool(rest[0](layer(x)))
 
     return run, 2
 

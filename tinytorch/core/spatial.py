@@ -7,6 +7,7 @@ __all__ = ['Conv2D', 'MaxPool2D', 'AvgPool2D', 'pair', 'output_size', 'check_ima
            'batch_norm2d', 'BatchNorm2d', 'global_avg_pool2d', 'GlobalAvgPool2d', 'Flatten']
 
 # %% ../../modules/09_spatial/spatial_dev.ipynb #imports
+import functools
 import math
 import operator
 
@@ -187,6 +188,28 @@ def grad_matrix(upstream, groups):
     images, channels, height, width = upstream.shape
     return upstream.transpose(1, 0, 2, 3).reshape(groups, channels // groups, images * height * width)
 
+
+def _half_as_single(function):
+    """The function, but float16 is reckoned in float32 and rounded at the end: sums of many pixels would leave its range."""
+
+    @functools.wraps(function)
+    def run(*inputs):
+        dtypes = {v.dtype for v in inputs if np.ndim(v) == 4 and isinstance(v, np.ndarray)}
+        if np.dtype(np.float16) not in dtypes:
+            return function(*inputs)
+        result = function(*(v.astype(np.float32) if np.ndim(v) == 4 and v.dtype == np.float16 else v for v in inputs))
+        if len(dtypes) > 1:
+            return result
+        return [part.astype(np.float16) for part in result] if type(result) is tuple else result.astype(np.float16)
+
+    return run
+
+
+def _single(x, weight):
+    """Images as float32, unless they are float32 or float64, and whether the result is to be float16: its squares overflow."""
+    half = x.dtype == np.float16 and (weight is None or weight.dtype == np.float16)
+    return x if x.dtype.char in "fd" else x.astype(np.float32), half
+
 # %% ../../modules/09_spatial/spatial_dev.ipynb #conv2d
 @operation
 def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
@@ -251,22 +274,25 @@ def conv2d_x(upstream, columns, x, weight, bias, stride, padding, dilation, grou
 @operation
 def loops_conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """conv2d by seven loops: the same inputs, result and gradients, and very slow."""
-    return conv2d_loops(x, weight, bias, stride, padding, dilation, groups)[0]
+    return _half_as_single(lambda *inputs: conv2d_loops(*inputs)[0])(x, weight, bias, stride, padding, dilation, groups)
+
+
+_loops_backward = _half_as_single(conv2d_loops_backward)
 
 
 @gradient(loops_conv2d, wrt="x")
 def loops_conv2d_x(upstream, out, x, weight, bias, *settings):
-    return conv2d_loops_backward(upstream, x, weight, *settings)[0]
+    return _loops_backward(upstream, x, weight, *settings)[0]
 
 
 @gradient(loops_conv2d, wrt="weight")
 def loops_conv2d_weight(upstream, out, x, weight, bias, *settings):
-    return conv2d_loops_backward(upstream, x, weight, *settings)[1]
+    return _loops_backward(upstream, x, weight, *settings)[1]
 
 
 @gradient(loops_conv2d, wrt="bias")
 def loops_conv2d_bias(upstream, out, x, weight, bias, *settings):
-    return conv2d_loops_backward(upstream, x, weight, *settings)[2]
+    return _loops_backward(upstream, x, weight, *settings)[2]
 
 
 backends = backends_of(__name__)  # the package's table; in this notebook, one of its own
@@ -477,6 +503,7 @@ def max_pool2d_x(upstream, saved, x, kernel_size, stride, padding):
 
 # %% ../../modules/09_spatial/spatial_dev.ipynb #avg_pool2d
 @operation
+@_half_as_single
 def avg_pool2d(x, kernel_size, stride=None, padding=0, count_include_pad=True):
     """The mean of every window: (B, C, H, W) to (B, C, H_out, W_out).
 
@@ -544,7 +571,7 @@ def loops_max_pool2d_x(upstream, winners, x, kernel_size, stride, padding):
 @operation
 def loops_avg_pool2d(x, kernel_size, stride=None, padding=0, count_include_pad=True):
     """avg_pool2d by loops."""
-    return avg_pool2d_loops(x, kernel_size, stride, padding, count_include_pad)
+    return _half_as_single(avg_pool2d_loops)(x, kernel_size, stride, padding, count_include_pad)
 
 
 @gradient(loops_avg_pool2d, wrt="x")
@@ -696,6 +723,17 @@ def _per_channel(values):
     return 1 if values is None else values.reshape(len(values), 1, 1)
 
 
+def _normalise_and_remember(layer, x):
+    """layer.normalise_batch(x), but the running statistics keep their dtype; of an empty batch only that there was one."""
+    if not x.size:
+        layer.num_batches_tracked = layer.num_batches_tracked + 1
+        buffers = layer.running_mean, layer.running_var
+        return one_or_many(batch_norm2d, x, layer.weight, layer.bias, *buffers, layer.eps)
+    before, out = layer.running_mean.dtype, one_or_many(layer.normalise_batch, x)
+    layer.running_mean, layer.running_var = Tensor(layer.running_mean, before), Tensor(layer.running_var, before)
+    return out
+
+
 @operation
 def batch_norm2d(x, weight, bias, mean, var, eps=1e-5, use_batch_stats=False):
     """Images normalised per channel: weight * (x - mean) / sqrt(var + eps) + bias.
@@ -719,9 +757,10 @@ def _check_norm(num_features, eps, momentum):
     """Raise ValueError for settings of batch normalisation that can't be."""
     if pair(num_features, "num_features", 1) != (num_features, num_features):
         raise ValueError(f"num_features must be one whole number, got {num_features!r}")
-    if not isinstance(eps, int | float | np.floating) or not 0 < eps < math.inf:
+    eps_is, momentum_is = (isinstance(v, int | float | np.number) and type(v) is not bool for v in (eps, momentum))
+    if not eps_is or not 0 < eps < math.inf:
         raise ValueError(f"eps keeps the root away from 0, so it must be a number above 0, got {eps!r}: try 1e-5")
-    if momentum is not None and not (isinstance(momentum, int | float | np.floating) and 0 <= momentum <= 1):
+    if momentum is not None and not (momentum_is and 0 <= momentum <= 1):
         raise ValueError(f"momentum is a share, from 0 to 1, or None for the mean of all batches, got {momentum!r}")
 
 
@@ -767,12 +806,12 @@ class BatchNorm2d(_ImageLayer):
     def forward(self, x):
         """x: (B, C, H, W) or (C, H, W); returns the same shape."""
         check_images(x.shape, self.num_features)
-        x = x if x.dtype.kind == "f" else x.astype(np.float32)
-        if self.training and x.size:
-            before, out = self.running_mean.dtype, one_or_many(self.normalise_batch, x)
-            self.running_mean, self.running_var = Tensor(self.running_mean, before), Tensor(self.running_var, before)
-            return out
-        return one_or_many(batch_norm2d, x, self.weight, self.bias, self.running_mean, self.running_var, self.eps)
+        x, half = _single(x, self.weight)
+        if self.training:
+            out = _normalise_and_remember(self, x)
+        else:
+            out = one_or_many(batch_norm2d, x, self.weight, self.bias, self.running_mean, self.running_var, self.eps)
+        return out.astype(np.float16) if half else out
 
     def normalise_batch(self, x):
         """Normalise x (B, C, H, W) by its own statistics and remember them."""
