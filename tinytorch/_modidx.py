@@ -660,7 +660,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'tinytorch.core.tensor._getitem': ('01_tensor/tensor_dev.html#_getitem', 'tinytorch/core/tensor.py'),
                                        'tinytorch.core.tensor._iter': ('01_tensor/tensor_dev.html#_iter', 'tinytorch/core/tensor.py'),
                                        'tinytorch.core.tensor._len': ('01_tensor/tensor_dev.html#_len', 'tinytorch/core/tensor.py'),
-                                       'tinytorch.core.tensor._number': ('01_tensor/tensor_dev.html#_number', 'tinytorch/core/tensor.py'),
                                        'tinytorch.core.tensor._numpy': ('01_tensor/tensor_dev.html#_numpy', 'tinytorch/core/tensor.py'),
                                        'tinytorch.core.tensor._reflected': ( '01_tensor/tensor_dev.html#_reflected',
                                                                              'tinytorch/core/tensor.py'),

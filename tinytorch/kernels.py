@@ -1,5 +1,6 @@
 """What is fast or exact, and not taught: functions on arrays, and a mode for a block. NumPy only."""
 
+import contextvars
 import functools
 import inspect
 import math
@@ -105,33 +106,74 @@ class Within:
     Decorated generators and coroutines have it while their own code runs, not while they wait.
     """
 
+    _open = contextvars.ContextVar("open", default=())  # of this thread or task: the blocks, and the values before them
+
     def __init__(self, variable, value):
-        self.variable, self.value = variable, value
-        self.before = []  # a list, so that one object may be entered again
+        self.variable, self.value, self.entered = variable, value, 0
 
     def __enter__(self):
-        self.before.append(self.variable.get())
+        self._open.set((*self._open.get(), (self, self.variable.get())))
         self.variable.set(self.value)
+        self.entered += 1
 
     def __exit__(self, *error):
-        self.variable.set(self.before.pop())
+        blocks = list(self._open.get())
+        mine = [i for i, (block, _) in enumerate(blocks) if block is self]
+        if not self.entered:
+            raise RuntimeError("this block was left without having been entered: use it in a `with` statement")
+        self.entered -= 1
+        if not mine:
+            return  # entered in another thread or task: here is nothing to bring back
+        _, before = blocks.pop(mine[-1])
+        later = [i for i in range(mine[-1], len(blocks)) if blocks[i][0].variable is self.variable]
+        if later:  # one that was entered within this one is still open
+            blocks[later[0]] = blocks[later[0]][0], before
+        else:
+            self.variable.set(before)
+        self._open.set(tuple(blocks))
 
     def __call__(self, function):
-        """Decorate a function, a generator function or an `async` one."""
+        """Decorate a function, a generator function or an `async` one, a method of any kind."""
+        if isinstance(function, classmethod | staticmethod):
+            return type(function)(self(function.__func__))
+        if isinstance(function, type) or not callable(function):
+            kind = "a class: decorate its methods" if isinstance(function, type) else f"{function!r:.60}"
+            raise TypeError(f"a function to decorate was expected, got {kind}; a block is `with no_grad():`")
         fresh = functools.partial(Within, self.variable, self.value)
 
         @functools.wraps(function)
         def run(*inputs, **named):
             with fresh():
                 result = function(*inputs, **named)
-            steps = _stepwise if inspect.isgenerator(result) else _async_steps if inspect.isasyncgen(result) else None
-            return steps(fresh, result) if steps else result
+            for known, steps in _STEPS:
+                if known(result):
+                    return steps(fresh, result)
+            return result
 
         @functools.wraps(function)
         async def run_async(*inputs, **named):
             return await _Awaited(fresh, function(*inputs, **named))
 
         return run_async if inspect.iscoroutinefunction(function) else run
+
+
+class BracketsNeeded:
+    """A function that gives a block: `with` refuses it without its brackets."""
+
+    def __init__(self, function):
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *inputs, **named):
+        return self.__wrapped__(*inputs, **named)
+
+    def __repr__(self):
+        return f"<function {self.__name__}>"
+
+    def __enter__(self):
+        raise TypeError(f"`with {self.__name__}:` lacks its brackets: write `with {self.__name__}():`")
+
+    def __exit__(self, *error):
+        pass
 
 
 def _stepwise(fresh, steps):
@@ -161,12 +203,31 @@ class _Awaited:
         return _stepwise(self.fresh, self.coroutine.__await__())
 
 
+async def _awaited(fresh, coroutine):
+    return await _Awaited(fresh, coroutine)
+
+
 async def _async_steps(fresh, steps):
-    value = None
+    resume, value = steps.asend, None
     try:
         while True:
-            value = yield await _Awaited(fresh, steps.asend(value))
-    except StopAsyncIteration:
-        return
+            try:
+                out = await _Awaited(fresh, resume(value))
+            except StopAsyncIteration:
+                return
+            try:
+                resume, value = steps.asend, (yield out)
+            except GeneratorExit:
+                raise
+            except BaseException as error:
+                resume, value = steps.athrow, error
     finally:
         await _Awaited(fresh, steps.aclose())
+
+
+_STEPS = (  # what a decorated function may return that runs later; tasks and futures run on their own
+    (inspect.isgenerator, _stepwise),
+    (inspect.isasyncgen, _async_steps),
+    (inspect.iscoroutine, _awaited),
+    (lambda result: hasattr(type(result), "__await__") and not hasattr(result, "add_done_callback"), _Awaited),
+)

@@ -4,6 +4,7 @@ The notebooks import from here what their lessons do not explain. Nothing of tin
 its `data`, and a notebook's own functions are passed in.
 """
 
+import functools
 import inspect
 import json
 import linecache
@@ -15,6 +16,7 @@ import numpy as np
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 PLAIN = frozenset((int, float, bool, tuple, slice, str, type(None), type(Ellipsis)))  # go to NumPy as they are
 AXES = frozenset((int, tuple, type(None)))
+OPERANDS = frozenset("a b x exponent slope weight bias prediction target logits labels label_smoothing".split())
 
 
 # Module 01: what goes into a tensor
@@ -31,6 +33,45 @@ def checked_dtype(dtype):
     return found
 
 
+def tensor_data(data, dtype, as_array):
+    """The array of a new tensor, by as_array; what it cannot hold is a sentence."""
+    dtype = dtype if dtype is None else checked_dtype(dtype)
+    if hasattr(data, "grad_fn"):
+        data = data.data
+    elif isinstance(data, list | tuple):
+        check_nothing_lost(data)
+    try:
+        return as_array(data, dtype)
+    except (TypeError, ValueError, OverflowError) as error:
+        try:
+            leaves = np.array(data, object).ravel()
+        except ValueError:
+            raise error from None
+        strange = [x for x in leaves if isinstance(x, float | np.floating) and not math.isfinite(x)]
+        if strange and dtype is not None and dtype.kind in "iu":
+            raise ValueError(f"a Tensor of dtype {dtype} cannot hold {strange[0]}: pass dtype='float32'") from error
+        if isinstance(error, OverflowError):
+            raise ValueError(f"a Tensor of dtype {dtype} cannot hold {data!r:.80}: pass a wider dtype") from error
+        if dtype is None and len(leaves) and all(isinstance(x, int | float) for x in leaves):
+            raise ValueError(f"no whole-number dtype can hold {data!r:.80}: pass dtype='float32'") from error
+        raise
+
+
+_NUMBERS = {int, float, bool}
+
+
+def check_nothing_lost(data):
+    """TypeError if a list holds tensors that require gradients: an array made of them would not remember them."""
+    if set(map(type, data)) <= _NUMBERS:
+        return
+    for item in data:
+        if isinstance(item, list | tuple):
+            check_nothing_lost(item)
+        elif getattr(item, "requires_grad", False):
+            raise TypeError("a list of tensors becomes an array, and the gradients to them would be lost: calculate "
+                            "with the tensors themselves, or take .detach() or .item() of each")  # fmt: skip
+
+
 def to_operand(x, beside, as_array):
     """An input that is not a tensor, made ready: arrays follow the dtype rules, NumPy's scalars become Python's.
 
@@ -40,12 +81,21 @@ def to_operand(x, beside, as_array):
         x = float(x) if x.dtype.kind == "f" else x.item()
     if isinstance(x, complex):
         raise TypeError(f"expected real numbers, got {x}: take the real and the imaginary part one by one")
-    if not isinstance(x, (np.ndarray, list)):
+    if isinstance(x, (list, tuple)):
+        check_nothing_lost(x)
+    elif not isinstance(x, (np.ndarray, range)):
         return x
     array = as_array(x)
     if array.dtype.kind == "f" and any(getattr(getattr(t, "data", None), "dtype", None) is FLOAT64 for t in beside):
         return as_array(x, FLOAT64)
     return array
+
+
+def to_compare(x, beside, as_array):
+    """to_operand for a comparison, which has no gradient to lose: a list may hold any tensors."""
+    if isinstance(x, list | tuple):
+        x = as_array(x, FLOAT64) if beside.data.dtype is FLOAT64 else as_array(x)
+    return to_operand(x, (beside,), as_array)
 
 
 def to_real(x, beside, as_array):
@@ -59,7 +109,17 @@ def to_real(x, beside, as_array):
 
 def one_shape(lengths):
     """(2, 3) from f(2, 3), f((2, 3)) or f([2, 3])."""
-    return tuple(lengths[0]) if len(lengths) == 1 and isinstance(lengths[0], tuple | list) else lengths
+    if len(lengths) == 1 and isinstance(lengths[0], tuple | list | np.ndarray) and np.ndim(lengths[0]):
+        return tuple(plain(length) for length in lengths[0])
+    return lengths
+
+
+def new_shape(lengths):
+    """one_shape for reshape, where -1 is the only negative length."""
+    shape = one_shape(lengths)
+    if any(isinstance(length, int) and length < -1 for length in shape):
+        raise ValueError(f"reshape takes lengths from 0 on, and one -1 for the rest, got {shape}: write -1")
+    return shape
 
 
 def made(name, make, shape):
@@ -76,29 +136,163 @@ def as_index(where):
     if isinstance(where, tuple):
         return tuple(map(as_index, where))
     if isinstance(where, list):
-        return np.array(where, None if where else np.intp)
+        try:
+            return np.array(where, None if where else np.intp)
+        except ValueError as error:
+            raise IndexError(f"an index has rows of one length, got {where!r:.60}: mend the rows") from error
     keep = isinstance(where, np.generic) or not hasattr(where, "__array__")
     return where if keep else np.array(where)
+
+
+def number_of(item, kind, name):
+    """A method: the only element as a Python number of that kind."""
+
+    def number(self, *spec):
+        value = item(self) if self.size == 1 else None
+        try:
+            return kind(item(self) if value is None else value, *spec)
+        except (ValueError, OverflowError) as error:
+            if value is None:
+                raise ValueError(str(error).replace("item()", name)) from None
+            mend = f"use float({value!r}), or a format such as '.3f'" if kind is format else "use float()"
+            raise type(error)(f"{name or kind.__name__} of {value!r}: {error}; {mend}") from None
+
+    return number
+
+
+def seeded(seed):
+    """A NumPy Generator from a seed."""
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"manual_seed takes a whole number from 0 on, got {seed!r:.60}") from None
+
+
+def method(function):
+    """The function under the name that people type; a keyword that it does not have is answered with those it has."""
+    name, signature = function.__name__.strip("_"), inspect.signature(function)
+    known = [str(p) for p in signature.parameters.values() if p.name != "self"]
+
+    @functools.wraps(function)
+    def run(*inputs, **named):
+        if named:
+            bound(name, signature, inputs, named, known)
+        return function(*inputs, **named)
+
+    del run.__wrapped__  # which operations have
+    run.__name__ = run.__qualname__ = name
+    run.__signature__ = signature
+    return run
+
+
+def bound(name, signature, inputs, named, known=None):
+    """The inputs in their places, or TypeError that names what there is."""
+    try:
+        return signature.bind(*inputs, **named)
+    except TypeError as error:
+        raise TypeError(f"{name} takes the inputs {', '.join(known or signature.parameters)}: {error}") from None
 
 
 # Module 01: what an operation says
 
 
+_TYPED = {  # operations that stand behind another one: the name that people type
+    "gelu_erf": "gelu",
+    "squared_errors": "mse_loss",
+    "binary_cross_entropies": "binary_cross_entropy_with_logits",
+    "weighted_cross_entropy": "cross_entropy",
+}
+_WIDE = ("mse_loss", "binary_cross_entropy_with_logits", "cross_entropy", "weighted_cross_entropy")
+
+
+def _summed(forward):
+    """forward, a sum: of unsigned numbers it is int64, as of all whole ones."""
+
+    def call(*arrays):
+        result = forward(*arrays)
+        return result.astype(np.int64) if getattr(getattr(result, "dtype", None), "kind", "") == "u" else result
+
+    return call
+
+
+def _in_float32(forward):
+    """forward, a mean: for float16 it is worked out in float32, where the sum on the way has room."""
+
+    def call(*arrays):
+        if getattr(arrays[0], "dtype", None) != np.float16 or not all(map(_is_half, arrays[:2])):
+            return forward(*arrays)
+        result = forward(*(a.astype(np.float32) if getattr(a, "dtype", None) == np.float16 else a for a in arrays))
+        if not isinstance(result, tuple):
+            return result.astype(np.float16)
+        return result[0].astype(np.float16), _narrow(result[1])
+
+    return call
+
+
+def _is_half(a):
+    return not isinstance(a, np.ndarray) or a.dtype.kind != "f" or a.dtype == np.float16
+
+
+def _narrow(saved):
+    if isinstance(saved, tuple):
+        return tuple(map(_narrow, saved))
+    return saved.astype(np.float16) if isinstance(saved, np.ndarray) and saved.dtype == np.float32 else saved
+
+
+def _keep_labels(arrays):
+    if arrays[1].__class__ is not int:
+        arrays[1] = as_index(arrays[1])  # a copy
+    return arrays
+
+
+def _keep_exponent(arrays):
+    if getattr(getattr(arrays[1], "dtype", None), "kind", "") == "b":
+        arrays[1] = arrays[1].astype(np.float32)
+    return arrays
+
+
+def _keep_linear(arrays):
+    weight, bias = arrays[1], arrays[2]
+    if weight.ndim != 2 or (bias is not None and bias.shape != weight.shape[:1]):
+        _check_linear(weight, bias)
+    return arrays
+
+
+def _check_linear(weight, bias):
+    if np.ndim(weight) != 2:
+        raise ValueError(f"linear: weight is (out, in), got {np.shape(weight)}: reshape it to two axes")
+    if bias is not None and np.shape(bias) != weight.shape[:1]:
+        raise ValueError(f"linear: bias is {weight.shape[:1]}, one number for each row of weight {weight.shape}, "
+                         f"got {np.shape(bias)}: reshape it")  # fmt: skip
+
+
+_KEEP = {  # what a recipe holds, where it is not just the arrays
+    "index": _keep_labels,
+    "cross_entropy": _keep_labels,
+    "power": _keep_exponent,
+    "linear": _keep_linear,
+}
+
+
 class Inputs:
     """What a function on arrays takes, for `operation`: its name, its inputs, and what is said of those that do not fit.
 
-    real: names of inputs for real arithmetic. positions: how many inputs there are, how many have no default, all the
-    defaults, which inputs are real, and which one is an axis (0: none).
+    real: names of inputs for real arithmetic. rules: how many inputs there are, how many have no default, all the
+    defaults, which inputs are real, which one is an axis (0: none), the types that go to NumPy as they are, the function
+    itself with room for its sums, and what makes the inputs fit to be kept in a recipe, or None.
     """
 
     def __init__(self, forward, real):
-        self.signature, self.name = inspect.signature(forward), forward.__name__.rstrip("_")
+        its = forward.__name__
+        self.signature, self.name = inspect.signature(forward), _TYPED.get(its, its.rstrip("_"))
         self.names, parameters = list(self.signature.parameters), self.signature.parameters.values()
         self.defaults = tuple(p.default for p in parameters)
         self.needed = self.defaults.count(Parameter.empty)
         self.axis_at = self.names.index("axis") if "axis" in self.names else 0
         real_at = tuple(map(self.names.index, real.split()))
-        self.positions = len(self.names), self.needed, self.defaults, real_at, self.axis_at
+        as_is = PLAIN - {tuple} if OPERANDS.issuperset(self.names) else PLAIN  # where no axis or shape is, numbers
+        call = _summed(forward) if its == "sum_" else _in_float32(forward) if its in _WIDE else forward
+        self.rules = len(self.names), self.needed, self.defaults, real_at, self.axis_at, as_is, call, _KEEP.get(its)
 
     def further(self, inputs, named):
         """Whether there are inputs that the function does not have."""
@@ -112,21 +306,30 @@ class Inputs:
         if len(whole) == len(self.names) and named.keys() <= set(rest):
             if not any(x is Parameter.empty for x in whole):
                 return whole
-        try:
-            bound = self.signature.bind(*inputs, **named)
-        except TypeError as error:
-            raise TypeError(f"{self.name} takes the inputs {', '.join(self.names)}: {error}") from None
-        bound.apply_defaults()
-        return bound.args
+        placed = bound(self.name, self.signature, inputs, named)
+        placed.apply_defaults()
+        return placed.args
+
+    def by(self, options, inputs, named):
+        """What `options` makes of inputs that the function does not have."""
+        bound(self.name, inspect.signature(options), inputs, named)
+        return options(*inputs, **named)
 
     def checked_axis(self, arrays):
         """The axis among the inputs, checked."""
         return checked_axis(self.name, arrays[0], arrays[self.axis_at])
 
     def explain(self, error, arrays):
-        """Raise what the function ended with, see `explain`; of an axis, what `checked_axis` says."""
+        """Raise what the function ended with, see `explain`; of an axis, what `checked_axis` says.
+
+        A softmax of nothing is nothing, and comes back.
+        """
         if self.axis_at:
             self.checked_axis(arrays)
+            if self.name in ("softmax", "log_softmax") and getattr(arrays[0], "size", 1) == 0 and arrays[0].ndim:
+                return np.zeros_like(arrays[0])
+        if self.name == "linear" and len(arrays) == 3:
+            _check_linear(*arrays[1:])
         explain(error, self.name, arrays, self.needed)
 
 
@@ -134,6 +337,8 @@ def checked_axis(name, a, axis):
     """`axis` as an int, a tuple of ints or None, if the array has such axes, with entries where they are needed."""
     if not isinstance(a, np.ndarray) or (axis is None and name not in ("mean", "max")):
         return axis
+    if isinstance(axis, bool | np.bool_):
+        raise TypeError(f"{name}: axis={axis!r} is no axis: name one by its number, or say keepdims={axis}")
     if axis.__class__ is not int and axis is not None:
         axis = axis.tolist() if isinstance(axis, np.ndarray | np.generic) else axis
         axis = tuple(axis) if isinstance(axis, list) else axis
@@ -213,7 +418,7 @@ def check_choice(name, value, choices):
     """ValueError unless the value is one of two or more words."""
     if not isinstance(value, str) or value not in choices:
         words = [f'"{word}"' for word in choices]
-        raise ValueError(f"{name} is {', '.join(words[:-1])} or {words[-1]}, got {value!r}")
+        raise ValueError(f"{name} is {', '.join(words[:-1])} or {words[-1]}, got {value!r:.60}")
 
 
 def check_reduction(reduction):
@@ -234,32 +439,83 @@ def check_entries(name, x):
 
 
 def reduced(mean, losses, reduction, *inputs):
-    """A loss by its reduction; the mean is taken in any case, for its checks."""
-    value = mean(*inputs)
+    """A loss by its reduction; the mean is taken in any case, for its checks, unless there is nothing to take it of."""
     check_reduction(reduction)
+    shapes = [getattr(x, "shape", None) or np.shape(x) for x in inputs]
+    empty = shapes[0] == shapes[1] and 0 in shapes[0]
+    value = mean(*inputs) if reduction == "mean" or not empty else None
     return value if reduction == "mean" else losses(*inputs).sum() if reduction == "sum" else losses(*inputs)
 
 
-def loss_options(reduction, **options):
+def class_weights(weight):
+    """One weight for each class, as it will be an input: a tensor, or an array that keeps 64 bits. None stays."""
+    if weight is None:
+        return None
+    if getattr(weight, "requires_grad", False):
+        raise TypeError("weight is a setting, no gradient flows to it: pass weight.detach()")
+    told = "weight has one number for each class, in a list, an array or a tensor"
+    try:
+        array = np.array(weight.data if hasattr(weight, "grad_fn") else weight)
+    except ValueError:
+        array = np.array(None)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{told}, got {weight!r:.60}")
+    if array.ndim != 1:
+        raise ValueError(f"{told}, got the shape {array.shape}")
+    wrong = array[~((array >= 0) & (array < math.inf))]
+    if wrong.size:
+        raise ValueError(f"{told}, each of them at least 0 and finite, got {wrong[0]}")
+    return weight if hasattr(weight, "grad_fn") else array
+
+
+def check_ignore_index(ignore_index):
+    """TypeError unless it is a label, or None."""
+    if not isinstance(ignore_index, int | np.integer | None) or isinstance(ignore_index, bool):
+        raise TypeError(f"ignore_index is a whole number, the label to pass over, got {ignore_index!r:.60}")
+
+
+def loss_options(label_smoothing, weight, ignore_index, reduction):
     """The settings of a loss, without those that are as they are by default: None, and the mean."""
     check_reduction(reduction)
-    options["reduction"] = None if reduction == "mean" else reduction
+    check_smoothing(plain(label_smoothing))
+    check_ignore_index(ignore_index)
+    reduction = None if reduction == "mean" else reduction
+    options = {"weight": class_weights(weight), "ignore_index": ignore_index, "reduction": reduction}
     return {name: value for name, value in options.items() if value is not None}
 
 
-def settings_of(check_labels, logits, labels, label_smoothing=0.0, weight=None, ignore_index=None, reduction="mean"):
+def settings_of(check_labels, logits, labels, label_smoothing, weight, ignore_index, reduction):
     """The inputs of `weighted_cross_entropy`, checked: labels that are passed over are -1."""
     check_reduction(reduction)
     logits, labels = (np.asarray(getattr(x, "data", x) if hasattr(x, "grad_fn") else x) for x in (logits, labels))
-    if not isinstance(ignore_index, int | np.integer | None):
-        raise TypeError(f"ignore_index is a whole number, the label to pass over, got {ignore_index!r}")
-    ignored = np.zeros(labels.shape, bool) if ignore_index is None else labels == ignore_index
-    labels = np.where(ignored, -1, check_labels(logits, np.where(ignored, labels.dtype.type(0), labels)))
+    check_ignore_index(ignore_index)
+    if labels.dtype.kind == "u":
+        labels = labels.astype(np.int64)  # so that -1 is a label of its own
+    if reduction == "mean" or logits.ndim != 2 or len(logits) or labels.shape != (0,):
+        ignored = np.zeros(labels.shape, bool) if ignore_index is None else labels == ignore_index
+        labels = np.where(ignored, -1, check_labels(logits, np.where(ignored, labels.dtype.type(0), labels)))
+    labels = labels.astype(np.int64, copy=False)
+    weight = class_weights(weight)
     if weight is not None and np.shape(weight) != logits.shape[1:]:
         raise ValueError(f"weight has one number for each of the {logits.shape[1]} classes, got {np.shape(weight)}")
     label_smoothing = plain(label_smoothing)
     check_smoothing(label_smoothing)
     return labels, label_smoothing, weight, reduction
+
+
+# Module 05: the engine's inputs
+
+
+def check_tensor(name, x, what="a tensor"):
+    """TypeError unless x is a tensor."""
+    if not hasattr(x, "grad_fn"):
+        raise TypeError(f"{name} expected {what}, got {x!r:.60}")
+
+
+def check_operation(operation):
+    """TypeError unless it is made with @operation."""
+    if not hasattr(operation, "__wrapped__"):
+        raise TypeError(f"show takes an operation, such as add of tinytorch.core.tensor, got {operation!r:.60}")
 
 
 # Modules 03 and 06: sizes, rates, states

@@ -5,7 +5,20 @@ import copy
 import numpy as np
 import pytest
 
-from tinytorch.core.tensor import Tensor, abs_, index, multiply, ones, operation, power, randn, reshape, sum_, zeros
+from tinytorch.core.tensor import (
+    Tensor,
+    abs_,
+    index,
+    manual_seed,
+    multiply,
+    ones,
+    operation,
+    power,
+    randn,
+    reshape,
+    sum_,
+    zeros,
+)  # fmt: skip
 
 X = Tensor([[1.0, -2.0, 3.0], [4.0, 5.0, 6.0]])
 
@@ -155,3 +168,62 @@ def test_index_and_sum_as_functions():
     x = Tensor([1.0, 2.0, 4.0], requires_grad=True)
     assert sum_(index(x, [0, 2]), axis=[0]).item() == 5 and power(x, np.float64(2)).dtype == np.float32
     assert copy.deepcopy(x).data.tolist() == [1, 2, 4]
+
+
+def test_sums_of_unsigned_numbers_and_booleans_are_signed():
+    for dtype in ("uint8", "uint16", "uint32", "uint64", "bool", "int8"):
+        x = Tensor(np.array([[1, 1], [0, 1]], dtype))
+        assert (x.sum() - 5).item() == -2 and x.sum(axis=0).dtype == np.int64, dtype
+    assert Tensor(np.uint8([200, 100])).sum().item() == 300 and Tensor(np.uint8([2])).max().dtype == np.uint8
+
+
+def test_a_list_of_tensors_does_not_lose_their_gradients_in_silence():
+    w = Tensor([2.0, 3.0], requires_grad=True)
+    for act in (lambda: w * [w[0]], lambda: w * (w[0], 1.0), lambda: Tensor([w[0], w[1]]),
+                lambda: Tensor([[1.0], (w[0],)]), lambda: sum_([w[0]]), lambda: w ** [1.0, w[0]]):  # fmt: skip
+        with pytest.raises(TypeError, match="gradients to them would be lost: .*detach"):
+            act()
+    assert Tensor([Tensor(1.0), Tensor(2.0)]).data.tolist() == [1, 2]
+    assert (w == [w[0], 0.0]).data.tolist() == [True, False]
+
+
+def test_tuples_and_ranges_are_numbers_as_lists_are():
+    x = Tensor([2.0, 3.0, 4.0])
+    for other in ([1, 2, 3], (1, 2, 3), range(1, 4)):
+        assert (
+            (x + other).data.tolist() == [3, 5, 7] and (x > other).data.all() and (x**other).data.tolist() == [2, 9, 64]
+        )
+    third = Tensor([0.1, 0.7], "float64")
+    assert (third == (0.1, 0.7)).data.all() and (third == [0.1, 0.7]).data.all()
+
+
+@pytest.mark.parametrize(
+    ("act", "kind", "words"),
+    [
+        (lambda: Tensor(np.nan, "int64"), ValueError, "int64 cannot hold nan: pass dtype='float32'"),
+        (lambda: Tensor([1, np.inf], "int64"), ValueError, "int64 cannot hold inf: pass dtype='float32'"),
+        (lambda: Tensor(2**70), ValueError, "no whole-number dtype can hold 11805.*pass dtype='float32'"),
+        (lambda: X.sum(axis=True), TypeError, "axis=True is no axis: .*keepdims=True"),
+        (lambda: X[[[0], [0, 1]]], IndexError, "rows of one length"),
+        (lambda: X.reshape(-2), ValueError, r"one -1 for the rest, got \(-2,\)"),
+        (lambda: int(Tensor(np.inf)), OverflowError, "int.. of inf: .*use float"),
+        (lambda: f"{Tensor(2.0):d}", ValueError, "the format 'd' of 2.0: .*such as '.3f'"),
+        (lambda: X.reshape(size=(6,)), TypeError, r"^reshape takes the inputs \*shape: .*'size'"),
+        (lambda: X.transpose(dim=1), TypeError, r"^transpose takes the inputs \*axes: .*'dim'"),
+        (
+            lambda: X.backward(retain=True),
+            TypeError,
+            "^backward takes the inputs upstream=None, retain_graph=False: .*'retain'",
+        ),
+        (lambda: manual_seed("a"), TypeError, "a whole number from 0 on, got 'a'"),
+        (lambda: manual_seed(1.5), TypeError, "a whole number from 0 on, got 1.5"),
+        (lambda: manual_seed(-1), ValueError, "a whole number from 0 on, got -1"),
+    ],
+)
+def test_a_sentence_that_says_what_helps(act, kind, words):
+    with pytest.raises(kind, match=words):
+        act()
+
+
+def test_shapes_may_be_arrays():
+    assert X.reshape(np.array([3, 2])).shape == (3, 2) == zeros(np.array([3, 2])).shape and X.reshape(-1).shape == (6,)

@@ -166,3 +166,20 @@ def test_gelu_is_offered_in_both_forms():
     for act in (lambda: activations.GELU("erf"), lambda: activations.gelu(Tensor(x), approximate=True)):
         with pytest.raises(ValueError, match='"tanh" or "none"'):
             act()
+
+
+def test_softmax_of_nothing_is_nothing():
+    for function in (activations.softmax, activations.log_softmax):
+        for shape in ((2, 0), (0, 2), (0,)):
+            assert function(Tensor(np.zeros(shape))).shape == shape
+        with pytest.raises(ValueError, match="axis=5 does not fit"):
+            function(Tensor(np.zeros((2, 0))), 5)
+
+
+def test_gelu_is_called_gelu():
+    x = Tensor([1.0], requires_grad=True)
+    assert "made by gelu)" in repr(activations.gelu(x, approximate="none"))
+    with pytest.raises(TypeError, match="^gelu takes the inputs x, approximate: .*'approx'"):
+        activations.gelu(x, approx="none")
+    with pytest.raises(ValueError, match='"tanh" or "none", got array'):
+        activations.GELU(np.array(["tanh"]))

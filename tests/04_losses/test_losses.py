@@ -150,3 +150,107 @@ def test_the_object_is_the_function():
 def test_results_remember_how_they_were_made(loss):
     assert loss(Tensor([1.0], requires_grad=True), Tensor([1.0])).requires_grad
     assert cross_entropy(Tensor([[1.0, 0.0]], requires_grad=True), [0]).requires_grad
+
+
+def test_means_of_float16_have_room():
+    half = lambda *shape: Tensor(np.full(shape, 200.0), "float16")  # noqa: E731
+    no = lambda *shape: Tensor(np.zeros(shape), "float16")  # noqa: E731
+    logits, labels = Tensor(np.tile([200.0, 0.0], (10_000, 1)), "float16"), np.ones(10_000, int)
+    for got, want in (
+        (mse_loss(half(10, 2), no(10, 2)), 40_000),
+        (binary_cross_entropy_with_logits(half(10_000), no(10_000)), 200),
+        (half(10_000).mean(), 200),
+        (cross_entropy(logits, labels), 200),
+        (cross_entropy(logits, labels, weight=[10.0, 20.0]), 200),
+    ):
+        assert got.item() == want and got.dtype == np.float16
+    assert mse_loss(half(2), Tensor([0.0, 0.0], "float64")).dtype == np.float64
+
+
+def test_a_wider_target_is_not_rounded():
+    for loss in (mse_loss, binary_cross_entropy_with_logits):
+        grads = []
+        for reduction in ("mean", "sum"):
+            x = Tensor([1 / 3], requires_grad=True)
+            loss(x, Tensor([1 / 3 + 1e-9], "float64"), reduction=reduction).backward()
+            grads.append(x.grad.item())
+        assert grads[0] == grads[1]
+        assert loss is not mse_loss or np.isclose(grads[0], 1.787e-08, rtol=1e-3)
+
+
+def test_labels_that_are_unsigned_and_passed_over():
+    logits = np.zeros((3, 256), np.float32)
+    logits[:, 255] = 5
+    got = cross_entropy(Tensor(logits), np.array([0, 0, 1], np.uint8), ignore_index=1)
+    assert np.isclose(got.item(), np.log(255 + np.exp(5)), rtol=1e-6) and np.isclose(got.item(), 5.99996, atol=1e-4)
+    few = cross_entropy(Tensor(logits[:, :4]), np.array([0, 255, 1], np.uint8), ignore_index=255)
+    assert np.isclose(few.item(), np.log(4))
+
+
+def test_labels_refilled_before_backward():
+    for settings in ({}, {"reduction": "sum"}):
+        for labels in (np.array([0, 0]), Tensor([0, 0])):
+            x = Tensor(np.zeros((2, 3)), requires_grad=True)
+            loss = cross_entropy(x, labels, **settings)
+            (labels.data if isinstance(labels, Tensor) else labels)[:] = 2
+            loss.backward()
+            assert (x.grad[:, 0] < 0).all() and (x.grad[:, 1:] > 0).all()
+
+
+def test_the_class_gives_what_the_function_gives():
+    logits = Tensor(np.random.default_rng(0).normal(size=(4, 3)), "float64")
+    for weight in ([0.1, 0.2, 0.7], (0.1, 0.2, 0.7), np.array([0.1, 0.2, 0.7]), Tensor([0.1, 0.2, 0.7], "float64")):
+        for x in (logits, logits.astype("float32")):
+            got = CrossEntropyLoss(weight=weight)(x, [0, 1, 2, 0])
+            want = cross_entropy(x, [0, 1, 2, 0], weight=weight)
+            assert got.item() == want.item() and got.dtype == want.dtype
+
+
+def test_sums_of_nothing():
+    nothing = Tensor(np.zeros((0, 3)))
+    for loss, target in (
+        (mse_loss, nothing),
+        (binary_cross_entropy_with_logits, nothing),
+        (cross_entropy, np.zeros(0, int)),
+    ):
+        assert loss(nothing, target, reduction="sum").item() == 0 and loss(nothing, target, reduction="none").size == 0
+        with pytest.raises(ValueError):
+            loss(nothing, target)
+
+
+X = Tensor(np.zeros((2, 3)), requires_grad=True)
+
+
+@pytest.mark.parametrize(
+    ("weight", "kind", "words"),
+    [
+        ([-1.0, 1, 1], ValueError, "at least 0 and finite, got -1"),
+        ([np.nan, 1, 1], ValueError, "at least 0 and finite, got nan"),
+        ([[1, 1, 1]], ValueError, r"got the shape \(1, 3\)"),
+        ({0: 1}, TypeError, "in a list, an array or a tensor, got {0: 1}"),
+        ("abc", TypeError, "got 'abc'"),
+        (Tensor([1.0, 1, 1], requires_grad=True), TypeError, "no gradient flows to it: .*detach"),
+    ],
+)
+def test_weights_that_are_none(weight, kind, words):
+    for act in (lambda: CrossEntropyLoss(weight=weight), lambda: cross_entropy(X, [0, 1], weight=weight)):
+        with pytest.raises(kind, match=words):
+            act()
+
+
+def test_names_that_people_type():
+    names = "logits, labels, label_smoothing, weight, ignore_index, reduction"
+    for act, words in (
+        (
+            lambda: mse_loss(X, X, redction="sum"),
+            "^mse_loss takes the inputs prediction, target, reduction: .*'redction'",
+        ),
+        (lambda: cross_entropy(X, [0, 1], weights=1), f"^cross_entropy takes the inputs {names}: .*'weights'"),
+        (lambda: CrossEntropyLoss(ignore_index="a"), "ignore_index is a whole number"),
+    ):
+        with pytest.raises(TypeError, match=words):
+            act()
+    with pytest.raises(ValueError, match="label_smoothing is a share"):
+        CrossEntropyLoss("a")
+    assert "made by cross_entropy)" in repr(cross_entropy(X, [0, 1], reduction="sum"))
+    assert "made by mse_loss)" in repr(mse_loss(X, X, reduction="none"))

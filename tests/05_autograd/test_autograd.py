@@ -289,7 +289,6 @@ def test_gradcheck_names_the_entry_that_is_wrong():
         gradcheck(shifted, np.array([1.0, 2.0, 3.0]))
 
 
-
 @pytest.mark.parity
 @pytest.mark.parametrize("name", ["gelu", "softmax", "log_softmax", "sigmoid"])
 def test_activation_gradients_equal_pytorch(name):
@@ -322,3 +321,58 @@ def test_show_prints_an_operation_and_its_rules(capsys):
     show(tensor.multiply)
     printed = capsys.readouterr().out
     assert all(f"def {name}(" in printed for name in ("multiply", "multiply_a", "multiply_b"))
+
+
+@pytest.mark.parametrize(
+    "exponent", [(1, 0, 2), range(3), np.array([True, False, True]), Tensor([True, False, True])], ids=str
+)
+def test_exponents_of_any_kind(exponent):
+    x = Tensor([2.0, 3.0, 4.0], requires_grad=True)
+    (x**exponent).sum().backward()
+    e = np.asarray(exponent, np.float32)
+    assert x.grad.tolist() == (e * x.data ** (e - (e != 0))).tolist()
+
+
+def test_indices_refilled_before_backward():
+    for where in (np.array([0, 0]), Tensor([0, 0])):
+        x = Tensor([2.0, 3.0], requires_grad=True)
+        y = index(x, where)
+        (where.data if isinstance(where, Tensor) else where)[:] = 1
+        y.sum().backward()
+        assert x.grad.tolist() == [2, 0]
+
+
+def test_the_gradient_of_a_number_stays_an_array():
+    x = Tensor(2.0, requires_grad=True)
+    for times in (1, 2, 3):
+        (x * 2).backward()
+        assert type(x.grad) is np.ndarray and x.grad == 2 * times
+
+
+@pytest.mark.parametrize(
+    ("weight", "bias", "words"),
+    [
+        ((2, 2), (1,), r"bias is \(2,\), one number for each row of weight \(2, 2\), got \(1,\)"),
+        ((2, 2), (), r"got \(\)"),
+        ((2, 2), (2, 2), r"bias is \(2,\)"),
+        ((1, 2, 2), None, r"weight is \(out, in\), got \(1, 2, 2\)"),
+        ((2,), None, r"weight is \(out, in\), got \(2,\)"),
+    ],
+)
+def test_linear_of_shapes_without_a_gradient(weight, bias, words):
+    bias = None if bias is None else Tensor(np.ones(bias))
+    with pytest.raises(ValueError, match=f"^linear: .*{words}"):
+        layers.linear(Tensor(np.ones((2, 2))), Tensor(np.ones(weight), requires_grad=True), bias)
+
+
+def test_what_is_no_tensor_and_no_operation(capsys):
+    for act, words in (
+        (lambda: backward(5), "backward expected a tensor, got 5"),
+        (lambda: show(5), "show takes an operation, .*got 5"),
+        (lambda: gradcheck(lambda x: 5, [1.0]), "a tensor from the function, got 5"),
+        (lambda: gradcheck(lambda x: None, [1.0]), "a tensor from the function, got None"),
+    ):
+        with pytest.raises(TypeError, match=words):
+            act()
+    show(tensor.add)
+    assert capsys.readouterr().out.count("def add_ab") == 1

@@ -4,6 +4,7 @@ import asyncio
 import threading
 
 import numpy as np
+import pytest
 
 from tinytorch.core.autograd import no_grad
 from tinytorch.core.tensor import Tensor
@@ -167,3 +168,99 @@ def test_a_transform_that_uses_no_grad_does_not_reach_the_training_thread():
     for transform in (quiet, decorated):
         for x, _ in DataLoader(data, 2, transform=transform, prefetch=3):
             assert on() and x.numpy().max() == 2
+
+
+def test_one_block_for_several_threads():
+    block, turn, seen = no_grad(), threading.Barrier(2, timeout=10), []
+
+    def work(outer):
+        if outer:
+            with no_grad():
+                turn.wait()
+                with block:
+                    turn.wait(), turn.wait()
+                seen.append(on())  # within no_grad still
+        else:
+            turn.wait()
+            with block:
+                turn.wait(), turn.wait()
+        seen.append(on())
+
+    threads = [threading.Thread(target=work, args=(outer,)) for outer in (True, False)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert sorted(seen) == [False, True, True] and on()
+
+
+def test_one_block_for_several_tasks():
+    block = no_grad()
+
+    async def quiet(first):
+        with block:
+            await asyncio.sleep(0.001 if first else 0.01)
+            inside = on()
+        return inside, on()
+
+    async def both():
+        with block:
+            one = asyncio.create_task(quiet(True))
+        return await asyncio.gather(one, quiet(False), quiet(True)), on()
+
+    assert asyncio.run(both()) == ([(False, False), (False, True), (False, True)], True)
+
+
+def test_blocks_left_out_of_order():
+    first, second = no_grad(), no_grad()
+    first.__enter__(), second.__enter__()
+    first.__exit__()
+    assert not on()
+    second.__exit__()
+    assert on()
+    with pytest.raises(RuntimeError, match="left without having been entered"):
+        first.__exit__()
+
+
+def test_what_it_decorates():
+    async def waits():
+        first = on()
+        await asyncio.sleep(0)
+        return first, on()
+
+    class Waits:
+        def __await__(self):
+            return waits().__await__()
+
+    async def result_of(make):
+        return await make()
+
+    assert asyncio.run(no_grad(lambda: waits())()) == (False, False)
+    assert asyncio.run(result_of(no_grad(lambda: Waits()))) == (False, False)
+
+    class Model:
+        made = no_grad(classmethod(lambda cls: on()))
+        plain = no_grad()(staticmethod(lambda: on()))
+
+    assert (Model.made(), Model().made(), Model.plain(), Model().plain(), on()) == (False, False, False, False, True)
+    for wrong in (5, True, Model, "a"):
+        with pytest.raises(TypeError, match="a function to decorate was expected, got"):
+            no_grad(wrong)
+    with pytest.raises(TypeError, match=r"lacks its brackets: write `with no_grad\(\):`"), no_grad:
+        pass
+    assert on() and no_grad.__doc__
+
+
+def test_an_error_thrown_into_a_decorated_asynchronous_generator():
+    @no_grad()
+    async def steps():
+        try:
+            yield on()
+        except KeyError:
+            yield "caught", on()
+
+    async def walk():
+        its = steps()
+        return await its.asend(None), await its.athrow(KeyError()), [x async for x in its], on()
+
+    assert asyncio.run(walk()) == (False, ("caught", False), [], True)

@@ -15,7 +15,7 @@ from heapq import heappop, heappush
 
 import numpy as np
 
-from .. import kernels
+from .. import kernels, refusals
 from .activations import gelu, gelu_erf, leaky_relu, log_softmax, relu, sigmoid, softmax, tanh
 from .layers import linear
 from tinytorch.core.losses import (
@@ -85,7 +85,8 @@ def gradient(operation, wrt):
 
 def show(operation):
     """Print the source of an operation and of its gradients, under each other."""
-    for function in (operation.__wrapped__, *filter(None, BACKWARD.get(operation, ()))):
+    refusals.check_operation(operation)
+    for function in (operation.__wrapped__, *dict.fromkeys(filter(None, BACKWARD.get(operation, ())))):
         print(inspect.getsource(function))
 
 # %% ../../modules/05_autograd/autograd_dev.ipynb #unbroadcast
@@ -313,6 +314,7 @@ def backward(tensor, upstream=None, retain_graph=False):
 
     Raises RuntimeError from a graph already walked, or a result that is not a scalar without upstream.
     """
+    refusals.check_tensor("backward", tensor)
     waiting = {tensor.sequence_nr: (tensor, _initial_gradient(tensor, upstream))}
     newest, leaves = [tensor.sequence_nr], []
     while newest:
@@ -335,7 +337,9 @@ def backward(tensor, upstream=None, retain_graph=False):
                     heappush(newest, x.sequence_nr)
     for leaf, upstream in leaves:  # only now, so that a rule that fails leaves no half-written gradients
         upstream = np.array(upstream, leaf.dtype)  # a copy: rules may hand on shared arrays
-        leaf.grad = upstream if leaf.grad is None else leaf.grad + upstream
+        if leaf.grad is not None:
+            upstream += leaf.grad
+        leaf.grad = upstream
 
 # %% ../../modules/05_autograd/autograd_dev.ipynb #activation_rules
 @gradient(relu, wrt="x")
@@ -404,7 +408,7 @@ def cross_entropy_logits(upstream, probabilities, logits, labels, label_smoothin
 
 @gradient(mse_loss, wrt="prediction")
 def mse_loss_prediction(upstream, out, prediction, target):
-    return (prediction - target.astype(prediction.dtype)) * (upstream * 2 / prediction.size)
+    return (prediction - target) * (upstream * 2 / prediction.size)
 
 # %% ../../modules/05_autograd/autograd_dev.ipynb #loss-twins
 @gradient(mse_loss, wrt="target")
@@ -415,7 +419,7 @@ def mse_loss_target(upstream, out, prediction, target):
 @gradient(binary_cross_entropy_with_logits, wrt="logits")
 def bce_logits(upstream, out, logits, target):
     probability = 0.5 * (1 + np.tanh(0.5 * logits))  # the sigmoid, without overflow
-    return (probability - target.astype(logits.dtype)) * (upstream / logits.size)
+    return (probability - target) * (upstream / logits.size)
 
 
 @gradient(binary_cross_entropy_with_logits, wrt="target")
@@ -430,6 +434,7 @@ gradient(binary_cross_entropies, wrt="logits")(kernels.binary_cross_entropies_lo
 gradient(binary_cross_entropies, wrt="target")(kernels.binary_cross_entropies_target)
 
 # %% ../../modules/05_autograd/autograd_dev.ipynb #tools
+@kernels.BracketsNeeded
 def no_grad(function=None):
     """Within this block (or decorated function), in its thread, results do not remember how they were made.
 
@@ -448,6 +453,7 @@ def gradcheck(function, *inputs, seed=0, rtol=1e-5, atol=1e-7):
     arrays = [np.array(x, np.float64) for x in inputs]
     tensors = [Tensor(a, np.float64, requires_grad=True) for a in arrays]
     out = function(*tensors)
+    refusals.check_tensor("gradcheck", out, "a tensor from the function")
     upstream = np.random.default_rng(seed).standard_normal(out.shape)
     backward(out, upstream)
 

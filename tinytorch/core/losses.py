@@ -8,7 +8,7 @@ __all__ = ['mse_loss', 'check_labels', 'cross_entropy', 'binary_cross_entropy_wi
 import numpy as np
 
 from .. import kernels, refusals
-from .tensor import Tensor, as_array, operation
+from .tensor import Tensor, operation
 
 # %% ../../modules/04_losses/losses_dev.ipynb #reductions
 # The losses with their settings: `reduction`, and more for cross_entropy. Given; see tinytorch/kernels.py.
@@ -25,8 +25,9 @@ def _bce_options(logits, target, reduction="mean"):
     return refusals.reduced(binary_cross_entropy_with_logits, binary_cross_entropies, reduction, logits, target)
 
 
-def _cross_entropy_options(logits, labels, *settings, **named):
-    return weighted_cross_entropy(logits, *refusals.settings_of(check_labels, logits, labels, *settings, **named))
+def _cross_entropy_options(logits, labels, label_smoothing=0.0, weight=None, ignore_index=None, reduction="mean"):
+    settings = label_smoothing, weight, ignore_index, reduction
+    return weighted_cross_entropy(logits, *refusals.settings_of(check_labels, logits, labels, *settings))
 
 # %% ../../modules/04_losses/losses_dev.ipynb #mse_loss
 @operation(real="prediction target", options=_mse_options)
@@ -151,9 +152,8 @@ class CrossEntropyLoss:
     """
 
     def __init__(self, label_smoothing=0.0, weight=None, ignore_index=None, reduction="mean"):
-        weight = weight if weight is None else as_array(weight)
         self.label_smoothing = label_smoothing
-        self.options = refusals.loss_options(weight=weight, ignore_index=ignore_index, reduction=reduction)
+        self.options = refusals.loss_options(label_smoothing, weight, ignore_index, reduction)
 
     def __call__(self, logits, labels):
         return cross_entropy(logits, labels, self.label_smoothing, **self.options)

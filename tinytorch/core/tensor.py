@@ -15,7 +15,7 @@ import itertools
 import numpy as np
 
 from .. import refusals
-from ..refusals import AXES, FLOAT32, FLOAT64, PLAIN
+from ..refusals import AXES, FLOAT32, FLOAT64
 
 # %% ../../modules/01_tensor/tensor_dev.ipynb #as_array
 def as_array(data, dtype=None):
@@ -57,11 +57,7 @@ class Tensor:
     __hash__ = object.__hash__  # == compares numbers, so a tensor is known by what object it is
 
     def __init__(self, data, dtype=None, requires_grad=False):
-        dtype = dtype if dtype is None else refusals.checked_dtype(dtype)
-        try:
-            self.data = as_array(data.data if isinstance(data, Tensor) else data, dtype)
-        except OverflowError as error:
-            raise ValueError(f"a Tensor of dtype {dtype} cannot hold {data!r:.80}: pass a wider dtype") from error
+        self.data = refusals.tensor_data(data, dtype, as_array)
         if requires_grad and self.data.dtype.kind != "f":
             raise TypeError(f"only floats can require gradients, got {self.data.dtype}: pass dtype='float32'")
         self.requires_grad, self.grad, self.grad_fn, self.sequence_nr = requires_grad, None, None, next(_sequence)
@@ -103,13 +99,13 @@ def operation(forward=None, *, real="", options=None):
     if forward is None:
         return functools.partial(operation, real=real, options=options)
     takes = refusals.Inputs(forward, real)  # their names and defaults, and what to say when one does not fit
-    count, needed, defaults, real_at, axis_at = takes.positions
+    count, needed, defaults, real_at, axis_at, as_is, call, keep = takes.rules
 
     @functools.wraps(forward)
     def run(*inputs, **named):
         if named or len(inputs) != count:  # keywords and defaults take their places, so that gradients see the same
             if options and takes.further(inputs, named):
-                return options(*inputs, **named)
+                return takes.by(options, inputs, named)
             plain = not named and needed <= len(inputs) < count
             inputs = inputs + defaults[len(inputs) :] if plain else takes.in_order(inputs, named)
         arrays, wanted = [], False
@@ -118,21 +114,21 @@ def operation(forward=None, *, real="", options=None):
                 arrays.append(x.data)
                 wanted = wanted or x.requires_grad
             else:
-                arrays.append(x if x.__class__ in PLAIN else refusals.to_operand(x, inputs, as_array))
+                arrays.append(x if x.__class__ in as_is else refusals.to_operand(x, inputs, as_array))
         for i in real_at:
             if getattr(arrays[i], "dtype", None) is not FLOAT32:
                 arrays[i] = refusals.to_real(arrays[i], arrays, as_array)
         if axis_at and (arrays[axis_at].__class__ not in AXES or getattr(arrays[0], "size", 0) < 2):
             arrays[axis_at] = takes.checked_axis(arrays)
         try:
-            result = saved = forward(*arrays)
+            result = saved = call(*arrays)
         except Exception as error:
-            takes.explain(error, arrays)
+            result = saved = takes.explain(error, arrays)
         if result.__class__ is tuple:
             result, saved = result
         out = _result_tensor(result, arrays)
         if wanted and grad_enabled.get():
-            out.requires_grad, out.grad_fn = True, (run, inputs, arrays, saved)
+            out.requires_grad, out.grad_fn = True, (run, inputs, keep(arrays) if keep else arrays, saved)
         return out
 
     run.__name__ = takes.name  # what people type: sum_ is Tensor.sum
@@ -261,7 +257,7 @@ def _comparison(ufunc):
     def compare(self, other):
         if other is None or isinstance(other, str):
             return NotImplemented  # Python's own answer: never equal, and without an order
-        arrays = self.data, other.data if isinstance(other, Tensor) else refusals.to_operand(other, (self,), as_array)
+        arrays = self.data, other.data if isinstance(other, Tensor) else refusals.to_compare(other, self, as_array)
         try:
             return Tensor(ufunc(*arrays))
         except Exception as error:
@@ -283,11 +279,13 @@ Tensor.__lt__, Tensor.__le__ = _comparison(np.less), _comparison(np.less_equal)
 Tensor.__gt__, Tensor.__ge__ = _comparison(np.greater), _comparison(np.greater_equal)
 
 # %% ../../modules/01_tensor/tensor_dev.ipynb #methods
+@refusals.method
 def _reshape(self, *shape):
     """The same elements in another shape: x.reshape(2, -1) or x.reshape((2, -1))."""
-    return reshape(self, refusals.one_shape(shape))
+    return reshape(self, refusals.new_shape(shape))
 
 
+@refusals.method
 def _transpose(self, *axes):
     """The axes in another order, reversed if none are named: x.transpose(0, 3, 1, 2)."""
     axes = axes[0] if len(axes) == 1 and isinstance(axes[0], tuple | list | None) else axes
@@ -370,6 +368,7 @@ def _numpy(self):
     return self.data
 
 
+@refusals.method
 def _backward(self, upstream=None, retain_graph=False):
     """Fill in .grad of every tensor that this one was made from and that requires it (Module 05)."""
     try:
@@ -379,23 +378,14 @@ def _backward(self, upstream=None, retain_graph=False):
     backward(self, upstream, retain_graph)
 
 
-def _number(kind, name):
-    def number(self, *spec):
-        try:
-            return kind(item(self), *spec)
-        except ValueError as error:
-            raise ValueError(str(error).replace("item()", name)) from None
-
-    return number
-
-
 def _format(self, spec):
-    return _number(format, f"the format {spec!r}")(self, spec) if spec else describe(self)
+    return refusals.number_of(item, format, f"the format {spec!r}")(self, spec) if spec else describe(self)
 
 
 Tensor.__repr__, Tensor.item, Tensor.detach, Tensor.astype, Tensor.numpy = describe, item, detach, astype, _numpy
-Tensor.backward, Tensor.__format__, Tensor.__bool__ = _backward, _format, _number(bool, "bool() or `if`")
-Tensor.__float__, Tensor.__int__ = _number(float, "float()"), _number(int, "int()")
+Tensor.backward, Tensor.__format__, Tensor.__bool__ = _backward, _format, refusals.number_of(item, bool, "bool() or `if`")
+Tensor.__float__ = refusals.number_of(item, float, "float()")
+Tensor.__int__ = refusals.number_of(item, int, "int()")
 
 # %% ../../modules/01_tensor/tensor_dev.ipynb #makers
 class _Random:
@@ -404,7 +394,7 @@ class _Random:
 
 def manual_seed(seed):
     """Restart the package's random numbers (initial weights, dropout) from a whole number."""
-    _Random.generator = np.random.default_rng(seed)
+    _Random.generator = refusals.seeded(seed)
 
 
 def generator():
