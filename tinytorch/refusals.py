@@ -375,3 +375,30 @@ def what_is_wrong(path):
         name, dtype = next(iter(strange.items()))
         return f"since {name} is of dtype {dtype}, which NumPy does not have: save it as float32, x.float() in PyTorch"
     return "cut short: make it anew, or use an older copy"
+
+
+# Module 08: batches of images
+
+
+def check_int(name, value, smallest):
+    """Return `value`, or raise ValueError unless it is a whole number from `smallest` on."""
+    if not isinstance(value, (int, np.integer)) or value < smallest:
+        raise ValueError(f"{name} must be a whole number, at least {smallest}, got {value!r}")
+    return int(value)
+
+
+def check_batch(name, images):
+    """Raise TypeError or ValueError unless the images are an array of numbers with an axis."""
+    if not isinstance(images, np.ndarray) or images.dtype.kind not in "biuf":
+        raise TypeError(f"{name} takes an array of images, got {images!r:.60}: a Tensor has .numpy()")
+    if not images.ndim:
+        raise ValueError(f"{name} takes a batch of images, got a single number")
+
+
+def check_channels(name, images, channels):
+    """Raise ValueError unless the images are (B, C, H, W) with the given number of channels; 1 fits any."""
+    check_batch(name, images)
+    if images.ndim != 4:
+        raise ValueError(f"{name} takes a batch of images (B, C, H, W), got shape {images.shape}")
+    if channels not in (1, images.shape[1]):
+        raise ValueError(f"{name} has values for {channels} channels, the images {images.shape} have {images.shape[1]}")

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.tensor import Tensor
+from ..refusals import check_batch, check_channels, check_int
 
 # %% ../../modules/08_dataloader/dataloader_dev.ipynb #digits
 def _import_optional(module, package):
@@ -142,7 +143,7 @@ class RandomBrightness:
         self.amount = amount
 
     def __call__(self, images, generator=None):
-        _check_channels("RandomBrightness", images, 1)
+        check_channels("RandomBrightness", images, 1)
         generator = np.random.default_rng(generator)
         factors = generator.uniform(1 - self.amount, 1 + self.amount, (len(images), 1, 1, 1)).astype(np.float32)
         bright = (images.astype(np.float32) if images.dtype.kind in "biu" else images) * factors
@@ -168,36 +169,12 @@ class Compose:
         return f"Compose([{', '.join(map(repr, self.transforms))}])"
 
 # %% ../../modules/08_dataloader/dataloader_dev.ipynb #check_channels
-def _check_int(name, value, smallest):
-    """Return `value`, or raise ValueError unless it is a whole number from `smallest` on."""
-    if not isinstance(value, (int, np.integer)) or value < smallest:
-        raise ValueError(f"{name} must be a whole number, at least {smallest}, got {value!r}")
-    return int(value)
-
-
-def _check_batch(name, images):
-    """Raise TypeError or ValueError unless the images are an array of numbers with an axis."""
-    if not isinstance(images, np.ndarray) or images.dtype.kind not in "biuf":
-        raise TypeError(f"{name} takes an array of images, got {images!r:.60}: a Tensor has .numpy()")
-    if not images.ndim:
-        raise ValueError(f"{name} takes a batch of images, got a single number")
-
-
-def _check_channels(name, images, channels):
-    """Raise ValueError unless the images are (B, C, H, W) with the given number of channels; 1 fits any."""
-    _check_batch(name, images)
-    if images.ndim != 4:
-        raise ValueError(f"{name} takes a batch of images (B, C, H, W), got shape {images.shape}")
-    if channels not in (1, images.shape[1]):
-        raise ValueError(f"{name} has values for {channels} channels, the images {images.shape} have {images.shape[1]}")
-
-
 def channel_statistics(images, chunk=1000):
     """Return mean and std of every channel of (N, C, H, W), uint8 counted in units of 255: two float32 arrays (C,).
 
     Works through `chunk` images at a time, so that a large uint8 dataset is never held as floats.
     """
-    _check_channels("channel_statistics", images, 1)
+    check_channels("channel_statistics", images, 1)
     unit = 255 if images.dtype == np.uint8 else 1
     total, squares = np.zeros(images.shape[1]), np.zeros(images.shape[1])
     for start in range(0, len(images), chunk):
@@ -224,7 +201,7 @@ class Normalize:
             raise ValueError(f"std must be above 0 in every channel, got {std}")
 
     def __call__(self, images, generator=None):
-        _check_channels("Normalize", images, max(len(self.mean), len(self.std)))
+        check_channels("Normalize", images, max(len(self.mean), len(self.std)))
         scale = 1 / self.std
         shift = self.mean * scale
         if images.dtype == np.uint8:
@@ -251,7 +228,7 @@ class RandomHorizontalFlip:
         self.p = p
 
     def __call__(self, images, generator=None):
-        _check_batch("RandomHorizontalFlip", images)
+        check_batch("RandomHorizontalFlip", images)
         generator = np.random.default_rng(generator)
         chosen = generator.random(len(images)) < self.p
         flipped = images.copy()
@@ -313,7 +290,7 @@ class RandomCrop:
 
     def __call__(self, images, generator=None):
         generator = np.random.default_rng(generator)
-        _check_channels("RandomCrop", images, 1)
+        check_channels("RandomCrop", images, 1)
         padded = pad_images(images, self.padding, self.mode) if self.padding else images
         room = np.subtract(padded.shape[2:], self.size)
         if min(room) < 0:
@@ -405,12 +382,12 @@ class DataLoader:
     def __init__(self, dataset, batch_size=32, shuffle=False, seed=0, drop_last=False, transform=None, prefetch=0):
         _check_dataset(dataset)
         self.dataset, self.shuffle, self.drop_last, self.transform = dataset, shuffle, drop_last, transform
-        self.batch_size, self.prefetch = _check_int("batch_size", batch_size, 1), _check_int("prefetch", prefetch, 0)
-        self.seed, self.epoch = _check_int("seed", seed, 0), 0
+        self.batch_size, self.prefetch = check_int("batch_size", batch_size, 1), check_int("prefetch", prefetch, 0)
+        self.seed, self.epoch = check_int("seed", seed, 0), 0
 
     def set_epoch(self, epoch):
         """Make `epoch` the number of the next pass."""
-        self.epoch = _check_int("epoch", epoch, 0)
+        self.epoch = check_int("epoch", epoch, 0)
 
     def __len__(self):
         count = len(self.dataset)
