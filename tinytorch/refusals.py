@@ -4,10 +4,14 @@ The notebooks import from here what their lessons do not explain. Nothing of tin
 its `data`, and a notebook's own functions are passed in.
 """
 
+import functools
 import inspect
 import json
 import linecache
 import math
+import operator
+import types
+from collections import abc
 from inspect import Parameter
 
 import numpy as np
@@ -262,6 +266,145 @@ def settings_of(check_labels, logits, labels, label_smoothing=0.0, weight=None, 
     return labels, label_smoothing, weight, reduction
 
 
+# Module 03: the tree of layers
+
+_LEAVES = frozenset((int, float, bool, str, bytes, bytearray, memoryview, range, type(None)))  # nothing stands in them
+_ONCE = (types.GeneratorType, map, filter, zip)
+
+
+def leaves(attributes, tensor, module, unnamed=()):
+    """All values as a list of (name, value); those in sequences and mappings, however deep, as "layers.0.left".
+
+    unnamed: attributes whose own names are left out. TypeError for layers or parameters where no walk finds them,
+    ValueError for two values of the same name and for a container that holds itself.
+    """
+    found = {}
+
+    def shown(path):
+        return path[0] + "".join(f"[{key!r}]" for key in path[1:])
+
+    def walk(path, value, holders):
+        if type(value) not in _LEAVES and not isinstance(value, tensor | module | str):
+            if isinstance(value, abc.Sequence | abc.Mapping):
+                if any(value is holder for holder in holders):
+                    kind = type(value).__name__
+                    raise ValueError(f"{shown(path)} is the {kind} that it stands in: keep layers in a tree")
+                pairs = value.items() if isinstance(value, abc.Mapping) else enumerate(value)
+                for key, item in list(pairs):
+                    walk((*path, key), item, (*holders, value))
+                return
+            _check_hidden(".".join(map(str, path)), value, tensor, module)
+        name = ".".join(map(str, path[1:] if path[0] in unnamed and len(path) > 1 else path))
+        if name in found:
+            raise ValueError(f"{shown(found[name][0])} and {shown(path)} are both called {name!r}: rename one")
+        found[name] = path, value
+
+    for name, value in attributes.items():
+        walk((name,), value, ())
+    named = {name: path for name, (path, value) in found.items() if isinstance(value, tensor | module)}
+    for name, path in named.items():
+        for i in (i for i, letter in enumerate(name) if letter == "."):
+            if name[:i] in named and isinstance(found[name[:i]][1], module):
+                inside = f"{shown(named[name[:i]])}, whose parts are called so,"
+                raise ValueError(f"{shown(path)} is called {name!r} like a part of {inside} might be: rename one")
+    return [(name, value) for name, (_, value) in found.items()]
+
+
+def _check_hidden(name, value, tensor, module):
+    """TypeError for layers or parameters in something that the walk does not enter."""
+    kind = type(value).__name__
+    if isinstance(value, _ONCE):
+        raise TypeError(f"{name} is a {kind}, which gives its items only once: make it a list")
+    if isinstance(value, abc.Set | abc.MappingView):
+        inside, counts = list(value), (lambda item: True)
+    elif isinstance(value, np.ndarray):
+        inside, counts = value.ravel().tolist() if value.dtype.kind == "O" else (), _is_trained
+    elif isinstance(value, types.SimpleNamespace) or hasattr(type(value), "__dataclass_fields__"):
+        names = getattr(value, "__dataclass_fields__", None) or vars(value)
+        inside, counts = [getattr(value, key, None) for key in names], _is_trained
+    else:
+        return
+    inside = _flat(inside)
+    if any(isinstance(item, module) or (isinstance(item, tensor) and counts(item)) for item in inside):
+        raise TypeError(f"{name} is a {kind}, in which layers and tensors have no names: make it a list or a dict")
+
+
+def _is_trained(item):
+    return item.requires_grad
+
+
+def _flat(items, depth=3):
+    """What stands in a list, in lists, tuples and dicts in it too."""
+    for item in items:
+        if isinstance(item, list | tuple | dict) and depth:
+            yield from _flat(item.values() if isinstance(item, dict) else item, depth - 1)
+        else:
+            yield item
+
+
+def check_parts(module, children):
+    """ValueError if a module stands inside itself: the names of its tensors would have no end."""
+    for name, child in children:
+        if any(part is module for part in child.modules()):
+            kind = type(module).__name__
+            raise ValueError(f"{name} leads back to the {kind} that holds it, so the names of its tensors have no end: "
+                             "hand a parent over in a function, or as weakref.ref(parent)")  # fmt: skip
+
+
+def check_layers(layers):
+    """TypeError for what is no layer of a chain."""
+    for i, layer in enumerate(layers):
+        kind = layer.__name__ if isinstance(layer, type) else type(layer).__name__
+        if isinstance(layer, type):
+            raise TypeError(f"layer {i} is the class {kind} itself: make a layer of it, {kind}(...)")
+        if not callable(layer):
+            raise TypeError(f"layer {i} can't be called, it is a {kind}: write Sequential(a, b)")
+
+
+def item_of(layers, i):
+    """layers[i]; IndexError or TypeError with the number of layers."""
+    try:
+        return layers[operator.index(i)]
+    except TypeError:
+        raise TypeError(f"a layer has a whole number, or take a slice, got [{i!r:.60}]") from None
+    except IndexError:
+        raise IndexError(f"there is no layer {i}: the chain has {len(layers)}, counted from 0") from None
+
+
+def switch(name, value):
+    """`value` as a bool; TypeError unless it is one, or 0 or 1."""
+    if not isinstance(value, bool | int | np.bool_) or value not in (0, 1):
+        raise TypeError(f"{name} takes True or False, got {value!r:.60}")
+    return bool(value)
+
+
+def checked_float(dtype):
+    """A dtype of floats, for weights."""
+    found = checked_dtype(dtype)
+    if found.kind != "f":
+        raise TypeError(f"expected a dtype of floats, got {dtype!r}: weights of whole numbers can't be trained, say 'float32' or 'float64'")
+    return found
+
+
+def real_array(name, value):
+    """An entry of a state as an array of real numbers; TypeError, naming it, for anything else."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:  # of PyTorch's tensors, or of lists of unequal length
+        raise TypeError(f"{name} can't be made an array of numbers ({error}): for a tensor of PyTorch, pass "
+                        "x.detach().float().cpu().numpy()") from None  # fmt: skip
+    if array.dtype.kind not in "biuf":
+        kind = f"holds {array.ravel().tolist()!r:.60}" if array.dtype.kind in "OUS" else f"is of dtype {array.dtype}"
+        raise TypeError(f"{name} {kind}: a state holds arrays of real numbers")
+    return array
+
+
+def real_entries(state, own):
+    """The state with the entries that a module has as arrays, checked; the others as they are."""
+    check_state(own, state)
+    return {name: real_array(name, state[name]) if name in own else state[name] for name in state}
+
+
 # Modules 03 and 06: sizes, rates, states
 
 
@@ -274,8 +417,8 @@ def check_size(name, value, smallest=1):
 
 
 def plain(value):
-    """NumPy's scalars as Python numbers, which JSON can hold; anything else as it is."""
-    return value.item() if isinstance(value, np.generic) else value
+    """NumPy's scalars, and arrays without axes, as Python numbers, which JSON can hold; anything else as it is."""
+    return value.item() if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and not value.ndim) else value
 
 
 def check_state(part, state):
@@ -286,21 +429,84 @@ def check_state(part, state):
 
 def checked_number(name, value, below=math.inf):
     """`value` as a float; TypeError if it is no number, ValueError unless 0 <= value < below."""
-    if not isinstance(value, int | float | np.number):
+    if not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"{name} must be a number, got {value!r:.60}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number, got {value}")
     if not 0 <= value < below:
         limit = "" if below == math.inf else f" and below {below:g}"
         raise ValueError(f"{name} must be at least 0{limit}, got {value}")
     return float(value)
 
 
-def checked_count(name, value, usual=""):
-    """`value` as an int; TypeError or ValueError unless it is a whole number from 1 on."""
+def checked_limit(name, value):
+    """`value` as a float above 0, which may be infinite."""
+    value = value if isinstance(value, float) and value == math.inf else checked_number(name, value)
+    if not value > 0:
+        raise ValueError(f"{name} must be more than 0, got {value}: leave clipping out instead")
+    return float(value)
+
+
+def checked_count(name, value, usual="", smallest=1):
+    """`value` as an int; TypeError or ValueError unless it is a whole number from `smallest` on."""
     if not isinstance(value, int | np.integer):
         raise TypeError(f"{name} counts steps, so it is a whole number{usual}, got {value!r:.60}")
-    if value < 1:
-        raise ValueError(f"{name} counts steps, so it is at least 1{usual}, got {value}")
+    if value < smallest:
+        raise ValueError(f"{name} counts steps, so it is at least {smallest}{usual}, got {value}")
     return int(value)
+
+
+_RATE, _SHARE = checked_number, functools.partial(checked_number, below=1)
+_SETTINGS = {
+    **dict.fromkeys(("lr", "weight_decay", "eps", "base_lr", "gamma", "eta_min", "max_lr"), _RATE),
+    **dict.fromkeys(("momentum", "beta1", "beta2"), _SHARE),
+    **dict.fromkeys(("step_size", "T_max", "total_steps"), checked_count),
+    "last_step": functools.partial(checked_count, smallest=0),
+    "nesterov": switch,
+}
+
+
+def checked_settings(part, state):
+    """The numbers of a saved optimizer or schedule, as its own __init__ would take them; TypeError or ValueError."""
+    found = {}
+    for name, value in state.items():
+        value, mine = plain(value), getattr(part, name, None)
+        if name in _SETTINGS:
+            value = _SETTINGS[name](name, value)
+        elif isinstance(mine, int | float | np.number) and not isinstance(value, int | float):
+            raise TypeError(f"{name} must be a number, got {value!r:.60}")
+        found[name] = value
+    if found.get("nesterov") and not found.get("momentum"):
+        raise ValueError("nesterov=True looks ahead along the momentum, and momentum is 0 in this state")
+    return found
+
+
+def without_overflow(clip):
+    """`clip` for gradients whose squares their own dtype can't hold too: it gets them in float64, in units of the largest."""
+
+    @functools.wraps(clip)
+    def clipped(parameters, max_norm):
+        if hasattr(parameters, "__iter__") and not hasattr(parameters, "grad"):
+            parameters = list(parameters)
+        among = parameters if isinstance(parameters, list) else [parameters]
+        held = {id(p): (p, p.grad) for p in among if isinstance(getattr(p, "grad", None), np.ndarray)}.values()
+        with np.errstate(over="ignore", invalid="ignore"):
+            norm = clip(parameters, max_norm)
+        small = any(grad.dtype.itemsize < 4 for _, grad in held)
+        if not small and not (isinstance(norm, float) and math.isinf(norm)):
+            return norm
+        largest = max((float(np.abs(grad).max(initial=0)) for _, grad in held), default=0.0)
+        if not 0 < largest < math.inf:
+            return norm
+        before = {}
+        for p, grad in held:
+            p.grad = before[id(p)] = grad.astype(np.float64) / largest
+        norm = clip(parameters, max(float(max_norm) / largest, 1e-300)) * largest
+        for p, grad in held:
+            p.grad = grad if p.grad is before[id(p)] else (p.grad * largest).astype(grad.dtype)
+        return norm
+
+    return clipped
 
 
 def listed(parameters, kind):
