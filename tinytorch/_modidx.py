@@ -900,8 +900,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                         'tinytorch/data/loader.py'),
                                        'tinytorch.data.loader.TensorDataset.batch': ( '08_dataloader/dataloader_dev.html#tensordataset.batch',
                                                                                       'tinytorch/data/loader.py'),
-                                       'tinytorch.data.loader._check_dataset': ( '08_dataloader/dataloader_dev.html#_check_dataset',
-                                                                                 'tinytorch/data/loader.py'),
                                        'tinytorch.data.loader._import_optional': ( '08_dataloader/dataloader_dev.html#_import_optional',
                                                                                    'tinytorch/data/loader.py'),
                                        'tinytorch.data.loader._plain_array': ( '08_dataloader/dataloader_dev.html#_plain_array',

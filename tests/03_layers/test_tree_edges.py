@@ -40,7 +40,12 @@ def test_a_subclass_of_a_chain_with_a_layer_of_its_own():
 
 @pytest.mark.parametrize(
     "make",
-    [collections.deque, collections.UserList, lambda x: collections.UserDict({0: x[0]}), lambda x: types.MappingProxyType({0: x[0]})],
+    [
+        collections.deque,
+        collections.UserList,
+        lambda x: collections.UserDict({0: x[0]}),
+        lambda x: types.MappingProxyType({0: x[0]}),
+    ],
     ids=["deque", "UserList", "UserDict", "proxy"],
 )
 def test_every_sequence_and_mapping_is_walked(make):

@@ -19,7 +19,21 @@ from pathlib import Path
 import numpy as np
 
 from ..core.tensor import Tensor
-from ..refusals import check_batch, check_channels, check_int
+from tinytorch.refusals import (
+    check_batch,
+    check_channels,
+    check_choice,
+    check_dataset,
+    check_int,
+    check_statistics,
+    checked_number,
+    checked_share,
+    checked_transforms,
+    checked_values,
+    checked_window,
+    stacked,
+    switch,
+)
 
 # %% ../../modules/08_dataloader/dataloader_dev.ipynb #digits
 def _import_optional(module, package):
@@ -39,6 +53,7 @@ def digits(seed=0):
     Raises ImportError, naming the package, if scikit-learn is not installed.
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998.
     """
+    check_int("seed", seed, 0)
     bunch = _import_optional("sklearn.datasets", "scikit-learn").load_digits()
     split = _import_optional("sklearn.model_selection", "scikit-learn").train_test_split
     images = (bunch.images[:, None] / 16).astype(np.float32)
@@ -61,15 +76,10 @@ class Dataset:
         raise NotImplementedError(f"{type(self).__name__} needs a __getitem__ that returns the sample at an index")
 
 
-def _check_dataset(dataset):
-    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
-        raise TypeError(f"a dataset has len() and [i], got {type(dataset).__name__}: see Dataset, or pass a list")
-
-
 def collate(samples):
     """Stack a list of samples, each a tuple of arrays or numbers, into a tuple of arrays (B, ...)."""
     rows = [sample if isinstance(sample, (tuple, list)) else (sample,) for sample in samples]
-    return tuple(np.stack([_plain_array(item) for item in column]) for column in zip(*rows, strict=True))
+    return tuple(stacked([_plain_array(item) for item in column]) for column in zip(*rows, strict=True))
 
 
 def fetch(dataset, indices):
@@ -140,7 +150,7 @@ class RandomBrightness:
     """
 
     def __init__(self, amount=0.2):
-        self.amount = amount
+        self.amount = checked_number("amount", amount)
 
     def __call__(self, images, generator=None):
         check_channels("RandomBrightness", images, 1)
@@ -157,7 +167,7 @@ class Compose:
     """Apply a list of transforms, one after the other, all drawing from the same generator."""
 
     def __init__(self, transforms):
-        self.transforms = list(transforms)
+        self.transforms = checked_transforms(transforms)
 
     def __call__(self, images, generator=None):
         generator = np.random.default_rng(generator)
@@ -174,7 +184,7 @@ def channel_statistics(images, chunk=1000):
 
     Works through `chunk` images at a time, so that a large uint8 dataset is never held as floats.
     """
-    check_channels("channel_statistics", images, 1)
+    check_statistics(images, chunk)
     unit = 255 if images.dtype == np.uint8 else 1
     total, squares = np.zeros(images.shape[1]), np.zeros(images.shape[1])
     for start in range(0, len(images), chunk):
@@ -195,8 +205,7 @@ class Normalize:
     """
 
     def __init__(self, mean, std):
-        self.mean = np.asarray(mean, np.float32).reshape(-1, 1, 1)
-        self.std = np.asarray(std, np.float32).reshape(-1, 1, 1)
+        self.mean, self.std = checked_values("mean", mean), checked_values("std", std)
         if not np.all(self.std > 0):
             raise ValueError(f"std must be above 0 in every channel, got {std}")
 
@@ -223,9 +232,7 @@ class RandomHorizontalFlip:
     """
 
     def __init__(self, p=0.5):
-        if not 0 <= p <= 1:
-            raise ValueError(f"p is a probability, between 0 and 1, got {p}")
-        self.p = p
+        self.p = checked_share(p)
 
     def __call__(self, images, generator=None):
         check_batch("RandomHorizontalFlip", images)
@@ -245,7 +252,9 @@ def pad_images(images, padding, mode="reflect"):
     mode "constant" fills the border with zeros, "reflect" mirrors the picture at its edge, not repeating the edge.
     Raises ValueError if the picture is too small to be mirrored that far.
     """
-    B, C, H, W = images.shape
+    check_choice("mode", mode, ("reflect", "constant"))
+    check_channels("pad_images", images, 1)
+    padding, (B, C, H, W) = check_int("padding", padding, 0), images.shape
     padded = np.zeros((B, C, H + 2 * padding, W + 2 * padding), images.dtype)
     padded[:, :, padding : padding + H, padding : padding + W] = images
     if mode == "constant":
@@ -283,10 +292,7 @@ class RandomCrop:
     def __init__(self, size, padding=0, mode="reflect"):
         if mode not in ("reflect", "constant"):
             raise ValueError(f'mode must be "reflect" or "constant", got {mode!r}')
-        if padding < 0:
-            raise ValueError(f"padding must not be negative, got {padding}")
-        self.size = (size, size) if np.ndim(size) == 0 else tuple(size)
-        self.padding, self.mode = padding, mode
+        self.size, self.padding, self.mode = checked_window(size), check_int("padding", padding, 0), mode
 
     def __call__(self, images, generator=None):
         generator = np.random.default_rng(generator)
@@ -306,6 +312,7 @@ class RandomCrop:
 def prepare(arrays, transform, generator):
     """Apply `transform` to the first of `arrays`, the images, and turn images of bytes into float32 in [0, 1].
 
+    Images are (B, H, W) or (B, C, H, W); bytes with fewer axes are numbers, which stay.
     arrays: tuple of arrays (B, ...). transform: a function (images, generator) -> images, or None.
     Raises TypeError or ValueError if the transform does not return an array with one entry per image.
     """
@@ -317,7 +324,7 @@ def prepare(arrays, transform, generator):
             raise TypeError(f"the transform {transform!r} must return an array, got {kind}: is there a return?")
         if images.ndim == 0 or len(images) != count:
             raise ValueError(f"the transform {transform!r} was given {count} images and returned shape {images.shape}")
-    if images.dtype == np.uint8 and images.ndim > 1:
+    if images.dtype == np.uint8 and images.ndim in (3, 4):
         images = images.astype(np.float32)
         images *= np.float32(1 / 255)
     return images, *others
@@ -373,15 +380,17 @@ class DataLoader:
 
     dataset: has len() and [i]; with a method batch(indices) whole batches are fetched at once (see Dataset).
     shuffle: a new order every epoch. drop_last: leave out a last batch that is too short.
-    transform: function (images, generator) -> images on whole batches of the first array. uint8 images become float32.
+    transform: function (images, generator) -> images on whole batches of the first array. uint8 images, (B, H, W) or
+    (B, C, H, W), become float32 in [0, 1]; uint8 arrays with fewer or more axes stay as they are.
     prefetch: number of batches that a background thread prepares ahead of time; 0 means no thread.
     Order and augmentation depend on (seed, epoch) alone. `epoch` is the number of the next pass: every iteration
     adds one, set_epoch() sets it. Compare torch.utils.data.DataLoader.
     """
 
     def __init__(self, dataset, batch_size=32, shuffle=False, seed=0, drop_last=False, transform=None, prefetch=0):
-        _check_dataset(dataset)
-        self.dataset, self.shuffle, self.drop_last, self.transform = dataset, shuffle, drop_last, transform
+        check_dataset(dataset, transform)
+        self.dataset, self.transform = dataset, transform
+        self.shuffle, self.drop_last = switch("shuffle", shuffle), switch("drop_last", drop_last)
         self.batch_size, self.prefetch = check_int("batch_size", batch_size, 1), check_int("prefetch", prefetch, 0)
         self.seed, self.epoch = check_int("seed", seed, 0), 0
 
