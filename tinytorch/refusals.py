@@ -383,7 +383,9 @@ def checked_float(dtype):
     """A dtype of floats, for weights."""
     found = checked_dtype(dtype)
     if found.kind != "f":
-        raise TypeError(f"expected a dtype of floats, got {dtype!r}: weights of whole numbers can't be trained, say 'float32' or 'float64'")
+        raise TypeError(
+            f"expected a dtype of floats, got {dtype!r}: weights of whole numbers can't be trained, say 'float32' or 'float64'"
+        )
     return found
 
 
@@ -419,7 +421,9 @@ def check_size(name, value, smallest=1):
 
 def plain(value):
     """NumPy's scalars, and arrays without axes, as Python numbers, which JSON can hold; anything else as it is."""
-    return value.item() if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and not value.ndim) else value
+    return (
+        value.item() if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and not value.ndim) else value
+    )
 
 
 def check_state(part, state):
@@ -551,7 +555,9 @@ def check_path(what, path, reading=False):
     if os.path.isdir(path) and not reading:
         raise IsADirectoryError(f"{path} is a folder: the {what} needs the name of a file in it")
     if reading and not os.path.isfile(path):
-        raise FileNotFoundError(f"{path} is a folder, not a file" if os.path.isdir(path) else f"there is no file {path}")
+        raise FileNotFoundError(
+            f"{path} is a folder, not a file" if os.path.isdir(path) else f"there is no file {path}"
+        )
 
 
 def entries_of(path, state):
@@ -568,7 +574,9 @@ def check_trained(model, optimizer=None):
     """TypeError unless a loop can work with the two."""
     if isinstance(model, type) or not all(hasattr(model, name) for name in ("train", "eval", "training", "parameters")):
         raise TypeError(f"the model is a Module, got {_kind(model)}: a function goes into Sequential(...)")
-    if optimizer is not None and not all(hasattr(optimizer, name) for name in ("step", "zero_grad", "parameters", "lr")):
+    if optimizer is not None and not all(
+        hasattr(optimizer, name) for name in ("step", "zero_grad", "parameters", "lr")
+    ):
         raise TypeError(f"the optimizer is one such as SGD(model.parameters(), lr), got {_kind(optimizer)}")
 
 
@@ -627,7 +635,9 @@ def tensor_from(loss):
     def measured(prediction, y):
         value = loss(prediction, y)
         if not hasattr(value, "backward") or not hasattr(value, "item"):
-            raise TypeError(f"the loss should give a Tensor with one entry, which backward() can start from, got {value!r:.60}")
+            raise TypeError(
+                f"the loss should give a Tensor with one entry, which backward() can start from, got {value!r:.60}"
+            )
         return value
 
     return measured
@@ -753,7 +763,9 @@ def check_statistics(images, chunk):
     check_channels("channel_statistics", images, 1)
     check_int("chunk", chunk, 1)
     if not images.size:
-        raise ValueError(f"channel_statistics needs at least one image, got shape {images.shape}: there is no mean of nothing")
+        raise ValueError(
+            f"channel_statistics needs at least one image, got shape {images.shape}: there is no mean of nothing"
+        )
     if images.shape[-1] in (3, 4) and images.shape[1] == images.shape[2] > 4:
         raise ValueError(f"the images {images.shape} have their channels last: use images.transpose(0, 3, 1, 2)")
 
@@ -793,19 +805,28 @@ def check_transform(name, transform):
         raise TypeError(f"{name} is a function (images, generator) -> images, got {_kind(transform)}")
 
 
-def check_dataset(dataset, transform):
-    """TypeError for what a loader can't take batches of, or change them with."""
-    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__") or isinstance(dataset, abc.Mapping | str | type):
-        raise TypeError(f"a dataset has len() and [i] for i = 0, 1, ..., got {_kind(dataset)}: see Dataset, or pass a list")
+def checked_loader(dataset, transform, shuffle, drop_last):
+    """shuffle and drop_last as bools; TypeError for what a loader can't take batches of, or change them with."""
+    if (
+        not hasattr(dataset, "__len__")
+        or not hasattr(dataset, "__getitem__")
+        or isinstance(dataset, abc.Mapping | str | type)
+    ):
+        raise TypeError(
+            f"a dataset has len() and [i] for i = 0, 1, ..., got {_kind(dataset)}: see Dataset, or pass a list"
+        )
     if transform is not None:
         check_transform("transform", transform)
+    return switch("shuffle", shuffle), switch("drop_last", drop_last)
 
 
 def stacked(arrays):
     """np.stack, or ValueError with the shapes if they differ."""
     shapes = list(dict.fromkeys(np.shape(array) for array in arrays))
     if len(shapes) > 1:
-        raise ValueError(f"samples of one batch have one shape, got {shapes[0]} and {shapes[1]}: crop or pad them alike")
+        raise ValueError(
+            f"samples of one batch have one shape, got {shapes[0]} and {shapes[1]}: crop or pad them alike"
+        )
     return np.stack(arrays)
 
 

@@ -140,12 +140,11 @@ class Optimizer(StateDictMixin):
         for number, p in enumerate(self.parameters):
             if p.grad is None:
                 continue
-            ready = all(name in self.state[number] for name in ("step", *self.buffers))
-            if not ready or p.data is not self._own[number] or sys.getrefcount(p.data) > _REFERENCES:
+            missing = {"step", *self.buffers} - self.state[number].keys()
+            if missing or p.data is not self._own[number] or sys.getrefcount(p.data) > _REFERENCES:
                 self.own_data(number)
-            state = self.state[number]
-            state["step"] += 1
-            for w, grad, part in _chunks(p.data, p.grad, state):
+            self.state[number]["step"] += 1
+            for w, grad, part in _chunks(p.data, p.grad, self.state[number]):
                 self.update(w, grad, part)
 
     def own_data(self, number):

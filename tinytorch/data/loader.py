@@ -23,16 +23,15 @@ from tinytorch.refusals import (
     check_batch,
     check_channels,
     check_choice,
-    check_dataset,
     check_int,
     check_statistics,
+    checked_loader,
     checked_number,
     checked_share,
     checked_transforms,
     checked_values,
     checked_window,
     stacked,
-    switch,
 )
 
 # %% ../../modules/08_dataloader/dataloader_dev.ipynb #digits
@@ -378,19 +377,17 @@ def prefetched(batches, depth):
 class DataLoader:
     """Deal out a dataset in batches, as tuples of Tensors of shape (B, ...).
 
-    dataset: has len() and [i]; with a method batch(indices) whole batches are fetched at once (see Dataset).
+    dataset: has len() and [i], see Dataset. uint8 images, (B, H, W) or (B, C, H, W), become float32 in [0, 1].
     shuffle: a new order every epoch. drop_last: leave out a last batch that is too short.
-    transform: function (images, generator) -> images on whole batches of the first array. uint8 images, (B, H, W) or
-    (B, C, H, W), become float32 in [0, 1]; uint8 arrays with fewer or more axes stay as they are.
+    transform: function (images, generator) -> images on whole batches of the first array.
     prefetch: number of batches that a background thread prepares ahead of time; 0 means no thread.
     Order and augmentation depend on (seed, epoch) alone. `epoch` is the number of the next pass: every iteration
     adds one, set_epoch() sets it. Compare torch.utils.data.DataLoader.
     """
 
     def __init__(self, dataset, batch_size=32, shuffle=False, seed=0, drop_last=False, transform=None, prefetch=0):
-        check_dataset(dataset, transform)
+        self.shuffle, self.drop_last = checked_loader(dataset, transform, shuffle, drop_last)
         self.dataset, self.transform = dataset, transform
-        self.shuffle, self.drop_last = switch("shuffle", shuffle), switch("drop_last", drop_last)
         self.batch_size, self.prefetch = check_int("batch_size", batch_size, 1), check_int("prefetch", prefetch, 0)
         self.seed, self.epoch = check_int("seed", seed, 0), 0
 
