@@ -9,6 +9,10 @@ import inspect
 import json
 import linecache
 import math
+import operator
+import os
+import types
+from collections import abc
 from inspect import Parameter
 
 import numpy as np
@@ -518,6 +522,147 @@ def check_operation(operation):
         raise TypeError(f"show takes an operation, such as add of tinytorch.core.tensor, got {operation!r:.60}")
 
 
+# Module 03: the tree of layers
+
+_LEAVES = frozenset((int, float, bool, str, bytes, bytearray, memoryview, range, type(None)))  # nothing stands in them
+_ONCE = (types.GeneratorType, map, filter, zip)
+
+
+def leaves(attributes, tensor, module, unnamed=()):
+    """All values as a list of (name, value); those in sequences and mappings, however deep, as "layers.0.left".
+
+    unnamed: attributes whose own names are left out. TypeError for layers or parameters where no walk finds them,
+    ValueError for two values of the same name and for a container that holds itself.
+    """
+    found = {}
+
+    def shown(path):
+        return path[0] + "".join(f"[{key!r}]" for key in path[1:])
+
+    def walk(path, value, holders):
+        if type(value) not in _LEAVES and not isinstance(value, tensor | module | str):
+            if isinstance(value, abc.Sequence | abc.Mapping):
+                if any(value is holder for holder in holders):
+                    kind = type(value).__name__
+                    raise ValueError(f"{shown(path)} is the {kind} that it stands in: keep layers in a tree")
+                pairs = value.items() if isinstance(value, abc.Mapping) else enumerate(value)
+                for key, item in list(pairs):
+                    walk((*path, key), item, (*holders, value))
+                return
+            _check_hidden(".".join(map(str, path)), value, tensor, module)
+        name = ".".join(map(str, path[1:] if path[0] in unnamed and len(path) > 1 else path))
+        if name in found:
+            raise ValueError(f"{shown(found[name][0])} and {shown(path)} are both called {name!r}: rename one")
+        found[name] = path, value
+
+    for name, value in attributes.items():
+        walk((name,), value, ())
+    named = {name: path for name, (path, value) in found.items() if isinstance(value, tensor | module)}
+    for name, path in named.items():
+        for i in (i for i, letter in enumerate(name) if letter == "."):
+            if name[:i] in named and isinstance(found[name[:i]][1], module):
+                inside = f"{shown(named[name[:i]])}, whose parts are called so,"
+                raise ValueError(f"{shown(path)} is called {name!r} like a part of {inside} might be: rename one")
+    return [(name, value) for name, (_, value) in found.items()]
+
+
+def _check_hidden(name, value, tensor, module):
+    """TypeError for layers or parameters in something that the walk does not enter."""
+    kind = type(value).__name__
+    if isinstance(value, _ONCE):
+        raise TypeError(f"{name} is a {kind}, which gives its items only once: make it a list")
+    if isinstance(value, abc.Set | abc.MappingView):
+        inside, counts = list(value), (lambda item: True)
+    elif isinstance(value, np.ndarray):
+        inside, counts = value.ravel().tolist() if value.dtype.kind == "O" else (), _is_trained
+    elif isinstance(value, types.SimpleNamespace) or hasattr(type(value), "__dataclass_fields__"):
+        names = getattr(value, "__dataclass_fields__", None) or vars(value)
+        inside, counts = [getattr(value, key, None) for key in names], _is_trained
+    else:
+        return
+    inside = _flat(inside)
+    if any(isinstance(item, module) or (isinstance(item, tensor) and counts(item)) for item in inside):
+        raise TypeError(f"{name} is a {kind}, in which layers and tensors have no names: make it a list or a dict")
+
+
+def _is_trained(item):
+    return item.requires_grad
+
+
+def _flat(items, depth=3):
+    """What stands in a list, in lists, tuples and dicts in it too."""
+    for item in items:
+        if isinstance(item, list | tuple | dict) and depth:
+            yield from _flat(item.values() if isinstance(item, dict) else item, depth - 1)
+        else:
+            yield item
+
+
+def check_parts(module, children):
+    """ValueError if a module stands inside itself: the names of its tensors would have no end."""
+    for name, child in children:
+        if any(part is module for part in child.modules()):
+            kind = type(module).__name__
+            raise ValueError(f"{name} leads back to the {kind} that holds it, so the names of its tensors have no end: "
+                             "hand a parent over in a function, or as weakref.ref(parent)")  # fmt: skip
+
+
+def check_layers(layers):
+    """TypeError for what is no layer of a chain."""
+    for i, layer in enumerate(layers):
+        kind = layer.__name__ if isinstance(layer, type) else type(layer).__name__
+        if isinstance(layer, type):
+            raise TypeError(f"layer {i} is the class {kind} itself: make a layer of it, {kind}(...)")
+        if not callable(layer):
+            raise TypeError(f"layer {i} can't be called, it is a {kind}: write Sequential(a, b)")
+
+
+def item_of(layers, i):
+    """layers[i]; IndexError or TypeError with the number of layers."""
+    try:
+        return layers[operator.index(i)]
+    except TypeError:
+        raise TypeError(f"a layer has a whole number, or take a slice, got [{i!r:.60}]") from None
+    except IndexError:
+        raise IndexError(f"there is no layer {i}: the chain has {len(layers)}, counted from 0") from None
+
+
+def switch(name, value):
+    """`value` as a bool; TypeError unless it is one, or 0 or 1."""
+    if not isinstance(value, bool | int | np.bool_) or value not in (0, 1):
+        raise TypeError(f"{name} takes True or False, got {value!r:.60}")
+    return bool(value)
+
+
+def checked_float(dtype):
+    """A dtype of floats, for weights."""
+    found = checked_dtype(dtype)
+    if found.kind != "f":
+        raise TypeError(
+            f"expected a dtype of floats, got {dtype!r}: weights of whole numbers can't be trained, say 'float32' or 'float64'"
+        )
+    return found
+
+
+def real_array(name, value):
+    """An entry of a state as an array of real numbers; TypeError, naming it, for anything else."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:  # of PyTorch's tensors, or of lists of unequal length
+        raise TypeError(f"{name} can't be made an array of numbers ({error}): for a tensor of PyTorch, pass "
+                        "x.detach().float().cpu().numpy()") from None  # fmt: skip
+    if array.dtype.kind not in "biuf":
+        kind = f"holds {value!r:.60}" if array.dtype.kind in "OUS" else f"is of dtype {array.dtype}"
+        raise TypeError(f"{name} {kind}: expected real numbers")
+    return array
+
+
+def real_entries(state, own):
+    """The state with the entries that a module has as arrays, checked; the others as they are."""
+    check_state(own, state)
+    return {name: real_array(name, state[name]) if name in own else state[name] for name in state}
+
+
 # Modules 03 and 06: sizes, rates, states
 
 
@@ -530,8 +675,10 @@ def check_size(name, value, smallest=1):
 
 
 def plain(value):
-    """NumPy's scalars as Python numbers, which JSON can hold; anything else as it is."""
-    return value.item() if isinstance(value, np.generic) else value
+    """NumPy's scalars, and arrays without axes, as Python numbers, which JSON can hold; anything else as it is."""
+    return (
+        value.item() if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and not value.ndim) else value
+    )
 
 
 def check_state(part, state):
@@ -542,21 +689,84 @@ def check_state(part, state):
 
 def checked_number(name, value, below=math.inf):
     """`value` as a float; TypeError if it is no number, ValueError unless 0 <= value < below."""
-    if not isinstance(value, int | float | np.number):
+    if not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"{name} must be a number, got {value!r:.60}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number, got {value}")
     if not 0 <= value < below:
         limit = "" if below == math.inf else f" and below {below:g}"
         raise ValueError(f"{name} must be at least 0{limit}, got {value}")
     return float(value)
 
 
-def checked_count(name, value, usual=""):
-    """`value` as an int; TypeError or ValueError unless it is a whole number from 1 on."""
+def checked_limit(name, value):
+    """`value` as a float above 0, which may be infinite."""
+    value = value if isinstance(value, float) and value == math.inf else checked_number(name, value)
+    if not value > 0:
+        raise ValueError(f"{name} must be more than 0, got {value}: leave clipping out instead")
+    return float(value)
+
+
+def checked_count(name, value, usual="", smallest=1):
+    """`value` as an int; TypeError or ValueError unless it is a whole number from `smallest` on."""
     if not isinstance(value, int | np.integer):
         raise TypeError(f"{name} counts steps, so it is a whole number{usual}, got {value!r:.60}")
-    if value < 1:
-        raise ValueError(f"{name} counts steps, so it is at least 1{usual}, got {value}")
+    if value < smallest:
+        raise ValueError(f"{name} counts steps, so it is at least {smallest}{usual}, got {value}")
     return int(value)
+
+
+_RATE, _SHARE = checked_number, functools.partial(checked_number, below=1)
+_SETTINGS = {
+    **dict.fromkeys(("lr", "weight_decay", "eps", "base_lr", "gamma", "eta_min", "max_lr"), _RATE),
+    **dict.fromkeys(("momentum", "beta1", "beta2"), _SHARE),
+    **dict.fromkeys(("step_size", "T_max", "total_steps"), checked_count),
+    "last_step": functools.partial(checked_count, smallest=0),
+    "nesterov": switch,
+}
+
+
+def checked_settings(part, state):
+    """The numbers of a saved optimizer or schedule, as its own __init__ would take them; TypeError or ValueError."""
+    found = {}
+    for name, value in state.items():
+        value, mine = plain(value), getattr(part, name, None)
+        if name in _SETTINGS:
+            value = _SETTINGS[name](name, value)
+        elif isinstance(mine, int | float | np.number) and not isinstance(value, int | float):
+            raise TypeError(f"{name} must be a number, got {value!r:.60}")
+        found[name] = value
+    if found.get("nesterov") and not found.get("momentum"):
+        raise ValueError("nesterov=True looks ahead along the momentum, and momentum is 0 in this state")
+    return found
+
+
+def without_overflow(clip):
+    """`clip` for gradients whose squares their own dtype can't hold too: it gets them in float64, in units of the largest."""
+
+    @functools.wraps(clip)
+    def clipped(parameters, max_norm):
+        if hasattr(parameters, "__iter__") and not hasattr(parameters, "grad"):
+            parameters = list(parameters)
+        among = parameters if isinstance(parameters, list) else [parameters]
+        held = {id(p): (p, p.grad) for p in among if isinstance(getattr(p, "grad", None), np.ndarray)}.values()
+        with np.errstate(over="ignore", invalid="ignore"):
+            norm = clip(parameters, max_norm)
+        small = any(grad.dtype.itemsize < 4 for _, grad in held)
+        if not small and not (isinstance(norm, float) and math.isinf(norm)):
+            return norm
+        largest = max((float(np.abs(grad).max(initial=0)) for _, grad in held), default=0.0)
+        if not 0 < largest < math.inf:
+            return norm
+        before = {}
+        for p, grad in held:
+            p.grad = before[id(p)] = grad.astype(np.float64) / largest
+        norm = clip(parameters, max(float(max_norm) / largest, 1e-300)) * largest
+        for p, grad in held:
+            p.grad = grad if p.grad is before[id(p)] else (p.grad * largest).astype(grad.dtype)
+        return norm
+
+    return clipped
 
 
 def listed(parameters, kind):
@@ -573,7 +783,7 @@ def listed(parameters, kind):
 # Module 07: loaders and files
 
 
-def check_fit(train, test, epochs, patience):
+def check_fit(train, test, epochs, patience, checkpoint=None):
     """TypeError or ValueError for what `fit` can't work with."""
     for name, loader in (("training", train), ("test", test)):
         if loader is None and name == "test":
@@ -583,9 +793,139 @@ def check_fit(train, test, epochs, patience):
                             "length: pass a DataLoader, or a list of (x, y) batches")  # fmt: skip
         if not len(loader):
             raise ValueError(f"the {name} loader has no batch: fewer samples than batch_size with drop_last=True?")
-    for name, value in (("epochs", epochs), ("patience", patience)):
-        if not isinstance(value, int | np.integer) and not (value is None and name == "patience"):
-            raise TypeError(f"{name} is a whole number, got {value!r:.60}")
+    for name, value, smallest in (("epochs", epochs, 0), ("patience", patience, 1)):
+        if value is None and name == "patience":
+            continue
+        check_size(name, value, smallest)
+    if checkpoint is not None:
+        check_path("checkpoint", checkpoint)
+
+
+def check_path(what, path, reading=False):
+    """TypeError, ValueError or OSError unless it is a path at which there can be a file."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"the path of the {what} is text or a Path and comes first, got {type(path).__name__}")
+    if not str(path) or "\0" in str(path):
+        raise ValueError(f"the path of the {what} names no file, got {str(path)!r}")
+    if os.path.isdir(path) and not reading:
+        raise IsADirectoryError(f"{path} is a folder: the {what} needs the name of a file in it")
+    if reading and not os.path.isfile(path):
+        raise FileNotFoundError(
+            f"{path} is a folder, not a file" if os.path.isdir(path) else f"there is no file {path}"
+        )
+
+
+def entries_of(path, state):
+    """The arrays of a state_dict(), or of what has one, checked for a file."""
+    if hasattr(path, "keys") or hasattr(path, "state_dict"):
+        raise TypeError("save_weights(path, state): the path comes first")
+    state = state.state_dict() if hasattr(state, "state_dict") else state
+    if not hasattr(state, "keys") or not all(isinstance(name, str) for name in state):
+        raise TypeError(f"save_weights takes a model or a {{name: array}}, got {state!r:.60}")
+    return {name: real_array(name, state[name]) for name in state}
+
+
+def check_trained(model, optimizer=None):
+    """TypeError unless a loop can work with the two."""
+    if isinstance(model, type) or not all(hasattr(model, name) for name in ("train", "eval", "training", "parameters")):
+        raise TypeError(f"the model is a Module, got {_kind(model)}: a function goes into Sequential(...)")
+    if optimizer is not None and not all(
+        hasattr(optimizer, name) for name in ("step", "zero_grad", "parameters", "lr")
+    ):
+        raise TypeError(f"the optimizer is one such as SGD(model.parameters(), lr), got {_kind(optimizer)}")
+
+
+def _kind(value):
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+
+
+def check_trainer(model, optimizer, loss, scheduler, metrics, clip_norm):
+    """TypeError or ValueError for parts of a Trainer that are of the wrong kind."""
+    check_trained(model)
+    if optimizer is None or isinstance(optimizer, type):
+        raise TypeError(f"the optimizer is one such as SGD(model.parameters(), lr), got {optimizer!r:.60}")
+    check_trained(model, optimizer)
+    if not model.parameters():
+        raise ValueError(f"this {type(model).__name__} has no parameters, so there is nothing to train")
+    functions_of(loss, metrics)
+    if scheduler is not None and not (hasattr(scheduler, "optimizer") and hasattr(scheduler, "step")):
+        raise TypeError(f"the scheduler is one such as StepLR(optimizer, 10), got {_kind(scheduler)}")
+    if clip_norm is not None:
+        checked_limit("clip_norm", clip_norm)
+
+
+def functions_of(loss, metrics):
+    """{"loss": loss, name: metric, ...}, functions whose results are numbers; TypeError or ValueError if they can't be."""
+    if metrics is not None and not hasattr(metrics, "keys"):
+        raise TypeError(f"metrics are {{name: function(prediction, y)}}, got {metrics!r:.60}")
+    if "loss" in (metrics or ()):
+        raise ValueError("a metric is called 'loss', which is the name of the loss itself: rename it")
+    return {name: _number_from(name, function) for name, function in {"loss": loss, **(metrics or {})}.items()}
+
+
+def _check_function(name, function):
+    if not callable(function) or (isinstance(function, type) and name == "loss"):
+        raise TypeError(f"{name} is a function of (prediction, y), got {_kind(function)}")
+
+
+def _number_from(name, function):
+    """`function`, with a TypeError for a result that is no number."""
+    _check_function(name, function)
+
+    def measured(prediction, y):
+        value = function(prediction, y)
+        try:
+            float(value)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"{name} should give one number for a batch, got {value!r:.60} ({error})") from None
+        return value
+
+    return measured
+
+
+def tensor_from(loss):
+    """`loss`, with a TypeError for a result that has no backward pass."""
+    _check_function("loss", loss)
+
+    def measured(prediction, y):
+        value = loss(prediction, y)
+        if not hasattr(value, "backward") or not hasattr(value, "item"):
+            raise TypeError(
+                f"the loss should give a Tensor with one entry, which backward() can start from, got {value!r:.60}"
+            )
+        return value
+
+    return measured
+
+
+class Pairs:
+    """A loader whose batches are pairs; ValueError names one that is not."""
+
+    def __init__(self, loader):
+        if not hasattr(loader, "__iter__"):
+            raise TypeError(f"a loader gives (x, y) batches, got {_kind(loader)}: pass a DataLoader, or a list")
+        self.loader = loader
+
+    def __len__(self):
+        return len(self.loader)
+
+    def __iter__(self):
+        for number, batch in enumerate(self.loader, 1):
+            if not isinstance(batch, tuple | list) or len(batch) != 2:
+                parts = f"{len(batch)} parts" if isinstance(batch, tuple | list) else _kind(batch)
+                raise ValueError(f"batch {number} should be a pair (x, y), got {parts}")
+            yield batch
+
+
+def history_text(rows):
+    """The rows as JSON, NumPy's numbers as Python's."""
+
+    def python(value):
+        if isinstance(value, np.generic | np.ndarray):
+            return value.tolist()
+        raise TypeError(f"the history holds {type(value).__name__}, which JSON cannot: keep numbers and text")
+
+    return json.dumps(rows, indent=1, default=python)
 
 
 def numbers_text(state, extra):
@@ -601,12 +941,22 @@ def numbers_text(state, extra):
     return json.dumps({"state": numbers, "extra": extra}, default=python)
 
 
-_FOREIGN = {
-    b"PK": "but a zip archive, as of torch.save or np.savez",
-    b"\x80": "but a pickle, as of torch.save",
-    b"\x93NUMPY": "but one array of np.save",
-    b"\x89HDF": "but an HDF5 file",
-    b"\x1f\x8b": "but a gzip archive",
+_SAVE = ": save the weights with save_weights, or with safetensors.torch.save_file from PyTorch"
+_UNPACK = ": unpack it first"
+_FOREIGN = {  # how a file begins: what it is
+    b"PK": "but a zip archive, as of torch.save or np.savez" + _SAVE,
+    b"\x80": "but a pickle, as of torch.save" + _SAVE,
+    b"\x93NUMPY": "but one array of np.save" + _SAVE,
+    b"\x89HDF": "but an HDF5 file" + _SAVE,
+    b"\x1f\x8b": "but a gzip archive" + _UNPACK,
+    b"\xfd7zXZ": "but an xz archive" + _UNPACK,
+    b"BZh": "but a bzip2 archive" + _UNPACK,
+    b"%PDF": "but a PDF" + _SAVE,
+    b"\x89PNG": "but a picture, PNG" + _SAVE,
+    b"\xff\xd8\xff": "but a picture, JPEG" + _SAVE,
+    b"<!": "but a web page, perhaps the error page of a download: load the file again",
+    b"<html": "but a web page, perhaps the error page of a download: load the file again",
+    b"version https://git-lfs": "but a pointer of Git LFS to the file: git lfs pull fetches it",
 }
 _KNOWN_DTYPES = ("BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "F32", "F64")
 
@@ -614,13 +964,14 @@ _KNOWN_DTYPES = ("BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "
 def what_is_wrong(path):
     """What a file is that the safetensors library could not read, and what helps."""
     with open(path, "rb") as file:
-        start = file.read(8)
-        length = int.from_bytes(start, "little")
+        start = file.read(32)
+        length = int.from_bytes(start[:8], "little")
         if not start:
             return "it is empty: make it anew, or use an older copy"
         for mark, kind in _FOREIGN.items():
             if start.startswith(mark) and length > path.stat().st_size:
-                return f"{kind}: save the weights with save_weights, or with safetensors.torch.save_file from PyTorch"
+                return kind
+        file.seek(8)
         header = file.read(length) if length <= path.stat().st_size else b""
     try:
         entries = {name: entry for name, entry in json.loads(header).items() if name != "__metadata__"}
@@ -630,4 +981,113 @@ def what_is_wrong(path):
     if strange:
         name, dtype = next(iter(strange.items()))
         return f"since {name} is of dtype {dtype}, which NumPy does not have: save it as float32, x.float() in PyTorch"
-    return "cut short: make it anew, or use an older copy"
+    ends = [entry.get("data_offsets", (0, 0))[-1] for entry in entries.values()]
+    longer = path.stat().st_size > 8 + length + max(ends, default=0)
+    return f"{'longer than it says' if longer else 'cut short'}: make it anew, or use an older copy"
+
+
+# Module 08: batches of images
+
+
+def check_int(name, value, smallest):
+    """Return `value`, or raise ValueError unless it is a whole number from `smallest` on."""
+    if not isinstance(value, (int, np.integer)) or value < smallest:
+        raise ValueError(f"{name} must be a whole number, at least {smallest}, got {value!r}")
+    return int(value)
+
+
+def check_batch(name, images):
+    """Raise TypeError or ValueError unless the images are an array of numbers with an axis."""
+    if not isinstance(images, np.ndarray) or images.dtype.kind not in "biuf":
+        raise TypeError(f"{name} takes an array of images, got {images!r:.60}: a Tensor has .numpy()")
+    if not images.ndim:
+        raise ValueError(f"{name} takes a batch of images, got a single number")
+
+
+def check_channels(name, images, channels):
+    """Raise ValueError unless the images are (B, C, H, W) with the given number of channels; 1 fits any."""
+    check_batch(name, images)
+    if images.ndim != 4:
+        raise ValueError(f"{name} takes a batch of images (B, C, H, W), got shape {images.shape}")
+    if channels not in (1, images.shape[1]):
+        raise ValueError(f"{name} has values for {channels} channels, the images {images.shape} have {images.shape[1]}")
+
+
+def check_statistics(images, chunk):
+    """TypeError or ValueError unless there are images (N, C, H, W) to take statistics of."""
+    check_channels("channel_statistics", images, 1)
+    check_int("chunk", chunk, 1)
+    if not images.size:
+        raise ValueError(
+            f"channel_statistics needs at least one image, got shape {images.shape}: there is no mean of nothing"
+        )
+    if images.shape[-1] in (3, 4) and images.shape[1] == images.shape[2] > 4:
+        raise ValueError(f"the images {images.shape} have their channels last: use images.transpose(0, 3, 1, 2)")
+
+
+def checked_values(name, values):
+    """One number, or one per channel, as float32 (C, 1, 1)."""
+    array = real_array(name, values).astype(np.float32)
+    if array.ndim > 1 and array.size != max(array.shape):
+        raise ValueError(f"{name} is one number, or one for each channel, got shape {array.shape}")
+    if not array.size or not np.all(np.isfinite(array)):
+        raise ValueError(f"{name} holds finite numbers, one or one for each channel, got {values!r:.60}")
+    return array.reshape(-1, 1, 1)
+
+
+def checked_share(p):
+    """A probability as a float."""
+    if not isinstance(p, int | float | np.integer | np.floating):
+        raise TypeError(f"p is a probability, a number between 0 and 1, got {p!r:.60}")
+    if not 0 <= p <= 1:
+        raise ValueError(f"p is a probability, between 0 and 1, got {p}")
+    return float(p)
+
+
+def checked_transforms(transforms):
+    """Transforms as a list; TypeError if one can't be called."""
+    if not hasattr(transforms, "__iter__"):
+        raise TypeError(f"Compose takes a list of transforms, got {_kind(transforms)}")
+    transforms = list(transforms)
+    for i, transform in enumerate(transforms):
+        check_transform(f"transform {i}", transform)
+    return transforms
+
+
+def check_transform(name, transform):
+    """TypeError unless it can be called with images and a generator."""
+    if isinstance(transform, type) or not callable(transform):
+        raise TypeError(f"{name} is a function (images, generator) -> images, got {_kind(transform)}")
+
+
+def checked_loader(dataset, transform, shuffle, drop_last):
+    """shuffle and drop_last as bools; TypeError for what a loader can't take batches of, or change them with."""
+    if (
+        not hasattr(dataset, "__len__")
+        or not hasattr(dataset, "__getitem__")
+        or isinstance(dataset, abc.Mapping | str | type)
+    ):
+        raise TypeError(
+            f"a dataset has len() and [i] for i = 0, 1, ..., got {_kind(dataset)}: see Dataset, or pass a list"
+        )
+    if transform is not None:
+        check_transform("transform", transform)
+    return switch("shuffle", shuffle), switch("drop_last", drop_last)
+
+
+def stacked(arrays):
+    """np.stack, or ValueError with the shapes if they differ."""
+    shapes = list(dict.fromkeys(np.shape(array) for array in arrays))
+    if len(shapes) > 1:
+        raise ValueError(
+            f"samples of one batch have one shape, got {shapes[0]} and {shapes[1]}: crop or pad them alike"
+        )
+    return np.stack(arrays)
+
+
+def checked_window(size):
+    """(height, width) from one number or two."""
+    size = tuple(size) if isinstance(size, tuple | list | np.ndarray) and np.ndim(size) else (size, size)
+    if len(size) != 2:
+        raise ValueError(f"size is one number, or height and width, got {size!r:.60}")
+    return tuple(check_int("size", length, 1) for length in size)

@@ -198,7 +198,7 @@ W = Tensor(np.ones(2), requires_grad=True)
         (lambda: SGD([Tensor(np.ones(2))], 0.1), ValueError, "requires_grad=True"),
         (lambda: SGD([W, W], 0.1), ValueError, "parameters 0 and 1 are the same Tensor"),
         (lambda: SGD([W], -0.1), ValueError, "lr must be at least 0, got -0.1"),
-        (lambda: SGD([W], float("nan")), ValueError, "lr must be at least 0, got nan"),
+        (lambda: SGD([W], float("nan")), ValueError, "lr must be a finite number, got nan"),
         (lambda: SGD([W], 0.1, momentum=1.0), ValueError, "momentum must be at least 0 and below 1, got 1.0"),
         (lambda: SGD([W], 0.1, weight_decay=-1), ValueError, "weight_decay must be at least 0"),
         (lambda: SGD([W], 0.1, nesterov=True), ValueError, "pass momentum=0.9"),

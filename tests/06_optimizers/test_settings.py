@@ -91,7 +91,7 @@ def test_clipping_beside_pytorch(grad):
         (lambda: Adam([w()], betas=("a", 0.9)), TypeError, "beta1 must be a number, got 'a'"),
         (lambda: SGD([w()], "fast"), TypeError, "lr must be a number, got 'fast'"),
         (lambda: SGD([w()], None), TypeError, "lr must be a number, got None"),
-        (lambda: SGD([w()], np.nan), ValueError, "lr must be at least 0, got nan"),
+        (lambda: SGD([w()], np.nan), ValueError, "lr must be a finite number, got nan"),
         (lambda: SGD([w()], [0.1]), TypeError, r"lr must be a number, got \[0.1\]"),
         (lambda: StepLR(SGD([w()], 0.1), 2.5), TypeError, "step_size counts steps, so it is a whole number, got 2.5"),
         (lambda: CosineAnnealingLR(SGD([w()], 0.1), "9"), TypeError, "T_max counts steps"),

@@ -67,7 +67,7 @@ def test_random_crop_draws_for_each_image():
 def test_random_crop_messages():
     with pytest.raises(ValueError, match='"reflect" or "constant", got \'edge\''):
         RandomCrop(4, mode="edge")
-    with pytest.raises(ValueError, match="negative, got -1"):
+    with pytest.raises(ValueError, match="padding must be a whole number, at least 0, got -1"):
         RandomCrop(4, padding=-1)
     with pytest.raises(ValueError, match=r"cannot cut \(9, 9\) out of images of \(8, 8\)"):
         RandomCrop(9, padding=1)(photos(2, 1, 6, 6), 0)

@@ -10,25 +10,17 @@ import math
 import numpy as np
 
 from .tensor import Tensor, as_real, as_tensor, generator, operation
-from ..refusals import check_size
-
-# %% ../../modules/03_layers/layers_dev.ipynb #checks
-def _leaves(name, value):
-    """(name, value), or the same for everything inside a list, a tuple or a dict, however deep."""
-    if isinstance(value, set | frozenset) and any(isinstance(item, Tensor | ModuleTree) for item in value):
-        raise TypeError(f"{name} is a set, in which layers and tensors have no names: make it a list or a dict")
-    if not isinstance(value, list | tuple | dict):
-        return [(name, value)]
-    pairs = value.items() if isinstance(value, dict) else enumerate(value)
-    return [leaf for key, item in pairs for leaf in _leaves(f"{name}.{key}", item)]
+from ..refusals import check_layers, check_parts, check_size, checked_float, item_of, leaves, real_entries, switch
 
 # %% ../../modules/03_layers/layers_dev.ipynb #named_tensors
 class ModuleTree:
     """What a module holds: tensors and other modules, found among its attributes, in lists, tuples and dicts too."""
 
+    unnamed = ()  # attributes that leave their own names out: "0" in place of "layers.0"
+
     def named_values(self):
         """Every attribute as a list of (name, value); what stands in containers under names like "layers.0.left"."""
-        return [leaf for name, value in vars(self).items() for leaf in _leaves(name, value)]
+        return leaves(vars(self), Tensor, ModuleTree, self.unnamed)
 
     def named_parts(self):
         """What the module is made of, as a list of (name, part): modules, and functions that act as layers."""
@@ -36,13 +28,18 @@ class ModuleTree:
 
     def named_children(self):
         """The modules directly inside this one, as a list of (name, module)."""
-        return [(name, part) for name, part in self.named_parts() if isinstance(part, ModuleTree)]
+        children = [(name, part) for name, part in self.named_parts() if isinstance(part, ModuleTree)]
+        check_parts(self, children)
+        return children
 
     def modules(self):
         """This module and all modules inside it, as a list; a shared one stands there once."""
-        found = {id(self): self}
-        for _, child in self.named_children():
-            found.update((id(module), module) for module in child.modules())
+        found, ahead = {}, [self]
+        while ahead:
+            module = ahead.pop()
+            if found.setdefault(id(module), module) is module:
+                parts = [part for _, part in module.named_parts() if isinstance(part, ModuleTree)]
+                ahead += [part for part in reversed(parts) if id(part) not in found]
         return list(found.values())
 
     def named_tensors(self, prefix=""):
@@ -72,6 +69,7 @@ class ModuleState(ModuleTree):
         """
         if not hasattr(state, "keys"):
             raise TypeError(f"a state is {{name: array}}, got {type(state).__name__}: load_weights(path) reads a file")
+        state = real_entries(state, dict(self.named_tensors()))
         own = dict(self.named_tensors())
         missing, unexpected = [n for n in own if n not in state], [n for n in state if n not in own]
         if missing or unexpected:
@@ -113,6 +111,7 @@ class ModuleParameters(ModuleState):
 
     def astype(self, dtype):
         """Convert every floating-point tensor in place, forgetting gradients; returns the module."""
+        dtype = checked_float(dtype)
         for _, tensor in self.named_tensors():
             if tensor.dtype.kind == "f":
                 tensor.data, tensor.grad = tensor.data.astype(dtype), None
@@ -146,6 +145,7 @@ class Module(ModuleParameters):
 
     def train(self, mode=True):
         """Set `training` on every module of the tree; returns the module."""
+        mode = switch("train", mode)
         for module in self.modules():
             module.training = mode
         return self
@@ -214,10 +214,10 @@ class Sequential(Module):
     Raises TypeError for anything that can't be called.
     """
 
+    unnamed = ("layers",)
+
     def __init__(self, *layers):
-        for i, layer in enumerate(layers):
-            if not callable(layer):
-                raise TypeError(f"layer {i} can't be called, it is a {type(layer).__name__}: write Sequential(a, b)")
+        check_layers(layers)
         self.layers = layers
 
     def forward(self, x):
@@ -235,15 +235,11 @@ class Sequential(Module):
             yield run
             i += 1 + used
 
-    def named_parts(self):
-        """The layers under their positions: "0", "1", ..."""
-        return [(str(i), layer) for i, layer in enumerate(self.layers)]
-
     def __len__(self):
         return len(self.layers)
 
     def __getitem__(self, i):
-        return Sequential(*self.layers[i]) if isinstance(i, slice) else self.layers[i]
+        return Sequential(*self.layers[i]) if isinstance(i, slice) else item_of(self.layers, i)
 
 # %% ../../modules/03_layers/layers_dev.ipynb #flatten
 class Flatten(Module):

@@ -5,13 +5,24 @@ __all__ = ['CHUNK', 'StateDictMixin', 'Optimizer', 'SGD', 'momentum_', 'Adam', '
            'StepLR', 'CosineAnnealingLR', 'OneCycleLR']
 
 # %% ../../modules/06_optimizers/optimizers_dev.ipynb #imports
+import copy
 import math
 import sys
 
 import numpy as np
 
 from .tensor import Tensor
-from ..refusals import check_state, checked_count, checked_number, listed, plain
+from tinytorch.refusals import (
+    check_state,
+    checked_count,
+    checked_limit,
+    checked_number,
+    checked_settings,
+    listed,
+    plain,
+    real_array,
+    without_overflow,
+)
 
 # %% ../../modules/06_optimizers/optimizers_dev.ipynb #checks
 def _checked_parameters(parameters):
@@ -73,7 +84,8 @@ class StateDictMixin:
         """{name: number or array}: the settings, and "0.exp_avg", "0.step", ... for parameter 0. Arrays are copies."""
         flat = {name: plain(getattr(self, name)) for name in self.settings}
         for number, state in enumerate(self.state):
-            for name, value in state.items():
+            for name in ("step", *self.buffers) if state else ():
+                value = state.get(name, np.zeros_like(self.parameters[number].data))
                 flat[f"{number}.{name}"] = value if name == "step" else np.array(value, order="C")
         return flat
 
@@ -81,23 +93,27 @@ class StateDictMixin:
         """Take back what `state_dict` gave; ValueError, with nothing changed, if it belongs to other parameters."""
         check_state(self, state)
         kind, loaded = type(self).__name__, [{} for _ in self.parameters]
-        for key in (key for key in state if "." in key):
-            number, _, name = key.partition(".")
-            if not number.isdigit() or int(number) >= len(loaded) or name not in ("step", *self.buffers):
-                raise ValueError(f"{kind} over {len(loaded)} parameters has no place for {key!r}: "
-                                 "load the state into an optimizer made in the same way")
-            w, value = self.parameters[int(number)].data, state[key]
-            if name != "step" and np.shape(value) != w.shape:
-                raise ValueError(f"{key} has shape {np.shape(value)}, but parameter {number} has {w.shape}")
-            loaded[int(number)][name] = int(value) if name == "step" else _in_order_of(w, np.array(value))
-        for number, found in enumerate(loaded):
-            if found and set(found) != {"step", *self.buffers}:
-                raise ValueError(f"the state of parameter {number} should hold step, {', '.join(self.buffers)}; "
-                                 f"it holds {', '.join(found)}")
         if {key for key in state if "." not in key} != set(self.settings):
             raise ValueError(f"{kind} keeps {', '.join(self.settings)}; the state has "
                              f"{', '.join(key for key in state if '.' not in key)}")
-        vars(self).update({name: plain(state[name]) for name in self.settings}, state=loaded)
+        settings, taker = checked_settings(self, {name: state[name] for name in self.settings}), copy.copy(self)
+        vars(taker).update(settings)
+        buffers = taker.buffers
+        for key in (key for key in state if "." in key):
+            number, _, name = key.partition(".")
+            if not number.isdigit() or int(number) >= len(loaded) or name not in ("step", *buffers):
+                raise ValueError(f"{kind} over {len(loaded)} parameters has no place for {key!r}: "
+                                 "load the state into an optimizer made in the same way")
+            w, value = self.parameters[int(number)].data, real_array(key, state[key])
+            if name != "step" and np.shape(value) != w.shape:
+                raise ValueError(f"{key} has shape {np.shape(value)}, but parameter {number} has {w.shape}")
+            loaded[int(number)][name] = (checked_count(key, plain(value), smallest=0) if name == "step"
+                                               else _in_order_of(w, np.array(value)))
+        for number, found in enumerate(loaded):
+            if found and set(found) != {"step", *buffers}:
+                raise ValueError(f"the state of parameter {number} should hold {', '.join(['step', *buffers])}; "
+                                 f"it holds {', '.join(found)}")
+        vars(self).update(settings, state=loaded)
 
 # %% ../../modules/06_optimizers/optimizers_dev.ipynb #optimizer
 class Optimizer(StateDictMixin):
@@ -124,11 +140,11 @@ class Optimizer(StateDictMixin):
         for number, p in enumerate(self.parameters):
             if p.grad is None:
                 continue
-            if p.data is not self._own[number] or sys.getrefcount(p.data) > _REFERENCES:
+            missing = {"step", *self.buffers} - self.state[number].keys()
+            if missing or p.data is not self._own[number] or sys.getrefcount(p.data) > _REFERENCES:
                 self.own_data(number)
-            state = self.state[number]
-            state["step"] += 1
-            for w, grad, part in _chunks(p.data, p.grad, state):
+            self.state[number]["step"] += 1
+            for w, grad, part in _chunks(p.data, p.grad, self.state[number]):
                 self.update(w, grad, part)
 
     def own_data(self, number):
@@ -138,7 +154,7 @@ class Optimizer(StateDictMixin):
         """
         p = self.parameters[number]
         p.data = self._own[number] = p.data.copy(order="K")
-        old = self.state[number] or {"step": 0, **dict.fromkeys(self.buffers, 0.0)}
+        old = {"step": 0, **dict.fromkeys(self.buffers, 0.0), **self.state[number]}
         self.state[number] = {name: v if name == "step" else _in_order_of(p.data, v) for name, v in old.items()}
 
     def update(self, w, grad, state):
@@ -162,7 +178,11 @@ class SGD(Optimizer):
         self.nesterov = bool(nesterov)
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov=True looks ahead along the momentum, and momentum is 0: pass momentum=0.9")
-        self.buffers = ("momentum_buffer",) if self.momentum else ()
+
+    @property
+    def buffers(self):
+        """They follow the setting, which may change."""
+        return ("momentum_buffer",) if self.momentum else ()
 
     def update(self, w, grad, state):
         """Change `w` in place; `grad` stays as it is."""
@@ -231,6 +251,7 @@ class AdamW(Adam):
         self.adam_step(w, grad, state)
 
 # %% ../../modules/06_optimizers/optimizers_dev.ipynb #clip_grad_norm
+@without_overflow
 def clip_grad_norm(parameters, max_norm):
     """Scale all gradients by one factor so that their joint length is at most `max_norm`; returns the length before.
 
@@ -239,8 +260,7 @@ def clip_grad_norm(parameters, max_norm):
     """
     parameters = [p for p in listed(parameters, Tensor) if p.grad is not None]
     grads = [p.grad for p in parameters]
-    if not checked_number("max_norm", max_norm) > 0:
-        raise ValueError(f"max_norm must be more than 0, got {max_norm}: leave clipping out instead")
+    max_norm = checked_limit("max_norm", max_norm)
     flat = [g.ravel(order="K") for g in grads]
     norm = math.sqrt(sum(float(np.dot(g, g)) for g in flat))
     factor = max_norm / (norm + 1e-6)
@@ -284,8 +304,11 @@ class Scheduler:
         if set(state) != set(self.state_dict()):
             mine, given = ", ".join(self.state_dict()), ", ".join(state)
             raise ValueError(f"{type(self).__name__} keeps {mine}; the state has {given}")
-        vars(self).update({name: plain(value) for name, value in state.items()})
-        self.optimizer.lr = float(self.get_lr(self.last_step))
+        taker = copy.copy(self)
+        vars(taker).update(checked_settings(self, state))
+        lr = float(taker.get_lr(taker.last_step))
+        vars(self).update(vars(taker))
+        self.optimizer.lr = lr
 
 # %% ../../modules/06_optimizers/optimizers_dev.ipynb #anneal
 def anneal(start, end, share):
@@ -339,9 +362,9 @@ class OneCycleLR(Scheduler):
                 raise ValueError(f"{name} divides the rate, so it is above 0, got {factor}")
         self.total_steps, self.first = total_steps, self.max_lr / float(div_factor)
         self.last = self.first / float(final_div_factor)
-        # at least a hair above 0, or a very short run would divide by zero in `get_lr`
-        self.up = max(checked_number("pct_start", pct_start, below=1) * total_steps - 1, 1e-9)
-        self.end = max(total_steps - 1, 1)
+        # a hair beside 0, which would divide by zero in `get_lr`; below 0 the first step already falls, as in PyTorch
+        self.up = checked_number("pct_start", pct_start, below=1) * total_steps - 1 or 1e-9
+        self.end = total_steps - 1
         super().__init__(optimizer)
 
     def get_lr(self, n):

@@ -22,7 +22,19 @@ from .autograd import no_grad
 from .losses import accuracy, cross_entropy
 from .optimizers import clip_grad_norm
 from .tensor import generator
-from ..refusals import check_fit, numbers_text, what_is_wrong
+from tinytorch.refusals import (
+    Pairs,
+    check_fit,
+    check_path,
+    check_trained,
+    check_trainer,
+    entries_of,
+    functions_of,
+    history_text,
+    numbers_text,
+    tensor_from,
+    what_is_wrong,
+)
 
 # %% ../../modules/07_training/training_dev.ipynb #checked_loss
 def average(summed, count):
@@ -46,6 +58,7 @@ def training_step(model, optimizer, loss, x, y, clip_norm=None):
     `loss(model(x), y)` is a Tensor with one entry. `clip_norm`: the longest joint gradient allowed, None for any.
     FloatingPointError if the loss is not finite; then the weights are as before.
     """
+    loss = tensor_from(loss)
     optimizer.zero_grad()
     result = loss(model(x), y)
     value = checked_loss(result.item(), optimizer.lr)
@@ -67,7 +80,8 @@ def evaluate(model, loader, loss=cross_entropy, metrics=None):
     `loss(prediction, y)` is a Tensor with one entry; `metrics`: {name: function(prediction, y) -> number}.
     The model's mode is as before, its gradients are untouched.
     """
-    functions = {"loss": loss, **(metrics or {})}
+    check_trained(model)
+    functions, loader = functions_of(loss, metrics), Pairs(loader)
     mode, sums, count = model.training, dict.fromkeys(functions, 0.0), 0
     model.eval()
     try:
@@ -87,6 +101,8 @@ def train_epoch(model, optimizer, loss, loader, scheduler=None, clip_norm=None, 
 
     `scheduler`: stepped after every batch. `watch(loss, batch size)`: called after every batch.
     """
+    check_trained(model, optimizer)
+    loader = Pairs(loader)
     model.train()
     summed, count = 0.0, 0
     for x, y in loader:
@@ -185,6 +201,7 @@ FORMAT = "tinytorch checkpoint 1"
 
 def write_arrays(path, arrays, metadata=None):
     """Write {name: array} and {name: text} to a safetensors file, atomically."""
+    check_path("weights", path)
     library = _safetensors_library()
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     write_safely(path, library.numpy.save(arrays, metadata))
@@ -192,6 +209,7 @@ def write_arrays(path, arrays, metadata=None):
 
 def read_arrays(path):
     """({name: array}, {name: text}) from a safetensors file; ValueError, naming the file, if it is damaged."""
+    check_path("weights", path, reading=True)
     library = _safetensors_library()
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} is a folder, not a file" if Path(path).is_dir() else f"there is no file {path}")
@@ -204,7 +222,7 @@ def read_arrays(path):
 
 def save_weights(path, state):
     """Save a `state_dict()`, or the model that has one, as safetensors. PyTorch loads the same file."""
-    write_arrays(path, state.state_dict() if hasattr(state, "state_dict") else state)
+    write_arrays(path, entries_of(path, state))
 
 
 def load_weights(path):
@@ -248,11 +266,12 @@ class History(list):
 
     def save(self, path):
         """Write the rows as JSON."""
-        write_safely(path, json.dumps(self, indent=1).encode())
+        write_safely(path, history_text(self).encode())
 
     @classmethod
     def load(cls, path):
         """Read what `save` wrote."""
+        check_path("history", path, reading=True)
         return cls(json.loads(Path(path).read_text(encoding="utf-8")))
 
 # %% ../../modules/07_training/training_dev.ipynb #progress
@@ -460,7 +479,7 @@ class Fitting(Keeping):
         without a better test loss. `progress`: None or True to show it, False for silence, or a function of a new row.
         TrainingInterrupted on Ctrl-C, FloatingPointError if the loss is no number.
         """
-        check_fit(train, test, epochs, patience)
+        check_fit(train, test, epochs, patience, checkpoint)
         if resume and checkpoint is None:
             raise ValueError("resume=True needs checkpoint=PATH, the file to go on from")
         self.history, self.kept, mode = History(), 0, self.model.training
@@ -504,6 +523,7 @@ class Trainer(Fitting):
 
     def __init__(self, model, optimizer, loss=cross_entropy, scheduler=None, metrics=None, clip_norm=None,
                  scheduler_every=None):
+        check_trainer(model, optimizer, loss, scheduler, metrics, clip_norm)
         if metrics is None:
             metrics = {"accuracy": accuracy} if loss is cross_entropy else {}
         if scheduler is not None and scheduler.optimizer is not optimizer:

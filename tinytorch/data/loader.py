@@ -19,6 +19,20 @@ from pathlib import Path
 import numpy as np
 
 from ..core.tensor import Tensor
+from tinytorch.refusals import (
+    check_batch,
+    check_channels,
+    check_choice,
+    check_int,
+    check_statistics,
+    checked_loader,
+    checked_number,
+    checked_share,
+    checked_transforms,
+    checked_values,
+    checked_window,
+    stacked,
+)
 
 # %% ../../modules/08_dataloader/dataloader_dev.ipynb #digits
 def _import_optional(module, package):
@@ -38,6 +52,7 @@ def digits(seed=0):
     Raises ImportError, naming the package, if scikit-learn is not installed.
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998.
     """
+    check_int("seed", seed, 0)
     bunch = _import_optional("sklearn.datasets", "scikit-learn").load_digits()
     split = _import_optional("sklearn.model_selection", "scikit-learn").train_test_split
     images = (bunch.images[:, None] / 16).astype(np.float32)
@@ -60,15 +75,10 @@ class Dataset:
         raise NotImplementedError(f"{type(self).__name__} needs a __getitem__ that returns the sample at an index")
 
 
-def _check_dataset(dataset):
-    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
-        raise TypeError(f"a dataset has len() and [i], got {type(dataset).__name__}: see Dataset, or pass a list")
-
-
 def collate(samples):
     """Stack a list of samples, each a tuple of arrays or numbers, into a tuple of arrays (B, ...)."""
     rows = [sample if isinstance(sample, (tuple, list)) else (sample,) for sample in samples]
-    return tuple(np.stack([_plain_array(item) for item in column]) for column in zip(*rows, strict=True))
+    return tuple(stacked([_plain_array(item) for item in column]) for column in zip(*rows, strict=True))
 
 
 def fetch(dataset, indices):
@@ -139,10 +149,10 @@ class RandomBrightness:
     """
 
     def __init__(self, amount=0.2):
-        self.amount = amount
+        self.amount = checked_number("amount", amount)
 
     def __call__(self, images, generator=None):
-        _check_channels("RandomBrightness", images, 1)
+        check_channels("RandomBrightness", images, 1)
         generator = np.random.default_rng(generator)
         factors = generator.uniform(1 - self.amount, 1 + self.amount, (len(images), 1, 1, 1)).astype(np.float32)
         bright = (images.astype(np.float32) if images.dtype.kind in "biu" else images) * factors
@@ -156,7 +166,7 @@ class Compose:
     """Apply a list of transforms, one after the other, all drawing from the same generator."""
 
     def __init__(self, transforms):
-        self.transforms = list(transforms)
+        self.transforms = checked_transforms(transforms)
 
     def __call__(self, images, generator=None):
         generator = np.random.default_rng(generator)
@@ -168,36 +178,12 @@ class Compose:
         return f"Compose([{', '.join(map(repr, self.transforms))}])"
 
 # %% ../../modules/08_dataloader/dataloader_dev.ipynb #check_channels
-def _check_int(name, value, smallest):
-    """Return `value`, or raise ValueError unless it is a whole number from `smallest` on."""
-    if not isinstance(value, (int, np.integer)) or value < smallest:
-        raise ValueError(f"{name} must be a whole number, at least {smallest}, got {value!r}")
-    return int(value)
-
-
-def _check_batch(name, images):
-    """Raise TypeError or ValueError unless the images are an array of numbers with an axis."""
-    if not isinstance(images, np.ndarray) or images.dtype.kind not in "biuf":
-        raise TypeError(f"{name} takes an array of images, got {images!r:.60}: a Tensor has .numpy()")
-    if not images.ndim:
-        raise ValueError(f"{name} takes a batch of images, got a single number")
-
-
-def _check_channels(name, images, channels):
-    """Raise ValueError unless the images are (B, C, H, W) with the given number of channels; 1 fits any."""
-    _check_batch(name, images)
-    if images.ndim != 4:
-        raise ValueError(f"{name} takes a batch of images (B, C, H, W), got shape {images.shape}")
-    if channels not in (1, images.shape[1]):
-        raise ValueError(f"{name} has values for {channels} channels, the images {images.shape} have {images.shape[1]}")
-
-
 def channel_statistics(images, chunk=1000):
     """Return mean and std of every channel of (N, C, H, W), uint8 counted in units of 255: two float32 arrays (C,).
 
     Works through `chunk` images at a time, so that a large uint8 dataset is never held as floats.
     """
-    _check_channels("channel_statistics", images, 1)
+    check_statistics(images, chunk)
     unit = 255 if images.dtype == np.uint8 else 1
     total, squares = np.zeros(images.shape[1]), np.zeros(images.shape[1])
     for start in range(0, len(images), chunk):
@@ -218,13 +204,12 @@ class Normalize:
     """
 
     def __init__(self, mean, std):
-        self.mean = np.asarray(mean, np.float32).reshape(-1, 1, 1)
-        self.std = np.asarray(std, np.float32).reshape(-1, 1, 1)
+        self.mean, self.std = checked_values("mean", mean), checked_values("std", std)
         if not np.all(self.std > 0):
             raise ValueError(f"std must be above 0 in every channel, got {std}")
 
     def __call__(self, images, generator=None):
-        _check_channels("Normalize", images, max(len(self.mean), len(self.std)))
+        check_channels("Normalize", images, max(len(self.mean), len(self.std)))
         scale = 1 / self.std
         shift = self.mean * scale
         if images.dtype == np.uint8:
@@ -246,12 +231,10 @@ class RandomHorizontalFlip:
     """
 
     def __init__(self, p=0.5):
-        if not 0 <= p <= 1:
-            raise ValueError(f"p is a probability, between 0 and 1, got {p}")
-        self.p = p
+        self.p = checked_share(p)
 
     def __call__(self, images, generator=None):
-        _check_batch("RandomHorizontalFlip", images)
+        check_batch("RandomHorizontalFlip", images)
         generator = np.random.default_rng(generator)
         chosen = generator.random(len(images)) < self.p
         flipped = images.copy()
@@ -268,7 +251,9 @@ def pad_images(images, padding, mode="reflect"):
     mode "constant" fills the border with zeros, "reflect" mirrors the picture at its edge, not repeating the edge.
     Raises ValueError if the picture is too small to be mirrored that far.
     """
-    B, C, H, W = images.shape
+    check_choice("mode", mode, ("reflect", "constant"))
+    check_channels("pad_images", images, 1)
+    padding, (B, C, H, W) = check_int("padding", padding, 0), images.shape
     padded = np.zeros((B, C, H + 2 * padding, W + 2 * padding), images.dtype)
     padded[:, :, padding : padding + H, padding : padding + W] = images
     if mode == "constant":
@@ -306,14 +291,11 @@ class RandomCrop:
     def __init__(self, size, padding=0, mode="reflect"):
         if mode not in ("reflect", "constant"):
             raise ValueError(f'mode must be "reflect" or "constant", got {mode!r}')
-        if padding < 0:
-            raise ValueError(f"padding must not be negative, got {padding}")
-        self.size = (size, size) if np.ndim(size) == 0 else tuple(size)
-        self.padding, self.mode = padding, mode
+        self.size, self.padding, self.mode = checked_window(size), check_int("padding", padding, 0), mode
 
     def __call__(self, images, generator=None):
         generator = np.random.default_rng(generator)
-        _check_channels("RandomCrop", images, 1)
+        check_channels("RandomCrop", images, 1)
         padded = pad_images(images, self.padding, self.mode) if self.padding else images
         room = np.subtract(padded.shape[2:], self.size)
         if min(room) < 0:
@@ -329,6 +311,7 @@ class RandomCrop:
 def prepare(arrays, transform, generator):
     """Apply `transform` to the first of `arrays`, the images, and turn images of bytes into float32 in [0, 1].
 
+    Images are (B, H, W) or (B, C, H, W); bytes with fewer axes are numbers, which stay.
     arrays: tuple of arrays (B, ...). transform: a function (images, generator) -> images, or None.
     Raises TypeError or ValueError if the transform does not return an array with one entry per image.
     """
@@ -340,7 +323,7 @@ def prepare(arrays, transform, generator):
             raise TypeError(f"the transform {transform!r} must return an array, got {kind}: is there a return?")
         if images.ndim == 0 or len(images) != count:
             raise ValueError(f"the transform {transform!r} was given {count} images and returned shape {images.shape}")
-    if images.dtype == np.uint8 and images.ndim > 1:
+    if images.dtype == np.uint8 and images.ndim in (3, 4):
         images = images.astype(np.float32)
         images *= np.float32(1 / 255)
     return images, *others
@@ -394,23 +377,23 @@ def prefetched(batches, depth):
 class DataLoader:
     """Deal out a dataset in batches, as tuples of Tensors of shape (B, ...).
 
-    dataset: has len() and [i]; with a method batch(indices) whole batches are fetched at once (see Dataset).
+    dataset: has len() and [i], see Dataset. uint8 images, (B, H, W) or (B, C, H, W), become float32 in [0, 1].
     shuffle: a new order every epoch. drop_last: leave out a last batch that is too short.
-    transform: function (images, generator) -> images on whole batches of the first array. uint8 images become float32.
+    transform: function (images, generator) -> images on whole batches of the first array.
     prefetch: number of batches that a background thread prepares ahead of time; 0 means no thread.
     Order and augmentation depend on (seed, epoch) alone. `epoch` is the number of the next pass: every iteration
     adds one, set_epoch() sets it. Compare torch.utils.data.DataLoader.
     """
 
     def __init__(self, dataset, batch_size=32, shuffle=False, seed=0, drop_last=False, transform=None, prefetch=0):
-        _check_dataset(dataset)
-        self.dataset, self.shuffle, self.drop_last, self.transform = dataset, shuffle, drop_last, transform
-        self.batch_size, self.prefetch = _check_int("batch_size", batch_size, 1), _check_int("prefetch", prefetch, 0)
-        self.seed, self.epoch = _check_int("seed", seed, 0), 0
+        self.shuffle, self.drop_last = checked_loader(dataset, transform, shuffle, drop_last)
+        self.dataset, self.transform = dataset, transform
+        self.batch_size, self.prefetch = check_int("batch_size", batch_size, 1), check_int("prefetch", prefetch, 0)
+        self.seed, self.epoch = check_int("seed", seed, 0), 0
 
     def set_epoch(self, epoch):
         """Make `epoch` the number of the next pass."""
-        self.epoch = _check_int("epoch", epoch, 0)
+        self.epoch = check_int("epoch", epoch, 0)
 
     def __len__(self):
         count = len(self.dataset)
