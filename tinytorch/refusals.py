@@ -209,16 +209,6 @@ _TYPED = {  # operations that stand behind another one: the name that people typ
 _WIDE = ("mse_loss", "binary_cross_entropy_with_logits", "cross_entropy", "weighted_cross_entropy")
 
 
-def _summed(forward):
-    """forward, a sum: of unsigned numbers it is int64, as of all whole ones."""
-
-    def call(*arrays):
-        result = forward(*arrays)
-        return result.astype(np.int64) if getattr(getattr(result, "dtype", None), "kind", "") == "u" else result
-
-    return call
-
-
 def _in_float32(forward):
     """forward, a mean: for float16 it is worked out in float32, where the sum on the way has room."""
 
@@ -256,8 +246,8 @@ def _keep_exponent(arrays):
 
 
 def _keep_linear(arrays):
-    weight, bias = arrays[1], arrays[2]
-    if weight.ndim != 2 or (bias is not None and bias.shape != weight.shape[:1]):
+    _, weight, bias = arrays
+    if weight.ndim != 2 or (bias is not None and (bias.ndim != 1 or len(bias) != len(weight))):
         _check_linear(weight, bias)
     return arrays
 
@@ -295,7 +285,7 @@ class Inputs:
         self.axis_at = self.names.index("axis") if "axis" in self.names else 0
         real_at = tuple(map(self.names.index, real.split()))
         as_is = PLAIN - {tuple} if OPERANDS.issuperset(self.names) else PLAIN  # where no axis or shape is, numbers
-        call = _summed(forward) if its == "sum_" else _in_float32(forward) if its in _WIDE else forward
+        call = _in_float32(forward) if its in _WIDE else forward
         self.rules = len(self.names), self.needed, self.defaults, real_at, self.axis_at, as_is, call, _KEEP.get(its)
 
     def further(self, inputs, named):
@@ -318,6 +308,12 @@ class Inputs:
         """What `options` makes of inputs that the function does not have."""
         bound(self.name, inspect.signature(options), inputs, named)
         return options(*inputs, **named)
+
+    def narrow(self, result, arrays):
+        """The result by the dtype rules: float64 only if an input was, and sums of whole numbers are int64."""
+        if result.dtype is FLOAT64 and not any(getattr(a, "dtype", None) == "float64" for a in arrays):
+            return result.astype(np.float32)
+        return result.astype(np.int64) if result.dtype.kind == "u" and self.name == "sum" else result
 
     def checked_axis(self, arrays):
         """The axis among the inputs, checked."""

@@ -15,7 +15,7 @@ import itertools
 import numpy as np
 
 from .. import refusals
-from ..refusals import AXES, FLOAT32, FLOAT64
+from ..refusals import AXES, FLOAT32
 
 # %% ../../modules/01_tensor/tensor_dev.ipynb #as_array
 def as_array(data, dtype=None):
@@ -78,12 +78,12 @@ class Tensor:
 grad_enabled = contextvars.ContextVar("grad_enabled", default=True)
 
 
-def _result_tensor(result, arrays):
+def _result_tensor(result, arrays, takes):
     """A new tensor around the array that an operation returned; float64 only if one of the inputs was."""
     if result.__class__ is not np.ndarray:
         result = np.asarray(result)
-    if result.dtype is FLOAT64 and not any(getattr(a, "dtype", None) == "float64" for a in arrays):
-        result = result.astype(np.float32)
+    if result.dtype is not FLOAT32:
+        result = takes.narrow(result, arrays)
     out = Tensor.__new__(Tensor)
     out.data, out.grad, out.requires_grad, out.grad_fn, out.sequence_nr = result, None, False, None, next(_sequence)
     return out
@@ -126,7 +126,7 @@ def operation(forward=None, *, real="", options=None):
             result = saved = takes.explain(error, arrays)
         if result.__class__ is tuple:
             result, saved = result
-        out = _result_tensor(result, arrays)
+        out = _result_tensor(result, arrays, takes)
         if wanted and grad_enabled.get():
             out.requires_grad, out.grad_fn = True, (run, inputs, keep(arrays) if keep else arrays, saved)
         return out
