@@ -551,8 +551,14 @@ def leaves(attributes, tensor, module, unnamed=()):
             raise ValueError(f"{shown(found[name][0])} and {shown(path)} are both called {name!r}: rename one")
         found[name] = path, value
 
+    kinds = tensor | module
     for name, value in attributes.items():
-        walk((name,), value, ())
+        if name not in found and (type(value) in _LEAVES or isinstance(value, kinds)):
+            found[name] = (name,), value
+        else:
+            walk((name,), value, ())
+    if len(found) == len(attributes) and found.keys() == attributes.keys():
+        return [(name, value) for name, (_, value) in found.items()]  # nothing stands in containers
     named = {name: path for name, (path, value) in found.items() if isinstance(value, tensor | module)}
     for name, path in named.items():
         for i in (i for i, letter in enumerate(name) if letter == "."):
@@ -655,7 +661,6 @@ def real_array(name, value):
 
 def real_entries(state, own):
     """The state with the entries that a module has as arrays, checked; the others as they are."""
-    check_state(own, state)
     return {name: real_array(name, state[name]) if name in own else state[name] for name in state}
 
 

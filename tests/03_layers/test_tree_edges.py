@@ -88,7 +88,7 @@ def test_cycles_are_refused_and_do_not_run_for_ever():
     for act in (parent.parameters, parent.state_dict):
         with pytest.raises(ValueError, match="inside leads back to the Module that holds it.*weakref"):
             act()
-    assert len(parent.eval().modules()) == 2
+    assert len(parent.eval().modules()) == 2 and "(parent): ..." in repr(parent)
     items.append(items)
     with pytest.raises(ValueError, match=r"inside\[1\] is the list that it stands in"):
         holding(items).parameters()
@@ -107,6 +107,13 @@ def test_cycles_are_refused_and_do_not_run_for_ever():
 def test_two_of_one_name_are_refused_with_both(value, said):
     with pytest.raises(ValueError, match=said):
         holding(value).state_dict()
+
+
+def test_a_layer_beside_a_chain_that_is_called_like_one_of_it():
+    net = nn.Sequential(nn.Linear(1, 1))
+    setattr(net, "0", nn.Linear(1, 1))
+    with pytest.raises(ValueError, match=r"layers\[0\] and 0 are both called '0'"):
+        net.state_dict()
 
 
 class Odd:

@@ -16,6 +16,7 @@ from tinytorch.core.training import (
     save_weights,
     train_epoch,
     training_step,
+    write_checkpoint,
 )
 
 BATCH = Tensor(np.ones((2, 3), np.float32)), Tensor(np.zeros((2, 1), np.float32))
@@ -171,3 +172,17 @@ def test_a_file_that_is_too_long(tmp_path):
         file.write(b"more")
     with pytest.raises(ValueError, match="longer than it says: make it anew"):
         load_weights(tmp_path / "w")
+
+
+def test_a_checkpoint_with_a_setting_of_the_wrong_kind_changes_nothing(tmp_path):
+    path, made = tmp_path / "c", trainer()
+    made.scheduler = StepLR(made.optimizer, 2)
+    made.fit([BATCH], epochs=1, checkpoint=path, progress=False)
+    state, extra = read_checkpoint(path)
+    write_checkpoint(path, {**state, "scheduler.last_step": "x"}, extra)
+    other = trainer()
+    other.scheduler = StepLR(other.optimizer, 2)
+    before = other.model.state_dict()
+    with pytest.raises(ValueError, match="does not fit this training: last_step counts steps"):
+        other.fit([BATCH], epochs=2, checkpoint=path, resume=True, progress=False)
+    assert all(np.array_equal(array, before[name]) for name, array in other.model.state_dict().items())

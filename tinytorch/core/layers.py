@@ -6,6 +6,7 @@ __all__ = ['ModuleTree', 'ModuleState', 'ModuleParameters', 'Module', 'linear', 
 
 # %% ../../modules/03_layers/layers_dev.ipynb #imports
 import math
+import reprlib
 
 import numpy as np
 
@@ -138,6 +139,7 @@ class Module(ModuleParameters):
         """The settings that repr shows between the brackets."""
         return ""
 
+    @reprlib.recursive_repr()
     def __repr__(self):
         parts = [f"({name}): {getattr(part, '__name__', part)}" for name, part in self.named_parts()]
         inside = "\n".join(parts).replace("\n", "\n  ")

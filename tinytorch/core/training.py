@@ -463,7 +463,7 @@ class Keeping(Epochs):
             if batches not in (None, extra["batches"]):
                 raise ValueError(f"an epoch had {extra['batches']} batches and has {batches} now: use the same data")
             restore(state, self.model, self.optimizer, self.scheduler)
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             restore(before, self.model, self.optimizer, self.scheduler)
             raise ValueError(f"{path} does not fit this training: {error}") from error
         self.history, self.kept = History(extra["history"]), len(extra["history"])
