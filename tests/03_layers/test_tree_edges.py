@@ -127,7 +127,7 @@ class Odd:
 @pytest.mark.parametrize(
     "value",
     [["a", "b"], [None, 1], [1 + 2j, 0], [[1], [1, 2]], Odd(RuntimeError("requires grad")), Odd(TypeError("BFloat16"))],
-    ids=str,
+    ids=["text", "None", "complex", "uneven", "with a gradient", "bfloat16"],
 )
 def test_a_state_is_checked_before_anything_changes(value):
     net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))

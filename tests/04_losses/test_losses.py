@@ -167,17 +167,6 @@ def test_means_of_float16_have_room():
     assert mse_loss(half(2), Tensor([0.0, 0.0], "float64")).dtype == np.float64
 
 
-def test_a_wider_target_is_not_rounded():
-    for loss in (mse_loss, binary_cross_entropy_with_logits):
-        grads = []
-        for reduction in ("mean", "sum"):
-            x = Tensor([1 / 3], requires_grad=True)
-            loss(x, Tensor([1 / 3 + 1e-9], "float64"), reduction=reduction).backward()
-            grads.append(x.grad.item())
-        assert grads[0] == grads[1]
-        assert loss is not mse_loss or np.isclose(grads[0], 1.787e-08, rtol=1e-3)
-
-
 def test_labels_that_are_unsigned_and_passed_over():
     logits = np.zeros((3, 256), np.float32)
     logits[:, 255] = 5
@@ -185,16 +174,6 @@ def test_labels_that_are_unsigned_and_passed_over():
     assert np.isclose(got.item(), np.log(255 + np.exp(5)), rtol=1e-6) and np.isclose(got.item(), 5.99996, atol=1e-4)
     few = cross_entropy(Tensor(logits[:, :4]), np.array([0, 255, 1], np.uint8), ignore_index=255)
     assert np.isclose(few.item(), np.log(4))
-
-
-def test_labels_refilled_before_backward():
-    for settings in ({}, {"reduction": "sum"}):
-        for labels in (np.array([0, 0]), Tensor([0, 0])):
-            x = Tensor(np.zeros((2, 3)), requires_grad=True)
-            loss = cross_entropy(x, labels, **settings)
-            (labels.data if isinstance(labels, Tensor) else labels)[:] = 2
-            loss.backward()
-            assert (x.grad[:, 0] < 0).all() and (x.grad[:, 1:] > 0).all()
 
 
 def test_the_class_gives_what_the_function_gives():

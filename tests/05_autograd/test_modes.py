@@ -3,12 +3,10 @@
 import asyncio
 import threading
 
-import numpy as np
 import pytest
 
 from tinytorch.core.autograd import no_grad
 from tinytorch.core.tensor import Tensor
-from tinytorch.data.loader import DataLoader, TensorDataset
 
 X = Tensor([1.0, 2.0], requires_grad=True)
 
@@ -156,18 +154,6 @@ def test_without_brackets_nested_and_on_a_method():
     with block, block:
         assert not on()
     assert on() and Model().predict() is False and on()
-
-
-def test_a_transform_that_uses_no_grad_does_not_reach_the_training_thread():
-    def quiet(images, generator):
-        with no_grad():
-            return (Tensor(images) * 2).numpy()
-
-    decorated = no_grad()(lambda images, generator: (Tensor(images) * 2).numpy())
-    data = TensorDataset(np.ones((12, 3), np.float32), np.zeros(12, np.int64))
-    for transform in (quiet, decorated):
-        for x, _ in DataLoader(data, 2, transform=transform, prefetch=3):
-            assert on() and x.numpy().max() == 2
 
 
 def test_one_block_for_several_threads():
