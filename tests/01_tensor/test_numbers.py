@@ -209,11 +209,6 @@ def test_tuples_and_ranges_are_numbers_as_lists_are():
         (lambda: f"{Tensor(2.0):d}", ValueError, "the format 'd' of 2.0: .*such as '.3f'"),
         (lambda: X.reshape(size=(6,)), TypeError, r"^reshape takes the inputs \*shape: .*'size'"),
         (lambda: X.transpose(dim=1), TypeError, r"^transpose takes the inputs \*axes: .*'dim'"),
-        (
-            lambda: X.backward(retain=True),
-            TypeError,
-            "^backward takes the inputs upstream=None, retain_graph=False: .*'retain'",
-        ),
         (lambda: manual_seed("a"), TypeError, "a whole number from 0 on, got 'a'"),
         (lambda: manual_seed(1.5), TypeError, "a whole number from 0 on, got 1.5"),
         (lambda: manual_seed(-1), ValueError, "a whole number from 0 on, got -1"),

@@ -1,6 +1,7 @@
 """What earlier modules promise and only later ones can show: their own folders run before those are written."""
 
 import numpy as np
+import pytest
 
 from tinytorch import nn
 from tinytorch.core.autograd import no_grad
@@ -85,3 +86,8 @@ def test_a_transform_that_uses_no_grad_does_not_reach_the_training_thread():
     for transform in (quiet, decorated):
         for x, _ in DataLoader(data, 2, transform=transform, prefetch=3):
             assert on() and x.numpy().max() == 2
+
+
+def test_backward_names_what_it_takes():
+    with pytest.raises(TypeError, match="^backward takes the inputs upstream=None, retain_graph=False: .*'retain'"):
+        X.backward(retain=True)
