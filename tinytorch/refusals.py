@@ -462,9 +462,9 @@ def class_weights(weight):
         raise TypeError(f"{told}, got {weight!r:.60}")
     if array.ndim != 1:
         raise ValueError(f"{told}, got the shape {array.shape}")
-    wrong = array[~((array >= 0) & (array < math.inf))]
+    wrong = array[~np.isfinite(array)]
     if wrong.size:
-        raise ValueError(f"{told}, each of them at least 0 and finite, got {wrong[0]}")
+        raise ValueError(f"{told}, each of them finite, got {wrong[0]}")
     return weight if hasattr(weight, "grad_fn") else array
 
 

@@ -203,8 +203,8 @@ X = Tensor(np.zeros((2, 3)), requires_grad=True)
 @pytest.mark.parametrize(
     ("weight", "kind", "words"),
     [
-        ([-1.0, 1, 1], ValueError, "at least 0 and finite, got -1"),
-        ([np.nan, 1, 1], ValueError, "at least 0 and finite, got nan"),
+        ([np.inf, 1, 1], ValueError, "each of them finite, got inf"),
+        ([np.nan, 1, 1], ValueError, "each of them finite, got nan"),
         ([[1, 1, 1]], ValueError, r"got the shape \(1, 3\)"),
         ({0: 1}, TypeError, "in a list, an array or a tensor, got {0: 1}"),
         ("abc", TypeError, "got 'abc'"),

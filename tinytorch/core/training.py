@@ -215,7 +215,10 @@ def read_arrays(path):
         raise FileNotFoundError(f"{path} is a folder, not a file" if Path(path).is_dir() else f"there is no file {path}")
     try:
         with library.safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}
+            if any(array.dtype.kind not in "biuf" for array in arrays.values()):  # ml_dtypes teaches NumPy such
+                raise TypeError("a dtype that is not NumPy's own")
+            return arrays, file.metadata() or {}
     except Exception as error:  # the library's own error type, or NumPy's for a dtype which it does not have
         raise ValueError(f"{path} is no readable safetensors file, {what_is_wrong(Path(path))} ({error})") from error
 
