@@ -116,7 +116,7 @@ def test_axes_in_any_form():
         (lambda: X + "a", TypeError, r"add of \(2, 3\), 'a': .*expected tensors, arrays or numbers"),
         (lambda: X + None, TypeError, "expected tensors, arrays or numbers"),
         (lambda: X * 1j, TypeError, "expected real numbers, got 1j"),
-        (lambda: X * np.array(["a"]), TypeError, "expected real numbers"),
+        (lambda: X * np.array(["a"]), TypeError, "expected .*numbers"),
         (lambda: Tensor(np.uint8([1])) + 300, ValueError, "add of .*stay within its range, or use astype"),
         (lambda: -Tensor([True]), TypeError, "use astype"),
         (lambda: Tensor([2]) ** -1, ValueError, "astype\\('float32'\\) first"),

@@ -21,7 +21,7 @@ from ..refusals import AXES, FLOAT32
 def as_array(data, dtype=None):
     """Turn numbers, nested lists or an array into a NumPy array that follows the dtype rules.
 
-    data: a number, a nested list of numbers of equal lengths, or an array of any shape (it may come back as it is)
+    data: a number, a nested list of numbers of equal lengths, or an array of any shape (one whose dtype fits comes back)
     dtype: a NumPy dtype or its name. Without one, floats of any width become float32; integers and booleans stay.
 
     Raises TypeError for data that are not real numbers (it says that numbers were expected), and ValueError for nested
