@@ -26,7 +26,7 @@ def test_hints_come_one_at_a_time_and_are_remembered(course, tito):
     seen = [tito("hint", "1", "double").out for _ in range(4)]
     assert "hint 1 of 3" in seen[0] and "a nudge" in seen[0] and "more\n" not in seen[0].replace("One more", "")
     assert "hint 2 of 3" in seen[1] and "a nudge" not in seen[1]
-    assert "nearly all" in seen[2] and "tito solution 01 double" in seen[2]
+    assert "nearly all" in seen[2] and "That was the last hint." in seen[2]
     assert "all 3 hints" in seen[3] and all(text in seen[3] for text in ("a nudge", "more", "nearly all"))
     assert record(course)["01"]["hints"] == {"double": 3}
 
@@ -98,7 +98,9 @@ def test_a_workspace_shows_the_reference_only_if_it_has_it(course, tito):
     notebook.write(kept, notebook.read(path))
     end = tito("solution", "1", "double", "--give-up")
     assert end.code == 1 and "holds no reference solutions" in end.err and "--with-reference" in end.err
+    assert all("tito solution" not in tito("hint", "1", "double").out for _ in range(3))
     solved = notebook.read(path)
     solved["cells"][1]["source"] = SOLVED
     notebook.write(course.root / ".tito/reference/01_alpha/alpha_dev.ipynb", solved)
+    assert "Only the solution says more: tito solution 01 double --give-up" in tito("hint", "1", "double").out
     assert "return 2 * x" in tito("solution", "1", "double", "--give-up").out

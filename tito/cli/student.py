@@ -189,7 +189,7 @@ def hint(module: ModuleName, exercise: AnyExercise = None) -> None:
     First a nudge, then more, then nearly the answer. What was seen is remembered.
     """
     from tito.cli.console import Console
-    from tito.student.hints import next_hint
+    from tito.student.hints import has_reference, next_hint
 
     course, console = open_course(), Console()
     found = course.module(module)
@@ -198,8 +198,10 @@ def hint(module: ModuleName, exercise: AnyExercise = None) -> None:
     name = f"{found.number} {given.exercise.id}"
     if given.step < len(given.exercise.hints):
         console.line(f"\nOne more: tito hint {name}")
+    elif has_reference(course, found, given.exercise):
+        console.line(f"\nOnly the solution says more: tito solution {name} --give-up")
     else:
-        console.line(f"\nOnly the solution says more: tito solution {name}")
+        console.line("\nThat was the last hint.")
     console.next(f"tito test {name}")
 
 
@@ -416,8 +418,11 @@ def say_next(results, partly: bool) -> None:
 
     if partly:
         [result] = results
-        left = [exercise.id for exercise in result.exercises if exercise.state != "passed"]
-        Console().next(f"tito test {result.number}{f' {left[0]}' if left else ''}")
+        left = [exercise for exercise in result.exercises if exercise.state != "passed"]
+        if left and left[0].state == "not started":
+            Console().next(f"tito lab {result.number}")
+        else:
+            Console().next(f"tito test {result.number}{f' {left[0].id}' if left else ''}")
         return
     failed = [result for result in results if not result.passed]
     if failed:

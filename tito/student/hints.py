@@ -58,6 +58,14 @@ def solution(course: Course, module: Module, exercise: Exercise, give_up: bool) 
     return cells
 
 
+def has_reference(course: Course, module: Module, exercise: Exercise) -> bool:
+    """Whether this folder holds the reference's solution of an exercise."""
+    try:
+        return bool(_reference(course, module, exercise))
+    except CourseError:
+        return False
+
+
 def _reference(course: Course, module: Module, exercise: Exercise) -> list[str]:
     """The sources of the reference's solution cells, without the markers."""
     path: Path = kept_copy(course, module, exercise.notebook, REFERENCE)
