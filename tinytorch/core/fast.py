@@ -888,7 +888,7 @@ def fuse(layer, rest):
         return None
     if _settings(pool.kernel_size, pool.stride, pool.padding) != ((2, 2), (2, 2), (0, 0)):
         return None
-    called = backends.kernels()
+    called = spatial.backends.kernels()  # those that layers call
     if (called.get("conv2d"), called.get("max_pool2d")) != (conv2d, max_pool2d):
         return None
 
