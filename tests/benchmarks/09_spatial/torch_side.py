@@ -19,7 +19,7 @@ def layer_twin(layer) -> torch.nn.Module:
     """One layer."""
     kind = type(layer).__name__
     if kind == "Conv2d":
-        settings = layer.kernel_size, layer.stride, layer.frame, layer.dilation, layer.groups
+        settings = layer.kernel_size, layer.stride, layer.padding_pair, layer.dilation, layer.groups
         made = torch.nn.Conv2d(layer.in_channels, layer.out_channels, *settings)
     elif kind == "Linear":
         made = torch.nn.Linear(layer.in_features, layer.out_features)
