@@ -166,6 +166,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'tinytorch.core.fast._fused_rule': ('09_spatial/fast_dev.html#_fused_rule', 'tinytorch/core/fast.py'),
                                      'tinytorch.core.fast._input_gradient_rows': ( '09_spatial/fast_dev.html#_input_gradient_rows',
                                                                                    'tinytorch/core/fast.py'),
+                                     'tinytorch.core.fast._is_pair': ('09_spatial/fast_dev.html#_is_pair', 'tinytorch/core/fast.py'),
                                      'tinytorch.core.fast._methods': ('09_spatial/fast_dev.html#_methods', 'tinytorch/core/fast.py'),
                                      'tinytorch.core.fast._one_by_one': ('09_spatial/fast_dev.html#_one_by_one', 'tinytorch/core/fast.py'),
                                      'tinytorch.core.fast._one_dtype': ('09_spatial/fast_dev.html#_one_dtype', 'tinytorch/core/fast.py'),

@@ -864,7 +864,13 @@ _WRITTEN = _methods() if all(map(_as_written, _methods())) else None
 
 def _settings(*given):
     """Settings that can be keys of a cache: pairs may be lists or arrays."""
-    return tuple(value if isinstance(value, int) else tuple(np.ravel(value).tolist()) for value in given)
+    return tuple([value if _is_pair(value) else tuple(np.ravel(value).tolist()) for value in given])
+
+
+def _is_pair(value):
+    if type(value) is tuple:
+        return len(value) == 2 and type(value[0]) is type(value[1]) is int
+    return isinstance(value, int)
 
 
 @lru_cache(256)
