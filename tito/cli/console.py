@@ -261,10 +261,13 @@ class Console:
             rows.append((names[0], *facts, names[1]))
         self.table(rows, right=(2, 3), wide=0)
 
-    def milestones(self, milestones: list[Milestone]) -> None:
-        """The list of milestones."""
-        rows = [(m.id, str(m.year), m.title, m.time) for m in milestones]
-        self.table(rows, ("id", "year", "title", "time"), right=(3,), wide=2)
+    def milestones(self, milestones: list[tuple[Milestone, str]]) -> None:
+        """The list of milestones, and in words whether they can run."""
+        if not self.narrow:
+            rows = [(m.id, str(m.year), m.title, m.time, state) for m, state in milestones]
+            return self.table(rows, ("id", "year", "title", "time", ""), right=(3,), wide=4)
+        for m, state in milestones:
+            self.say(f"{m.id} {m.title} ({m.year}): {m.time}, {state}")
 
     def finding(self, finding: Finding) -> None:
         """One line of the doctor's report."""

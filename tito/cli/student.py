@@ -1,8 +1,6 @@
 """The commands of a student's path."""
 
-import os
 import signal
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,7 +8,7 @@ import typer
 from tito import CourseError
 from tito.cli import completion
 from tito.cli.common import (
-    EXERCISE,
+    PASSED_ON,
     All,
     AnyExercise,
     AnyModule,
@@ -19,52 +17,12 @@ from tito.cli.common import (
     ModuleName,
     ModuleNames,
     Seconds,
-    UsageError,
     choose,
     choose_exercises,
+    install_kernel,
     open_course,
     say_if_unreadable,
 )
-
-
-def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder; with --update, your course.")],
-    start: Annotated[str | None, typer.Option("--from", metavar="MODULE", help="The first module to write.")] = None,
-    modules: Annotated[str, typer.Option(metavar="01,05,...", help="The modules to write; the others are given.")] = "",
-    archive: Annotated[Path | None, typer.Option("--zip", metavar="FILE", help="Pack it into a zip file too.")] = None,
-    with_reference: Annotated[bool, typer.Option("--with-reference", help="Bring the reference along.")] = False,
-    update: Annotated[bool, typer.Option("--update", help="Newer course text; your work stays.")] = False,
-    kernel: Annotated[bool, typer.Option(help="Install the Jupyter kernel TinyTorch.")] = True,
-) -> None:
-    """Make a course folder of your own: some modules given, the others to write."""
-    from tito.cli.console import Console
-    from tito.runner.platform import commands_in
-    from tito.student import template, workspace
-
-    folder, console, asked = Path(os.path.abspath(folder)), Console(), (start, modules, archive, with_reference)
-    if update:
-        if any(asked):
-            raise UsageError("--update keeps what the folder was made with: leave the other options away")
-        with console.working("Comparing with the course"):
-            said = workspace.update(folder, template.source())
-        console.say("\n".join(said) or f"{folder} has the newest course text.")
-    else:
-        with console.working("Making the course"):
-            chosen = filter(None, modules.replace(" ", "").split(","))
-            plan = workspace.choose_modules(template.source(), start, chosen, with_reference)
-            workspace.init(folder, plan, archive)
-        console.say(f"Made {folder}. Yours to write: {', '.join(plan.yours)}.")
-    install_kernel(console, kernel)
-    here = folder == Path.cwd()
-    console.next("tito" if here else commands_in(_near(folder), "tito"))
-
-
-def _near(folder: Path) -> str:
-    """A folder as one would type it here."""
-    try:
-        return os.path.relpath(folder)
-    except ValueError:  # it is on another drive
-        return str(folder)
 
 
 def export(
@@ -138,30 +96,39 @@ def status() -> None:
 
 def lab(
     module: AnyModule = None,
-    options: Annotated[
-        list[str] | None, typer.Argument(metavar="OPTIONS", help="Passed on to JupyterLab: --no-browser, --port 9000.")
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NOTEBOOK", help="Of several: fast for fast_dev.ipynb.", autocompletion=completion.notebooks
+        ),
     ] = None,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+    port: Annotated[int | None, typer.Option(metavar="NUMBER", help="The server's port.")] = None,
+    *,
+    context: typer.Context,
 ) -> None:
-    """Open a module's notebook in JupyterLab; by default the one to go on with."""
+    """Open a module's notebook in JupyterLab; by default the one to go on with.
+
+    What stands after -- is passed on to JupyterLab: tito lab 09 -- --ip=0.0.0.0
+    """
     from tito.cli.console import Console
     from tito.course.scaffold import PRISTINE
     from tito.jupyter import open_lab
     from tito.student.progress import Progress, current
 
-    course, options = open_course(), options or []
-    if module and module.startswith("-"):
-        module, options = None, [module, *options]
+    course, console = open_course(), Console()
     if module:
         found = course.module(module)
     else:
         here = current(Progress(course).standings(course.modules))
         found = here.module if here else None
-    console = Console()
-    if found:
-        console.line(f"Opening {found.notebooks[0].relative_to(course.root)}. Ctrl-C twice ends JupyterLab.")
+    path = found.notebook(name) if found else None
+    if path:
+        console.line(f"Opening {path.relative_to(course.root)}. Ctrl-C twice ends JupyterLab.")
         console.line(f"In another terminal: tito watch {found.number}")
     install_kernel(console, (course.state / PRISTINE).is_dir())
-    open_lab(course, found.notebooks[0] if found else None, options)
+    options = [*(["--no-browser"] if no_browser else []), *(["--port", str(port)] if port is not None else [])]
+    open_lab(course, path, options + context.meta.get(PASSED_ON, []))
 
 
 def watch(module: AnyModule = None) -> None:
@@ -221,92 +188,6 @@ def solution(
         cells = find_solution(course, found, chosen, give_up)
     for cell in cells:
         console.code(cell)
-
-
-def reset(
-    module: ModuleName,
-    exercise: Annotated[
-        str | None, typer.Argument(**EXERCISE, help="An exercise, or the id of one cell; by default everything.")
-    ] = None,
-) -> None:
-    """Start a notebook or an exercise afresh; a copy is kept."""
-    from tito.cli.console import Console
-    from tito.student.backup import reset as give_back
-
-    course, console = open_course(), Console()
-    found = course.module(module)
-    kept = give_back(course, found, exercise)
-    console.say(
-        f"{exercise or found.folder} is as it was handed out. If the notebook is open, reload it in JupyterLab."
-    )
-    console.line(f"Your version was kept. To bring it back: tito restore {kept.name}")
-    console.next(f"tito lab {found.number}")
-
-
-def restore(
-    name: Annotated[
-        str | None,
-        typer.Argument(metavar="NAME", help="Which copy; without it, list them.", autocompletion=completion.backups),
-    ] = None,
-) -> None:
-    """List the kept copies of notebooks, or bring one back."""
-    from tito.cli.console import Console
-    from tito.student.backup import backups
-    from tito.student.backup import restore as bring_back
-
-    course, console = open_course(), Console()
-    if name is None:
-        found = backups(course)
-        console.backups(found)
-        if found:
-            console.next(f"tito restore {found[0].name}")
-        return
-    backup, kept = bring_back(course, name)
-    console.say(f"{backup.module} is as it was on {backup.when}. If the notebook is open, reload it in JupyterLab.")
-    console.line(f"What was there was kept. To bring it back: tito restore {kept.name}")
-    console.next(f"tito test {backup.module.partition('_')[0]}")
-
-
-def submit(
-    module: ModuleName,
-    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The folder that the instructor collects from.")],
-    student: Annotated[
-        str | None, typer.Option("--as", metavar="NAME", help="Your name in the course; by default your login.")
-    ] = None,
-) -> None:
-    """Hand a module in, or say what in it cannot be graded.
-
-    Writes DIR/NAME/MODULE with the notebooks, without their outputs.
-    """
-    from tito.cli.console import Console
-    from tito.student.progress import Progress
-    from tito.student.submit import hand_in
-
-    course, console = open_course(), Console()
-    found = course.module(module)
-    handed = hand_in(course, found, to, student)
-    console.submission(handed)
-    if handed.faults:
-        raise typer.Exit(1)
-    [standing] = Progress(course).standings([found], compare=False)
-    console.score(standing)
-    console.next("tito")
-
-
-def doctor() -> None:
-    """Check the installation, the package, the data and the folders."""
-    from tito.cli.console import Console
-    from tito.doctor import diagnose
-
-    course, console = open_course(), Console()
-    states = []
-    for finding in diagnose(course):
-        console.finding(finding)
-        states.append(finding.state)
-    wrong = states.count("wrong")
-    console.say(f"\n{wrong} to mend." if wrong else "\nAll is well.")
-    if wrong:
-        raise typer.Exit(1)
 
 
 def start(module: ModuleName) -> None:
@@ -371,17 +252,6 @@ def complete(module: ModuleName) -> None:
     console.say(f"\nExported, and the package passes. Module {found.number} is complete.")
     console.say("A notebook that is open imports it anew after Kernel > Restart.")
     console.next(next_step(progress.standings(course.modules)))
-
-
-def install_kernel(console, wanted: bool) -> None:
-    """Install the Jupyter kernel; a course works without it too, so a failure is a sentence."""
-    from tito import jupyter
-
-    try:
-        if wanted and not jupyter.kernel_installed():
-            console.say(f"Jupyter's kernel TinyTorch: {jupyter.install_kernel()}")
-    except CourseError as error:
-        console.say(f"Without Jupyter's kernel TinyTorch: {error}")
 
 
 def run_tests(course, modules, options, quiet: bool = False) -> list:
