@@ -1,13 +1,17 @@
 """The commands for a course folder as a whole: made, looked after, given back, handed in."""
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from tito import CourseError
 from tito.cli import completion
 from tito.cli.common import EXERCISE, ModuleName, UsageError, install_kernel, open_course
+
+RELOAD = "If the notebook is open in JupyterLab: File > Reload Notebook from Disk."
 
 
 def init(
@@ -72,17 +76,24 @@ def reset(
     course, console = open_course(), Console()
     found = course.module(module)
     kept = give_back(course, found, exercise)
-    console.say(
-        f"{exercise or found.folder} is as it was handed out. If the notebook is open, reload it in JupyterLab."
+    console.say(f"{exercise or found.folder} is as it was handed out. {RELOAD}")
+    console.line(
+        f"Your version was kept. To bring it back: tito restore {kept.name}{f' {exercise}' if exercise else ''}"
     )
-    console.line(f"Your version was kept. To bring it back: tito restore {kept.name}")
     console.next(f"tito lab {found.number}")
 
 
 def restore(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="Which copy; without it, list them.", autocompletion=completion.backups),
+        typer.Argument(
+            metavar="NAME",
+            help="Which copy; without it, or with a module, list them.",
+            autocompletion=completion.backups,
+        ),
+    ] = None,
+    exercise: Annotated[
+        str | None, typer.Argument(metavar="EXERCISE", help="Only this exercise, or the cell of this id.")
     ] = None,
 ) -> None:
     """List the kept copies of notebooks, or bring one back."""
@@ -91,15 +102,29 @@ def restore(
     from tito.student.backup import restore as bring_back
 
     course, console = open_course(), Console()
+    found = backups(course)
     if name is None:
-        found = backups(course)
         console.backups(found)
         if found:
             console.next(f"tito restore {found[0].name}")
         return
-    backup, kept = bring_back(course, name)
-    console.say(f"{backup.module} is as it was on {backup.when}. If the notebook is open, reload it in JupyterLab.")
-    console.line(f"What was there was kept. To bring it back: tito restore {kept.name}")
+    with contextlib.suppress(CourseError):  # it names no module, which is as it should be
+        module = course.module(name)
+        found = [backup for backup in found if backup.module == module.folder]
+        console.say(f"{name} is a module. {'Its copies, of which one is wanted:' if found else 'It has no copy yet.'}")
+        if found:
+            console.say()
+            console.backups(found)
+            console.next(f"tito restore {found[0].name}{f' {exercise}' if exercise else ''}")
+        raise typer.Exit(1)
+    done = bring_back(course, name, exercise)
+    backup, what = done.backup, exercise or done.backup.module
+    console.say(f"{what} is as it was on {backup.when}. {RELOAD}")
+    console.changed_cells(done.changed)
+    if not exercise and len(done.changed) > 1:
+        undo = f"tito restore {done.kept.name}"
+        console.line(f"Was it to be one exercise only? {undo}, and then: tito restore {backup.name} EXERCISE")
+    console.line(f"What was there was kept. To bring it back: tito restore {done.kept.name}")
     console.next(f"tito test {backup.module.partition('_')[0]}")
 
 
@@ -116,7 +141,7 @@ def submit(
     """
     from tito.cli.console import Console
     from tito.student.progress import Progress
-    from tito.student.submit import hand_in
+    from tito.student.submit import hand_in, unanswered
 
     course, console = open_course(), Console()
     found = course.module(module)
@@ -126,6 +151,7 @@ def submit(
         raise typer.Exit(1)
     [standing] = Progress(course).standings([found], compare=False)
     console.score(standing)
+    console.unanswered(unanswered(course, found))
     console.next("tito")
 
 

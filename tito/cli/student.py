@@ -1,5 +1,6 @@
 """The commands of a student's path."""
 
+import re
 import signal
 from typing import Annotated
 
@@ -23,6 +24,7 @@ from tito.cli.common import (
     open_course,
     say_if_unreadable,
 )
+from tito.course.notebook import short_name
 
 
 def export(
@@ -74,7 +76,7 @@ def test(
     results = run_tests(course, chosen, Options(full, timeout, only), quiet=as_json)
     good = all(result.exercises_pass if only else result.passed for result in results)
     if not as_json:
-        say_next(results, bool(only))
+        say_next(course, results, bool(only))
     if not good:
         raise typer.Exit(1)
 
@@ -90,6 +92,7 @@ def status() -> None:
     with console.working("Comparing the package with the notebooks"):
         standings = progress.standings(course.modules)
     console.standings(standings)
+    console.explain(standings)
     console.where(standings)
     console.next(next_step(standings))
 
@@ -169,7 +172,7 @@ def hint(module: ModuleName, exercise: AnyExercise = None) -> None:
         console.line(f"\nOnly the solution says more: tito solution {name} --give-up")
     else:
         console.line("\nThat was the last hint.")
-    console.next(f"tito test {name}")
+    console.next(f"tito test {name}" if given.begun else f"tito lab {found.number}{in_notebook(found, given.exercise)}")
 
 
 def solution(
@@ -219,6 +222,7 @@ def module_status(module: ModuleName) -> None:
     standings = progress.standings([found])
     console.say(f"{found.number} {found.title}\n")
     console.standings(standings)
+    console.explain(standings)
     console.where(standings)
     console.next(next_step(standings))
 
@@ -229,6 +233,7 @@ def complete(module: ModuleName) -> None:
     from tito.course.export import export as run_export
     from tito.runner.testing import Options, check_exported
     from tito.student.progress import Progress, next_step
+    from tito.student.submit import unanswered
 
     course, console = open_course(), Console()
     found = course.module(module)
@@ -250,6 +255,7 @@ def complete(module: ModuleName) -> None:
     progress = Progress(course)
     progress.record_completed(found, result.notebooks)
     console.say(f"\nExported, and the package passes. Module {found.number} is complete.")
+    console.unanswered(unanswered(course, found))
     console.say("A notebook that is open imports it anew after Kernel > Restart.")
     console.next(next_step(progress.standings(course.modules)))
 
@@ -282,7 +288,13 @@ def run_tests(course, modules, options, quiet: bool = False) -> list:
     return found
 
 
-def say_next(results, partly: bool) -> None:
+def in_notebook(module, exercise) -> str:
+    """What `tito lab` needs besides the module's number to open an exercise's notebook: nothing for the first."""
+    first = exercise is None or exercise.notebook == module.notebooks[0]
+    return "" if first else f" {short_name(exercise.notebook)}"
+
+
+def say_next(course, results, partly: bool) -> None:
     """After a test: the first module that does not pass, or completing the one that does."""
     from tito.cli.console import Console
 
@@ -290,13 +302,19 @@ def say_next(results, partly: bool) -> None:
         [result] = results
         left = [exercise for exercise in result.exercises if exercise.state != "passed"]
         if left and left[0].state == "not started":
-            Console().next(f"tito lab {result.number}")
+            module = course.module(result.number)
+            exercise = next((each for each in module.exercises if each.id == left[0].id), None)
+            Console().next(f"tito lab {result.number}{in_notebook(module, exercise)}")
         else:
             Console().next(f"tito test {result.number}{f' {left[0].id}' if left else ''}")
         return
     failed = [result for result in results if not result.passed]
     if failed:
-        untouched = not failed[0].started and not failed[0].troubles
-        Console().next(f"tito {'lab' if untouched else 'test'} {failed[0].number}")
+        said = "; ".join(trouble.message for trouble in failed[0].troubles)
+        missing = re.search(r"tito (?:lab|export) \d+\b(?: [a-z]\w*)?", said)  # another module, which this one imports
+        wrong = next((exercise for exercise in failed[0].exercises if exercise.state == "failed"), None)
+        begun = failed[0].first_trouble or failed[0].troubles
+        again = f"tito test {failed[0].number}{f' {wrong.id}' if wrong else ''}"
+        Console().next(missing[0] if missing else again if begun else f"tito lab {failed[0].number}")
     elif len(results) == 1:
         Console().next(f"tito module complete {results[0].number}")
