@@ -90,7 +90,8 @@ class Console:
         if extra and due:
             state = ", not started" if all(exercise.state == "not started" for exercise in extra) else ""
             points = number(sum(exercise.possible for exercise in extra))
-            self.say(f"\n{BONUS}: {len(extra)} exercises, {points} points{state}.")
+            exercises = f"{len(extra)} exercise{'' if len(extra) == 1 else 's'}"
+            self.say(f"\n{BONUS}: {exercises}, {points} points{state}.")
         if extra and not (due and state):
             self.table([self._exercise(exercise) for exercise in extra], right=(2,))
         for exercise in result.exercises:
@@ -135,10 +136,9 @@ class Console:
         """A failure: what was wrong, and the reader's own lines."""
         self.say()
         self.say(heading, style="red")
-        if trouble.evidence:
+        if len(trouble.exercises) > 1:
             *most, last = trouble.exercises
-            several = f"It lies in one of these: {', '.join(most)} or {last}; t" if most else "T"
-            self.say(f"{several}ests that run {'them' if most else 'it'}: {trouble.evidence}.", indent=2)
+            self.say(f"It lies in {', '.join(most)} or {last}, which run in {trouble.evidence}.", indent=2)
         if trouble.case:
             self.say(f"with {trouble.case}", indent=2)
         kind = "" if trouble.type in ("", "AssertionError") else f"{trouble.type}: "

@@ -181,7 +181,7 @@ def case_of(node, error: BaseException) -> str:
     given = getattr(getattr(node, "callspec", None), "params", {})
     shown = [f"{name}={short(value)}" for name, value in given.items()]
     for note in getattr(error, "__notes__", ()):
-        if match := re.match(r"Falsifying example: \w+\((.*)\)", note, re.DOTALL):
+        if match := re.match(r"(?:Falsifying example|Failing test case): \w+\((.*)\)", note, re.DOTALL):
             lines = (line.partition("  # ")[0].strip() for line in match[1].splitlines())
             shown.append(" ".join(filter(None, lines)).strip(" ,"))
             break

@@ -192,7 +192,7 @@ def _run_both(course, module, notebooks, folder: Path, result: ModuleResult, opt
             enough.set()
         result.pytest = tests.result()
     waiting = [exercise for exercise in result.exercises if exercise.state in ("not started", "not finished")]
-    if result.pytest.failed and waiting:
+    if result.pytest.failed and waiting and (result.pytest.waiting or not result.pytest.trouble):
         titles = [each.title for each in result.exercises if each.id in result.pytest.waiting]
         named = f": {', '.join(titles[:3])}{' and others' if len(titles) > 3 else ''}" if titles else ""
         result.pytest.problem = f"Tests also fail while exercises are not written{named}."

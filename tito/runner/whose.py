@@ -47,7 +47,7 @@ def suspects(failed: str, tests: list[dict], owners: dict[str, str]) -> tuple[li
         return [], ""
     counts = sorted({good[id] for id in best})
     number = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return best, f"{len(alike)} of the {len(failing)} that fail, {number} of the {len(passing)} that pass"
+    return best, f"{len(alike)} of {len(failing)} tests that fail and {number} of {len(passing)} that pass"
 
 
 def in_notebook(line: dict, folder: Path, notebooks: dict[Path, dict]) -> dict:
