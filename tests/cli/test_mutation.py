@@ -44,9 +44,9 @@ def planted(path):
 
 
 def test_mistakes_of_people_die():
-    tried = [list(planted(path)) for path in LESSONS]
-    assert sum(map(len, tried)) == len(MISTAKES)
-    assert [survivors(path, mistakes)[1] for path, mistakes in zip(LESSONS, tried, strict=True)] == [[], []]
+    tried = {path: mistakes for path in LESSONS if (mistakes := list(planted(path)))}
+    assert sum(map(len, tried.values())) == len(MISTAKES)
+    assert [survivors(path, mistakes)[1] for path, mistakes in tried.items()] == [[] for _ in tried]
 
 
 def test_a_hidden_test_kills_what_the_visible_ones_do_not():

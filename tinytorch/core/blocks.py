@@ -187,5 +187,6 @@ def strongest_patches(maps, images, reach, step=1, count=9):
     """
     flat = maps.reshape(len(maps), -1)
     chosen = flat.max(axis=1).argsort()[::-1][:count]
-    places = zip(chosen, *np.unravel_index(flat[chosen].argmax(axis=1), maps.shape[1:]), strict=True)
-    return np.stack([images[b, i * step : i * step + reach, j * step : j * step + reach] for b, i, j in places])
+    rows, columns = np.unravel_index(flat[chosen].argmax(axis=1), maps.shape[1:])
+    places = np.stack([chosen, rows * step, columns * step], axis=1)
+    return np.stack([images[b, i : i + reach, j : j + reach] for b, i, j in places])
