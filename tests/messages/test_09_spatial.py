@@ -43,7 +43,7 @@ WRITTEN = {
     "Conv2d": [
         """
         self.weight = Tensor(mistaken.he_weights(generator(), shape, mistake), requires_grad=True)
-        self.bias = zeros(out_channels, requires_grad=True) if bias else None""",
+        self.bias = Tensor(np.zeros(out_channels, np.float32), requires_grad=True) if bias else None""",
         """
         check_images(x.shape, self.in_channels)
         stride = (1, 1) if mistake == "stride not passed on" else self.stride
