@@ -167,6 +167,7 @@ class SubmissionRun:
 
     def __init__(self, task: dict, student: StudentProcess, report: Callable):
         self.steps, self.limits, self.package = task["steps"], task["limits"], task["package"]
+        self.own = task.get("own", {})  # modules of the tester's own: full name -> source
         self.student, self.report = student, report
         self.deadline = time.monotonic() + self.limits["wall"]
         self.namespace: dict = {"__name__": "__main__"}
@@ -257,7 +258,7 @@ class SubmissionRun:
 
     def _forget(self) -> None:
         """After a start: imports of the package go to the new process."""
-        Importer(self.package, self.student.conversation.ask).install()
+        Importer(self.package, self.student.conversation.ask, self.own).install()
 
     def _student_cell(self, number: int, step: dict) -> dict:
         """A given or solution cell, in the student's process; then its names and imports are known to the tests."""
