@@ -118,14 +118,6 @@ def one_shape(lengths):
     return lengths
 
 
-def new_shape(lengths):
-    """one_shape for reshape, where -1 is the only negative length."""
-    shape = one_shape(lengths)
-    if any(isinstance(length, int) and length < -1 for length in shape):
-        raise ValueError(f"reshape takes lengths from 0 on, and one -1 for the rest, got {shape}: write -1")
-    return shape
-
-
 def made(name, make, shape):
     """make(shape), with the shape in any form, or an error that names the maker."""
     shape = one_shape(shape)
@@ -223,6 +215,20 @@ def _in_float32(forward):
     return call
 
 
+def _by_lengths(forward):
+    """forward, a reshape, in which -1 is the only negative length: NumPy takes others for it."""
+
+    def call(a, shape):
+        result = forward(a, shape)
+        if shape.__class__ is not tuple or getattr(result, "shape", None) != shape:
+            lengths = shape if isinstance(shape, tuple | list | np.ndarray) else (shape,)
+            if any(length < -1 for length in lengths):
+                raise ValueError(f"reshape takes lengths from 0 on, and one -1 for the rest, got {shape}: write -1")
+        return result
+
+    return call
+
+
 def _is_half(a):
     return not isinstance(a, np.ndarray) or a.dtype.kind != "f" or a.dtype == np.float16
 
@@ -285,7 +291,7 @@ class Inputs:
         self.axis_at = self.names.index("axis") if "axis" in self.names else 0
         real_at = tuple(map(self.names.index, real.split()))
         as_is = PLAIN - {tuple} if OPERANDS.issuperset(self.names) else PLAIN  # where no axis or shape is, numbers
-        call = _in_float32(forward) if its in _WIDE else forward
+        call = _in_float32(forward) if its in _WIDE else _by_lengths(forward) if its == "reshape" else forward
         self.rules = len(self.names), self.needed, self.defaults, real_at, self.axis_at, as_is, call, _KEEP.get(its)
 
     def further(self, inputs, named):

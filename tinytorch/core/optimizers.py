@@ -51,19 +51,17 @@ _REFERENCES = sys.getrefcount(_HELD[0]) + 1  # to an array that only its tensor 
 
 
 def _chunks(w, grad, state):
-    """Yield (w, grad, state) in flat views of at most CHUNK numbers; a small parameter comes whole.
+    """(w, grad, state) in flat views of at most CHUNK numbers, one after the other; a small parameter comes whole.
 
     The views follow w's own memory order. A gradient in another order is copied into that order, w never is.
     """
     if w.size <= CHUNK:
-        yield w, grad, state
-        return
+        return ((w, grad, state),)
     axes = np.argsort([-stride for stride in w.strides], kind="stable")
     w, grad = w.transpose(axes).reshape(-1), grad.transpose(axes).reshape(-1)
     arrays = {name: a.transpose(axes).reshape(-1) for name, a in state.items() if name != "step"}
-    for start in range(0, w.size, CHUNK):
-        part = slice(start, start + CHUNK)
-        yield w[part], grad[part], {"step": state["step"], **{name: a[part] for name, a in arrays.items()}}
+    parts = [slice(start, start + CHUNK) for start in range(0, w.size, CHUNK)]
+    return ((w[at], grad[at], {"step": state["step"], **{name: a[at] for name, a in arrays.items()}}) for at in parts)
 
 
 def _in_order_of(w, array):
@@ -137,14 +135,15 @@ class Optimizer(StateDictMixin):
 
     def step(self):
         """Move every parameter that has a gradient; the others stay as they are."""
+        needed = {"step", *self.buffers}
         for number, p in enumerate(self.parameters):
             if p.grad is None:
                 continue
-            missing = {"step", *self.buffers} - self.state[number].keys()
-            if missing or p.data is not self._own[number] or sys.getrefcount(p.data) > _REFERENCES:
-                self.own_data(number)
-            self.state[number]["step"] += 1
-            for w, grad, part in _chunks(p.data, p.grad, self.state[number]):
+            state = self.state[number]
+            if p.data is not self._own[number] or sys.getrefcount(p.data) > _REFERENCES or not state.keys() >= needed:
+                state = self.own_data(number)
+            state["step"] += 1
+            for w, grad, part in _chunks(p.data, p.grad, state):
                 self.update(w, grad, part)
 
     def own_data(self, number):
@@ -156,6 +155,7 @@ class Optimizer(StateDictMixin):
         p.data = self._own[number] = p.data.copy(order="K")
         old = {"step": 0, **dict.fromkeys(self.buffers, 0.0), **self.state[number]}
         self.state[number] = {name: v if name == "step" else _in_order_of(p.data, v) for name, v in old.items()}
+        return self.state[number]
 
     def update(self, w, grad, state):
         """Change `w` in place. `state["step"]` counts from 1; `state[name]`, shaped like `w`, starts with zeros."""
