@@ -13,6 +13,7 @@ import numpy as np
 
 from .tensor import Tensor
 from tinytorch.refusals import (
+    Checked,
     check_state,
     checked_count,
     checked_limit,
@@ -73,7 +74,7 @@ def _in_order_of(w, array):
     return copy
 
 # %% ../../modules/06_optimizers/optimizers_dev.ipynb #state_dict_mixin
-class StateDictMixin:
+class StateDictMixin(Checked):
     """What optimizers can put into a checkpoint and take back. `Optimizer` builds on it."""
 
     settings, buffers = ("lr",), ()
@@ -270,7 +271,7 @@ def clip_grad_norm(parameters, max_norm):
     return norm
 
 # %% ../../modules/06_optimizers/optimizers_dev.ipynb #scheduler
-class Scheduler:
+class Scheduler(Checked):
     """Sets `optimizer.lr` as a function of the number of steps. A kind of schedule adds `get_lr(n)`.
 
     Make it after the optimizer, whose lr at that moment is the base rate; call `step()` after `optimizer.step()`,
