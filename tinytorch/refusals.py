@@ -220,9 +220,9 @@ def _by_lengths(forward):
     def call(a, shape):
         result = forward(a, shape)
         if shape.__class__ is not tuple or getattr(result, "shape", None) != shape:
-            lengths = shape if isinstance(shape, tuple | list | np.ndarray) else (shape,)
+            lengths = one_shape((shape,))
             if any(length < -1 for length in lengths):
-                raise ValueError(f"reshape takes lengths from 0 on, and one -1 for the rest, got {shape}: write -1")
+                raise ValueError(f"reshape takes lengths from 0 on, and one -1 for the rest, got {lengths}: write -1")
         return result
 
     return call
@@ -563,7 +563,9 @@ def leaves(attributes, tensor, module, unnamed=()):
         kind = _kind_of(type(value), tensor, module)
         if kind in (_SEQUENCE, _MAPPING):
             if any(value is holder for holder in holders):
-                raise ValueError(f"{_shown(path)} is the {type(value).__name__} that it stands in: keep layers in a tree")
+                raise ValueError(
+                    f"{_shown(path)} is the {type(value).__name__} that it stands in: keep layers in a tree"
+                )
             prefix = "" if name in unnamed and len(path) == 1 else f"{name}."
             for key, item in list(value.items() if kind == _MAPPING else enumerate(value)):
                 walk(f"{prefix}{key}", (*path, key), item, (*holders, value))
@@ -589,7 +591,9 @@ def leaves(attributes, tensor, module, unnamed=()):
         for holder in (name[:i] for i, letter in enumerate(name) if letter == "."):
             if holder in modules:
                 inside = f"{_shown(found[holder][0])}, whose parts are called so,"
-                raise ValueError(f"{_shown(found[name][0])} is called {name!r} like a part of {inside} might be: rename one")
+                raise ValueError(
+                    f"{_shown(found[name][0])} is called {name!r} like a part of {inside} might be: rename one"
+                )
     return [(name, value) for name, (_, value) in found.items()]
 
 

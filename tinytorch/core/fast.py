@@ -810,7 +810,7 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0, count_include_pad=True):
     by_rows = x.dtype.char in "fd" and worth_rows(x.data, settings[0], None, settings[2])
     return (avg_pool2d_ if by_rows else spatial.avg_pool2d)(x, *settings, count_include_pad)
 
-# %% ../../modules/09_spatial/fast_dev.ipynb #tape-fused
+# %% ../../modules/09_spatial/fast_dev.ipynb #saved-block
 class SavedBlock:
     """What the fused forward saved, and gradients that one pass found and no rule has taken yet: three rules, one pass.
 
@@ -845,7 +845,7 @@ def _copied(upstream):
     copy_rows(rows, copy)
     return copy
 
-
+# %% ../../modules/09_spatial/fast_dev.ipynb #tape-fused
 @operation
 def conv_relu_pool2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """max_pool2d(relu(conv2d(...)), 2) as one operation: (B, C, H, W) to (B, O, H_out // 2, W_out // 2)."""

@@ -20,10 +20,7 @@ class ModuleTree:
     unnamed = ()  # attributes that leave their own names out: "0" in place of "layers.0"
 
     def named_values(self):
-        """Every attribute as a list of (name, value); what stands in containers under names like "layers.0.left".
-
-        A sequence of numbers, such as a shape, is one value.
-        """
+        """Every attribute as a list of (name, value); what stands in containers under names like "layers.0.left"."""
         return leaves(vars(self), Tensor, ModuleTree, self.unnamed)
 
     def named_parts(self):

@@ -137,14 +137,12 @@ class Optimizer(StateDictMixin):
     def step(self):
         """Move every parameter that has a gradient; the others stay as they are."""
         needed = {"step", *self.buffers}
-        for number, p in enumerate(self.parameters):
-            if p.grad is None:
-                continue
-            state = self.state[number]
-            if p.data is not self._own[number] or sys.getrefcount(p.data) > _REFERENCES or not state.keys() >= needed:
-                state = self.own_data(number)
-            state["step"] += 1
-            for w, grad, part in _chunks(p.data, p.grad, state):
+        for number, p in ((number, p) for number, p in enumerate(self.parameters) if p.grad is not None):
+            missing = not needed <= self.state[number].keys()
+            if missing or p.data is not self._own[number] or sys.getrefcount(p.data) > _REFERENCES:
+                self.own_data(number)
+            self.state[number]["step"] += 1
+            for w, grad, part in _chunks(p.data, p.grad, self.state[number]):
                 self.update(w, grad, part)
 
     def own_data(self, number):
@@ -156,7 +154,6 @@ class Optimizer(StateDictMixin):
         p.data = self._own[number] = p.data.copy(order="K")
         old = {"step": 0, **dict.fromkeys(self.buffers, 0.0), **self.state[number]}
         self.state[number] = {name: v if name == "step" else _in_order_of(p.data, v) for name, v in old.items()}
-        return self.state[number]
 
     def update(self, w, grad, state):
         """Change `w` in place. `state["step"]` counts from 1; `state[name]`, shaped like `w`, starts with zeros."""
