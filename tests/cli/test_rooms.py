@@ -25,7 +25,7 @@ ROOMS = {
     "__main__": "cli",
     "__init__": "",
 }
-PARTS = {"download": "data", "pickled": "data"}  # files that share a room beside the others
+PARTS = {"download": "data", "kernel": "jupyter", "pickled": "data"}  # files that share a room beside the others
 
 
 def room(path: Path) -> str:
