@@ -92,4 +92,4 @@ group(
     verify=milestones.verify,
 )
 group("dev", "For authors of the course.", check=author.check, wheel=author.wheel)
-group("site", "The course as pages.", build=author.build)
+group("site", "The course as pages.", build=author.build, serve=author.serve)
