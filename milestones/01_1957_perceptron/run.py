@@ -7,8 +7,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 from stage import Clock, Stage, median, percent
+from train import learn, perceptron
 
-from tinytorch import Tensor, nn
+from tinytorch import Tensor
 
 POINTS, MARGIN, NEEDED = 100, 0.04, 0.95
 
@@ -33,31 +34,8 @@ def mistake_bound(points, line):
     return int((np.linalg.norm(whole, axis=1).max() / margin) ** 2)
 
 
-def perceptron():
-    unit = nn.Linear(2, 1)
-    unit.weight, unit.bias = Tensor(np.zeros((1, 2), np.float32)), Tensor(np.zeros(1, np.float32))
-    return unit
-
-
 def answer(unit, points):
     return np.where(unit(Tensor(points)).numpy()[:, 0] > 0, 1.0, -1.0)
-
-
-def learn(unit, points, labels, passes):
-    """The perceptron rule, point by point, until a pass has no mistake. Returns mistakes per pass, and each line."""
-    mistakes, lines = [], []
-    for _ in range(passes):
-        wrong = 0
-        for point, label in zip(points, labels, strict=True):
-            if label * unit(Tensor(point[None])).item() <= 0:
-                unit.weight = Tensor(unit.weight.numpy() + np.float32(label) * point)
-                unit.bias = Tensor(unit.bias.numpy() + np.float32(label))
-                wrong += 1
-        mistakes.append(wrong)
-        lines.append([*unit.weight.numpy()[0].tolist(), unit.bias.item()])
-        if wrong == 0:
-            break
-    return mistakes, lines
 
 
 def one_run(stage, seed):

@@ -7,38 +7,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 from stage import Clock, Stage, median, percent
+from train import HIDDEN, LABELS, NETWORKS, POINTS, train
 
-from tinytorch import Tensor, manual_seed, nn, no_grad, optim
+from tinytorch import Tensor, manual_seed, no_grad
 
-POINTS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
-LABELS = np.array([0, 1, 1, 0])
-HIDDEN, CEILING = 8, 0.75
-
-
-def one_layer():
-    return nn.Sequential(nn.Linear(2, 1))
-
-
-def two_layers():
-    return nn.Sequential(nn.Linear(2, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, 1))
-
-
-NETWORKS = {"one layer": one_layer, "two layers": two_layers}
-
-
-def train(model, epochs):
-    """All four points at every step. Returns rows of epoch, train_loss, train_accuracy."""
-    points, target = Tensor(POINTS), Tensor(LABELS.astype(np.float32)[:, None])
-    optimizer, loss_of, rows = optim.SGD(model.parameters(), lr=0.3, momentum=0.9), nn.BCEWithLogitsLoss(), []
-    for epoch in range(1, epochs + 1):
-        logits = model(points)
-        loss = loss_of(logits, target)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        right = (logits.numpy()[:, 0] > 0) == LABELS
-        rows.append({"epoch": epoch, "train_loss": loss.item(), "train_accuracy": float(right.mean())})
-    return rows
+CEILING = 0.75
 
 
 def score(model, points):

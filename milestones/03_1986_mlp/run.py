@@ -18,14 +18,9 @@ from fitting import (
     slopes_agree,
 )
 from stage import Stage, count, percent
+from train import CLASSES, HIDDEN, mlp, recipe
 
-from tinytorch import nn, optim
-
-HIDDEN, CLASSES, NEEDED = 32, 10, 0.94
-
-
-def mlp():
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, CLASSES))
+NEEDED = 0.94
 
 
 def frozen():
@@ -35,11 +30,14 @@ def frozen():
     return model
 
 
-def recipe(label, model, epochs, steps):
-    return optim.SGD(model.parameters(), lr=0.1, momentum=0.9), None
-
-
-TASK = Task("digits", digits_data, {"learned": mlp, "frozen": frozen}, recipe, epochs=30, needed=NEEDED)
+TASK = Task(
+    "digits",
+    digits_data,
+    {"learned": mlp, "frozen": frozen},
+    lambda label, model, epochs, steps: (recipe(model), None),
+    epochs=30,
+    needed=NEEDED,
+)
 
 
 def draw(kept):

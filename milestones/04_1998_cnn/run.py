@@ -30,6 +30,7 @@ from fitting import (
 )
 from networks import NETWORKS, mlp_of, spatial
 from stage import ROOT, Stage, UnusableError, count, given, percent, positive, setting
+from train import recipe
 
 from tinytorch import Tensor, nn, optim
 from tinytorch.backend import backend
@@ -43,13 +44,14 @@ def digits_task(options):
     if options.mlp:
         networks["mlp"] = mlp_of(64, 11)
     return Task(
-        "digits", lambda seed: digits_data(seed, part=part), networks, digits_recipe, epochs=30, needed=0.96, part=part
+        "digits",
+        lambda seed: digits_data(seed, part=part),
+        networks,
+        lambda label, model, epochs, steps: recipe(model, epochs),
+        epochs=30,
+        needed=0.96,
+        part=part,
     )
-
-
-def digits_recipe(label, model, epochs, steps):
-    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    return optimizer, optim.CosineAnnealingLR(optimizer, T_max=epochs)
 
 
 def cifar_task(options):

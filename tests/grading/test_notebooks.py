@@ -78,4 +78,4 @@ def test_what_is_graded_cannot_be_imported(folder, rung, worker):
         assert not [problem for part in assignment.parts for problem in _import_fails(assignment, worker, part)]
         for part in assignment.parts:
             inside = subprocess.run(["find", str(part.kit.folder)], capture_output=True, text=True, check=True).stdout
-            assert f"{part.plan['target'].replace('.', '/')}.py" not in inside
+            assert f"{part.plan['target'].replace('.', '/')}.py" not in inside and "testing.py" not in inside

@@ -140,4 +140,7 @@ def test_the_key_of_a_result_covers_course_grader_limits_and_isolation(course, c
     earlier = course.root / "tinytorch/core/tensor.py"
     earlier.write_text(earlier.read_text() + "#")
     others.append(key())
-    assert len({first, *others}) == 6
+    shared = course.package / "testing.py"
+    shared.write_text((shared.read_text(encoding="utf-8") if shared.exists() else "") + "# what tests share")
+    others.append(key())
+    assert len({first, *others}) == 7

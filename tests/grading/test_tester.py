@@ -43,6 +43,12 @@ def spoils(a): a[0] = 9; return a
 def divide(a, b): return a / b
 def read(path): return open(path).read()
 def same(x): return x
+
+import sys, types
+for name in ("tinytorch", "tinytorch.testing"):
+    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].ready = lambda: "the student's"
+sys.modules["tinytorch"].testing = sys.modules["tinytorch.testing"]
 """
 
 GOOD = {
@@ -65,6 +71,7 @@ GOOD = {
     "copies": "import numpy as np\nassert spoils(np.ones(2).copy())[0] == 9",
     "changed in place and let go": "import numpy as np\nx = np.ones(2)\nassert spoils(x)[0] == 9\nKept(x).spoil()",
     "part of the points": "print('half')\n2.5",
+    "what tests share": "from tinytorch.testing import ready\nimport tinytorch.testing as t\nfrom tinytorch import testing\nassert ready is t.ready is testing.ready and ready() == 'mine'",
 }  # fmt: skip
 BAD = {
     "changed in place": ("import numpy as np\nx = np.ones(2)\nspoils(x)\nassert x[1] == 1, 'x'", "x\n(your code changed an array"),
@@ -108,13 +115,16 @@ def outcomes():
             def setting(self, part):
                 command, environment = isolation.command(rung, kit, limits)
                 box = {"command": command, "environment": environment, "limits": limits, "package": "tinytorch"}
+                box["own"] = {"tinytorch.testing": "def ready():\n    return 'mine'"}
                 return {"name": "one", "setting": {**box, "exchange": str(kit.exchange), "drop": rung.drop}}
 
             def task(self, part, steps):
                 return {"name": "one", "steps": steps}
 
         worker = Worker(0)
-        yield worker.execute(One(), None, steps)["cells"]
+        done = worker.execute(One(), None, steps)
+        assert done["ended"], done["infrastructure"]
+        yield done["cells"]
         worker.stop()
 
 

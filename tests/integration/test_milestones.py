@@ -1,5 +1,6 @@
 """The milestones as a student meets them: in a process of their own, by what they print, keep and exit with."""
 
+import ast
 import json
 import os
 import re
@@ -66,6 +67,25 @@ def test_the_list_names_every_milestone():
             MILESTONES / one["folder"] / "README.md"
         ).is_file()
         assert one["folder"].startswith(f"{one['id']}_{one['year']}_")
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_whole_of_it_is_forty_lines_on_the_public_package_that_run_alone(tmp_path, folder):
+    file = MILESTONES / folder / "train.py"
+    tree = ast.parse(source := file.read_text(encoding="utf-8"))
+    assert len(source.splitlines()) <= 40
+    modules = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+    modules |= {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+    assert {module.split(".")[0] for module in modules} <= {"numpy", "tinytorch"}
+    shutil.copy(file, tmp_path / "copied.py")
+    for words_of in (["-m", f"milestones.{folder}.train"], [str(tmp_path / "copied.py")]):
+        done = subprocess.run(
+            [sys.executable, *words_of], capture_output=True, text=True, timeout=120, env=environment(), cwd=ROOT
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        last = done.stdout.splitlines()[-1]
+        ends = {"01": r"the line: .* = 0", "02": "two layers: .* 100% right", "03": "test accuracy 0.9[4-9]"}
+        assert re.search(ends.get(folder[:2], "test accuracy 0.9[6-9]"), last), last
 
 
 @pytest.mark.parametrize("number", [1, 2])

@@ -177,6 +177,7 @@ LIMITS = {"wall": 60.0, "cell": 10.0, "cpu": 30, "memory": 1 << 30}
 PREFIX = "tito-grade-"
 TITO = Path(__file__).resolve().parents[1]
 ROOMS = ("course", "grading")  # of tito: the code that a grade follows from
+SHARED = "testing"  # of the package: what tests share; the tester runs its own copy, the student's box has none
 
 
 @dataclass
@@ -201,6 +202,7 @@ class Assignment:
     parts: list[Part]
     digest: str
     home: tempfile.TemporaryDirectory
+    own: dict = field(default_factory=dict)  # modules that the tester runs itself: full name -> source
 
     @property
     def name(self) -> str:
@@ -220,7 +222,7 @@ class Assignment:
         """What a worker needs to know of a part once."""
         command, environment = isolation.command(self.rung, part.kit, self.limits)
         box = {"command": command, "environment": environment, "limits": self.limits, "package": part.plan["package"]}
-        box |= {"exchange": str(part.kit.exchange), "drop": self.rung.drop}
+        box |= {"exchange": str(part.kit.exchange), "drop": self.rung.drop, "own": self.own}
         return {"name": f"{self.home.name}/{part.name}", "setting": box}
 
 
@@ -229,8 +231,9 @@ def prepare(course: Course, module: Module, rung: isolation.Rung, limits: dict |
     _sweep()
     home = tempfile.TemporaryDirectory(prefix=PREFIX)
     Path(home.name).chmod(0o755)
-    parts, limits = [], {**LIMITS, **(limits or {})}
-    digest = hashlib.sha256(_environment(rung, limits).encode())
+    parts, limits = [], {**LIMITS, "threads": module.threads, **(limits or {})}
+    own = shared_by_tests(course)
+    digest = hashlib.sha256(_environment(rung, limits).encode() + json.dumps(own, sort_keys=True).encode())
     for path in module.notebooks:
         earlier = earlier_targets(course, path)
         plan = plan_notebook(path, course.lib_name)
@@ -245,7 +248,13 @@ def prepare(course: Course, module: Module, rung: isolation.Rung, limits: dict |
         digest.update(json.dumps(plan, sort_keys=True).encode())
         for file in sorted(kit.folder.rglob("*.py")):
             digest.update(file.relative_to(kit.folder).as_posix().encode() + b"\0" + file.read_bytes())
-    return Assignment(course, module, rung, limits, parts, digest.hexdigest(), home)
+    return Assignment(course, module, rung, limits, parts, digest.hexdigest(), home, own)
+
+
+def shared_by_tests(course: Course) -> dict[str, str]:
+    """Full name -> source of the package's module that tests share; nothing if the course has none."""
+    file = course.package / f"{SHARED}.py"
+    return {f"{course.lib_name}.{SHARED}": file.read_text(encoding="utf-8")} if file.is_file() else {}
 
 
 def _sweep() -> None:

@@ -399,23 +399,33 @@ for _name, _long in (("neg", "negative"), ("pos", "positive"), ("abs", "absolute
 
 
 class Importer(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """`import tinytorch.…` in a test gives a module whose names live in the student's process."""
+    """`import tinytorch.…` in a test gives a module whose names live in the student's process.
 
-    def __init__(self, package: str, ask):
-        self.package, self.ask = package, ask
+    `own` are the tester's modules: full name -> source. What tests share (`tinytorch.testing`) runs here, and the
+    student's process is never asked for it.
+    """
+
+    def __init__(self, package: str, ask, own: dict[str, str] | None = None):
+        self.package, self.ask, self.own = package, ask, own or {}
 
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] != self.package:
             return None
-        return importlib.machinery.ModuleSpec(name, self, is_package=True)
+        return importlib.machinery.ModuleSpec(name, self, is_package=name not in self.own)
 
     def create_module(self, spec):
+        if spec.name in self.own:
+            return None
         module = RemoteModule(spec.name)
-        module.__dict__["_remote"] = self.ask("import", spec.name)
+        module.__dict__["_ask"] = self.ask
+        module.__dict__["_own"] = [name for name in self.own if name.rpartition(".")[0] == spec.name]
+        if spec.name != self.package:  # the package itself is asked for when a name of it is
+            module.__dict__["_remote"] = self.ask("import", spec.name)
         return module
 
     def exec_module(self, module):
-        pass
+        if module.__name__ in self.own:
+            exec(compile(self.own[module.__name__], f"<{module.__name__}>", "exec"), module.__dict__)
 
     def install(self) -> None:
         """Answer imports of the package from now on, and forget what earlier processes answered."""
@@ -431,4 +441,9 @@ class RemoteModule(types.ModuleType):
     def __getattr__(self, name):
         if name.startswith("__"):
             raise AttributeError(name)
-        return getattr(self.__dict__["_remote"], name)
+        inner = self.__dict__
+        if f"{self.__name__}.{name}" in inner["_own"]:
+            return importlib.import_module(f"{self.__name__}.{name}")
+        if "_remote" not in inner:
+            inner["_remote"] = inner["_ask"]("import", self.__name__)
+        return getattr(inner["_remote"], name)
