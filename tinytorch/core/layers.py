@@ -11,7 +11,7 @@ import numpy as np
 
 from .tensor import Tensor, as_real, as_tensor, generator, operation
 from tinytorch.refusals import (
-    check_layers, check_parts, check_size, checked_float, item_of, leaves, patch_class, real_entries, switch
+    check_layers, check_size, checked_float, children_of, item_of, leaves, patch_class, real_entries, switch
 )
 
 # %% ../../modules/03_layers/layers_dev.ipynb #module_tree
@@ -34,9 +34,7 @@ class Module:
 
     def named_children(self):
         """The modules directly inside this one, as a list of (name, module)."""
-        children = [(name, part) for name, part in self.named_parts() if isinstance(part, Module)]
-        check_parts(self, children)
-        return children
+        return children_of(self, Tensor, Module)
 
     def modules(self):
         """This module and all modules inside it, as a list; a shared one stands there once."""
