@@ -91,11 +91,6 @@ class Optimizer(Checked):
         self.state = [{} for _ in self.parameters]     # per parameter: "step", a count, and the arrays of `buffers`
         self._own = [None] * len(self.parameters)      # per parameter: the array that `own_data` made for it
 
-    def zero_grad(self):
-        """Forget the gradients; the next `backward` starts from nothing."""
-        for p in self.parameters:
-            p.grad = None
-
     def step(self):
         """Move every parameter that has a gradient; the others stay as they are."""
         needed = {"step", *self.buffers}
@@ -124,7 +119,12 @@ class Optimizer(Checked):
 # %% ../../modules/06_optimizers/optimizers_dev.ipynb #state_dict_mixin
 @patch_class(Optimizer)
 class Optimizer:
-    """What optimizers can put into a checkpoint and take back."""
+    """Forgetting gradients, and what goes into a checkpoint and comes back."""
+
+    def zero_grad(self):
+        """Forget the gradients; the next `backward` starts from nothing."""
+        for p in self.parameters:
+            p.grad = None
 
     def state_dict(self):
         """{name: number or array}: the settings, and "0.exp_avg", "0.step", ... for parameter 0. Arrays are copies."""
