@@ -265,8 +265,8 @@ def submission_key(assignment: Assignment, student: str, files: dict[str, bytes 
 def grade_submission(
     assignment: Assignment, worker: Worker, student: str, files: dict[str, bytes | str], alone: bool = False
 ) -> dict:
-    """The result of one submission. It is "starved" if it should be graded again, `alone`, while nothing else runs; what
-    crashes the tests then too is the student's.
+    """The result of one submission. It is "starved" if it should be graded again, `alone`, while nothing else runs.
+    What crashes the tests then too is the student's.
     """
     start = time.time()
     parts = {part.name: _grade_part(assignment, worker, part, files[part.name], alone) for part in assignment.parts}
@@ -283,12 +283,15 @@ def failed_result(assignment: Assignment, student: str, files: dict[str, bytes |
 
 
 def grade_own(assignment: Assignment, worker: Worker, which: str) -> dict:
-    """The result of the reference ("reference"), or of the untouched release ("blank")."""
+    """The result of the reference ("reference"), or of the untouched release ("blank"). Starved, it is tried again."""
     start, parts = time.time(), {}
     for part in assignment.parts:
         submission = reference_submission(part) if which == "reference" else blank_submission(part)
-        steps, _ = assemble(part.plan, submission)
-        parts[part.name] = run_steps(assignment, worker, part, steps, [])
+        for alone in (False, True):
+            steps, _ = assemble(part.plan, submission)
+            parts[part.name] = run_steps(assignment, worker, part, steps, [], alone)
+            if not parts[part.name].pop("starved", False):
+                break
     return _submission_result(assignment, f"*{which}*", content_key(f"*{which}*", assignment.digest, {}), parts, start)
 
 
