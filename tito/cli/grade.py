@@ -7,7 +7,7 @@ import typer
 
 from tito import CourseError
 from tito.cli import grade_desk
-from tito.cli.grade_desk import Json, ModuleName, Students, open_service, parse_due, print_json
+from tito.cli.grade_desk import Json, ModuleName, Students, open_service, print_json
 
 app = typer.Typer(
     help="Release, collect, grade and hand back, with nbgrader's gradebook.",
@@ -37,20 +37,26 @@ def needs_linux() -> None:
 def assign(
     module: ModuleName,
     due: Annotated[
-        str | None, typer.Option(metavar="DATE", help="When it is due: 2026-12-24 or 2026-12-24T18:00, UTC.")
+        str | None, typer.Option(metavar="DATE", help="2026-12-24 (the end of that day) or 2026-12-24T18:00; local.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Check a module's notebooks and release them, without solutions and hidden tests."""
+    from tito.grading.times import local, parse_due
+
     chosen, service = open_service(module)
-    folder = service.assign(chosen, parse_due(due))
+    moment = parse_due(due) if due else None
+    folder = service.assign(chosen, moment)
     if as_json:
-        return print_json({"assignment": chosen.folder, "release": str(folder), "due": due})
-    print(f"Released {chosen.folder} to {folder}." + (f" Due {due} UTC." if due else ""))
+        when = f"{moment.isoformat()}Z" if moment else None
+        return print_json({"assignment": chosen.folder, "release": str(folder), "due": when})
+    print(f"Released {chosen.folder} to {folder}." + (f" Due {local(moment)}." if moment else ""))
     print(f"\nNext: tito grade collect {chosen.number} DIR")
 
 
 app.command()(grade_desk.collect)
+app.command()(grade_desk.roster)
+app.command()(grade_desk.extend)
 
 
 @app.command()

@@ -7,35 +7,108 @@ from typing import Annotated
 import typer
 
 from tito import CourseError
+from tito.cli.common import UsageError
 
 ModuleName = Annotated[str, typer.Argument(metavar="MODULE", help="9, 09, spatial or 09_spatial.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Students = Annotated[
     list[str] | None, typer.Option("--student", metavar="ID", help="Only this student; may be repeated.")
 ]
+RosterFile = Annotated[
+    str | None,
+    typer.Option(
+        "--roster", metavar="FILE", help="Who is in the course: the CSV of Canvas, Moodle, Gradescope or nbgrader."
+    ),
+]
 
 
 def collect(
     module: ModuleName,
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A folder, a zip archive, or the word exchange.")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH...", help="Downloads as they are, zip or folder; or the word exchange."),
+    ],
+    roster: RosterFile = None,
+    pattern: Annotated[
+        str | None,
+        typer.Option("--pattern", metavar="REGEX", help="Whose a file is, by its path: (?P<student_id>...)."),
+    ] = None,
+    said: Annotated[
+        list[str] | None, typer.Option("--as", metavar="FILE=STUDENT", help="Whose this file is; may be repeated.")
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Put it in place even where an older one is there that is newer.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Take submissions from a folder, a zip archive or nbgrader's exchange."""
-    chosen, service = open_service(module)
-    taken = service.collect(chosen, source)
-    refused = [one for one in taken if one.what == "refused"]
-    if as_json:
-        print_json({"assignment": chosen.folder, "taken": [one._asdict() for one in taken]})
-    else:
-        from tito.cli.grade_tables import one_line
+    """Take submissions from Canvas, Moodle, Gradescope, nbgrader or plain folders."""
+    from tito.grading import office
 
-        for one in refused:
-            print(f"{one_line(one.student)}, {one_line(one.notebook)}: refused, {one_line(one.reason)}")
-        counts = {what: sum(one.what == what for one in taken) for what in ("new", "changed", "same", "refused")}
-        print("Collected: " + ", ".join(f"{count} {what}" for what, count in counts.items()) + ".")
-        print(f"\nNext: tito grade run {chosen.number}")
-    if refused:
+    chosen, service = open_service(module)
+    words = [_said(text) for text in said or []]
+    found = office.collect(service, chosen, sources, roster, said=words, pattern=pattern, replace=replace)
+    if as_json:
+        print_json(
+            {
+                "assignment": chosen.folder,
+                "taken": [one._asdict() for one in found.files],
+                "notes": found.notes,
+            }
+        )
+    else:
+        from tito.cli import grade_tables
+
+        grade_tables.collected(found, chosen)
+    if found.open or not found.took:
         raise typer.Exit(1)
+
+
+def _said(text: str) -> tuple[str, str]:
+    file, equals, student = text.rpartition("=")
+    if not (file and equals and student):
+        raise CourseError(f"--as {text!r} is not of the form FILE=STUDENT")
+    return file, student
+
+
+def roster(module: ModuleName, file: RosterFile = None, as_json: Json = False) -> None:
+    """Show who has handed in and who has not."""
+    from tito.cli import grade_tables
+    from tito.grading import office
+
+    chosen, service = open_service(module)
+    with service.locked():
+        known = office.roster(service, file)
+        office.enrol(service, known)
+    rows = office.presence(service, chosen, known)
+    if as_json:
+        return print_json({"assignment": chosen.folder, "students": rows})
+    grade_tables.roster_table(chosen, rows)
+
+
+def extend(
+    module: ModuleName,
+    student: Annotated[str, typer.Argument(metavar="STUDENT", help="An id, an address, or a whole name.")],
+    until: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Until when: 2026-12-31 (its end) or 2026-12-31T12:00, local.")
+    ] = None,
+    off: Annotated[bool, typer.Option("--off", help="Take the extension back.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Give one student more time; lateness counts by it at once."""
+    from tito.grading import office
+    from tito.grading.times import local, parse_due
+
+    if (until is None) != off:
+        raise UsageError("say --until DATE, or --off to take an extension back")
+    chosen, service = open_service(module)
+    moment = parse_due(until) if until else None
+    person, due = office.extend(service, chosen, student, moment)
+    if as_json:
+        when = f"{moment.isoformat()}Z" if moment else None
+        return print_json({"assignment": chosen.folder, "student": person.id, "until": when})
+    words = f"has until {local(moment)}; the others had until" if moment else "has no extension any more; it is due"
+    print(f"{person.id} {words} {local(due)}.")
+    print(f"Penalties follow at the next tito grade run {chosen.number}.")
 
 
 def export(
@@ -80,18 +153,6 @@ def open_service(module: str):
 
     course = Course.load()
     return course.module(module), GradingService(course)
-
-
-def parse_due(text: str | None):
-    from datetime import UTC, datetime
-
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise CourseError(f"the date {text!r} is not of the form 2026-12-24 or 2026-12-24T18:00") from None
-    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
 def print_json(document: dict) -> None:

@@ -12,7 +12,7 @@ from tito.course import notebook
 from tito.course.lint import lint_notebook
 from tito.course.registry import Course, Module
 from tito.course.storage import only_one, write_atomic
-from tito.grading import feedback, grade, gradebook, marks, submissions
+from tito.grading import extensions, feedback, grade, gradebook, marks, office
 from tito.grading.grade import Store, audit
 from tito.grading.plan import Assignment, prepare
 from tito.grading.sandbox.isolation import choose
@@ -90,14 +90,6 @@ class GradingService:
                     book.set_due(book.assignment(module.folder)[0], due)
             audit(self.log, "assign", assignment=module.folder, due=due.isoformat() if due else None)
         return self.settings["release"] / module.folder
-
-    def collect(self, module: Module, source: str) -> list[submissions.Collected]:
-        """Submissions from a folder, a zip archive, or "exchange"."""
-        with self.locked():
-            taken = submissions.collect(self.course, module, source, self.settings)
-            counts = {what: sum(one.what == what for one in taken) for what in ("new", "changed", "same", "refused")}
-            audit(self.log, "collect", assignment=module.folder, source=source, **counts)
-        return taken
 
     # grading
 
@@ -231,9 +223,9 @@ class GradingService:
 
     def _update_gradebook(self, assignment: Assignment, results: dict, report: GradingReport) -> dict[str, tuple]:
         """One transaction, after a copy of the database; nothing is copied or written if nothing changes."""
-        submitted, name = self.settings["submitted"], assignment.name
+        name = assignment.name
         shown_of = self.store(assignment.module).folder / "shown"
-        stamps = {student: stamp for student in results if (stamp := submissions.stamp_of(submitted, student, name))}
+        stamps = office.stamps(self, results, name)
         for student, result in results.items():
             shown = (shown_of / student).read_text(encoding="utf-8") if (shown_of / student).exists() else None
             result["stale"] = result["status"] == "infra_error" and shown != result["key"]
@@ -250,14 +242,14 @@ class GradingService:
         with gradebook.Gradebook(self.settings["url"]) as book:
             return self._store(book, name, ordered, stamps, policy)
 
-    @staticmethod
-    def _store(book: gradebook.Gradebook, name: str, results: list, stamps: dict, policy) -> dict[str, tuple]:
+    def _store(self, book: gradebook.Gradebook, name: str, results: list, stamps: dict, policy) -> dict[str, tuple]:
         """Scores, times and penalties; student -> (score before, score now) of those that changed."""
         changed = {
             student: (before, after) for student, before, after in gradebook.store_scores(book, name, results, stamps)
         }
+        extended = extensions.apply(book, name, self.folder)
         penalised = gradebook.apply_penalties(book, name, policy) if policy else set()
-        return {student: (None, None) for student in penalised} | changed
+        return {student: (None, None) for student in extended | penalised} | changed
 
     # looking back
 
@@ -312,5 +304,6 @@ class GradingService:
                 feedback.call_nbgrader(self.course, "generate_feedback", module.folder)
             unread = {student: mark.unread for student, mark in self.marks(module).items()}
             pages = feedback.sanitize_pages(self.settings["feedback"], module.folder, students or graded, unread)
+            office.for_exchange(self.settings, module.folder, students or graded)
             audit(self.log, "feedback", assignment=module.folder, pages=len(pages))
         return pages
