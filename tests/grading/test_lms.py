@@ -532,3 +532,37 @@ def test_ids_name_folders_and_are_read_back(text):
     id = student_id(text)
     assert STUDENT.fullmatch(id) and readable(id) == unicodedata.normalize("NFC", text) and "/" not in id
     assert student_id(unicodedata.normalize("NFD", text)) == id
+
+
+# Similarity -----------------------------------------------------------------------------------------------------
+
+
+ODD = '''
+def mosaic(values, width={width}):
+    """{doc}"""
+    table = {{}}
+    for place, item in enumerate(values):
+        row, column = divmod(place * 7 + 3, width)
+        if (row + column) % 5 == 0 and item not in table.get(row, ()):
+            table.setdefault(row, []).append((column, item ** 3 - 2 * item))
+    return sorted(table.items(), key=lambda pair: (len(pair[1]), -pair[0]))
+'''
+
+
+def test_two_who_share_more_than_chance(desk, submission, grade):
+    pytest.importorskip("copydetect")
+    folder = desk.settings["submitted"]
+    for number in range(8):
+        own = f"def own_{number}(x):\n    return [{', '.join(str(number * k + k) for k in range(number + 4))}, x]\n"
+        submission(folder / f"s{number}" / ASSIGNMENT / NAME, solved="all" if number % 2 else ("relu",), own=own)
+    from tito.grading.similar import pairs
+
+    module = desk.course.module("02")
+    assert pairs(desk.settings, module) == [], "the scaffold and the reference are nobody's own"
+    copied = ODD.format(width=9, doc="mine").replace("table", "board").replace("item", "thing")
+    submission(folder / "s2" / ASSIGNMENT / NAME, solved=("relu",), own=ODD.format(width=9, doc="a mosaic"))
+    submission(folder / "s5" / ASSIGNMENT / NAME, solved="all", own=copied)
+    (pair,) = pairs(desk.settings, module)
+    assert pair.students == ("s2", "s5") and pair.shares[0] > 0.5 and pair.cells[0] == "a cell of their own"
+    code, out, err = grade("similar", "02")
+    assert code == 0 and "s2 and s5" in out and "no proof" in out, err

@@ -134,6 +134,7 @@ def feedback(module: ModuleName, student: Students = None, as_json: Json = False
 
 
 app.command()(grade_desk.export)
+app.command()(grade_desk.similar)
 
 
 @app.command()

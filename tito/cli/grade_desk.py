@@ -2,6 +2,8 @@
 
 import json
 import sys
+import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -111,39 +113,127 @@ def extend(
     print(f"Penalties follow at the next tito grade run {chosen.number}.")
 
 
+def similar(module: ModuleName, as_json: Json = False) -> None:
+    """Show pairs of submissions that share more than chance: a hint for a person, never a mark."""
+    from tito.cli import grade_tables
+    from tito.grading.similar import pairs
+
+    chosen, service = open_service(module)
+    found = pairs(service.settings, chosen)
+    if as_json:
+        return print_json({"assignment": chosen.folder, "pairs": [vars(pair) for pair in found]})
+    grade_tables.similar_table(chosen, found)
+
+
 def export(
     module: Annotated[list[str], typer.Argument(metavar="MODULE...", help="One or several modules.")],
-    columns: Annotated[str, typer.Option(metavar="MAP", help="plain, canvas, moodle, or a TOML file.")] = "plain",
+    columns: Annotated[
+        str | None, typer.Option(metavar="MAP", help="plain, canvas, moodle, gradescope, or a TOML file.")
+    ] = None,
+    into: Annotated[
+        str | None, typer.Option("--into", metavar="FILE", help="Fill in this file of the school; a copy is kept.")
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option("--column", metavar="[NN=]NAME", help="Which of its columns; may be repeated."),
+    ] = None,
+    missing: Annotated[
+        str | None, typer.Option("--missing", metavar="TEXT", help="For those who handed in nothing, such as 0.")
+    ] = None,
     per_question: Annotated[bool, typer.Option("--per-question", help="A column for every question.")] = False,
     output: Annotated[
         str | None, typer.Option("--output", "-o", metavar="FILE", help="Write here instead of the screen.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Print the marks as CSV."""
-    from pathlib import Path
-
+    """Print the marks as CSV, or fill in the school's own file."""
     from tito.course.storage import write_atomic
-    from tito.grading import gradebook, marks
+    from tito.grading import marks, office, school
 
-    chosen, service = None, None
+    if column and not into:
+        raise UsageError("--column names a column of the school's file: give that with --into")
+    if into and per_question:
+        raise UsageError("a school's file has one column for each assignment: leave out --per-question")
+    chosen = []
     for name in module:
         one, service = open_service(name)
-        chosen = [*(chosen or []), one.folder]
-    with gradebook.Gradebook(service.settings["url"]) as book:
-        rows = marks.read(book, chosen)
+        chosen += [one] if one not in chosen else []
+    known = office.roster(service)
+    rows = school.with_absent(service.all_marks(chosen), known, chosen)
     if as_json:
         data = [{**mark.fields(), **({"questions": mark.questions} if per_question else {})} for mark in rows]
         return print_json({"marks": data})
-    text = marks.table(rows, marks.columns_of(columns), per_question)
-    if output:
-        write_atomic(Path(output), text)
-        print(f"{len(rows)} lines written to {output}.")
+    if into:
+        _fill_in(service, chosen, rows, known, Path(into), columns, _columns(service, chosen, column), missing, output)
     else:
-        sys.stdout.write(text)
+        if columns in school.SYSTEMS:
+            text = school.small(columns, chosen, rows, known, service.folder, missing, per_question).data.decode()
+        else:
+            text = marks.table(rows, marks.columns_of(columns or "plain"), per_question)
+        if output:
+            write_atomic(Path(output), text)
+            print(f"{len(rows)} marks written to {output}.")
+        else:
+            sys.stdout.write(text)
     waiting = sum(mark.waiting for mark in rows)
     if waiting:
         print(f"{waiting} answers still wait for a person: tito grade formgrader", file=sys.stderr)
+
+
+def _columns(service, chosen: list, names: list[str] | None) -> dict[str, str]:
+    """Module's folder -> the column that was named for it."""
+    found = {}
+    for text in names or []:
+        number, equals, name = text.partition("=")
+        try:
+            module = service.course.module(number) if equals else None
+        except CourseError:
+            module = None  # the column's own name holds the sign
+        if module is None and len(chosen) > 1:
+            raise UsageError(f"--column {text!r}: of which module? --column {chosen[0].number}=NAME")
+        found[module.folder if module else chosen[0].folder] = name if module else text
+    return found
+
+
+def _fill_in(service, chosen, rows, known, file: Path, columns, names, missing, output) -> None:
+    """Fill in a school's file, in place or into another one, and say what a person should know."""
+    from tito.grading import school
+    from tito.grading.history import write_bytes
+    from tito.grading.sheet import Sheet
+
+    sheet = Sheet.read(file)
+    if columns and columns != sheet.kind:
+        raise UsageError(f"{file} is a file of {sheet.kind.capitalize()}, and --columns says {columns}")
+    before = sheet.data()
+    filled = school.fill(sheet, chosen, rows, known, names, missing)
+    target = Path(output) if output else file
+    try:
+        if target == file and filled.data != before:
+            kept = service.folder / "backups" / f"{file.stem}-{time.strftime('%Y%m%d-%H%M%S')}{file.suffix}"
+            write_bytes(kept, before)
+        write_bytes(target, filled.data)
+    except OSError as error:
+        raise CourseError(f"cannot write {target}: {error.strerror or error}; the file is as it was") from None
+    print(f"{filled.count} marks written into {target}.")
+    for note in filled.notes:
+        print(note, file=sys.stderr)
+    if target == file and filled.data != before:
+        print(f"The file as it was: {kept}")
+
+
+def pack(service, module, system: str, students: list[str] | None, output: str | None) -> None:
+    """Pack the pages for Canvas or Moodle, and say where."""
+    from tito.grading import school
+    from tito.grading.grade import students_in
+
+    if system not in ("canvas", "moodle"):
+        raise UsageError(f"--pack {system}: there are canvas and moodle")
+    target = Path(output) if output else service.folder / f"{module.folder}-feedback-{system}.zip"
+    everybody = students_in(service.settings["feedback"], module.folder)
+    filled = school.pack(service.settings, service.folder, module, system, students or everybody, target)
+    print(f"{filled.count} pages packed for {system.capitalize()}: {target}")
+    for note in filled.notes:
+        print(note, file=sys.stderr)
 
 
 def open_service(module: str):

@@ -14,6 +14,7 @@ from tito.course.registry import Module
 from tito.grading.collecting import Collection
 from tito.grading.grade import visible
 from tito.grading.service import GradingReport
+from tito.grading.similar import Pair
 from tito.grading.times import local
 
 WORDS = {
@@ -216,3 +217,18 @@ def roster_table(module: Module, rows: list[dict]) -> None:
 
 TIMES = {"system": "the system's time", "timestamp.txt": "timestamp.txt", "file": "the file's time",
          "zip": "the zip's time, without a zone"}  # fmt: skip
+
+
+def similar_table(module: Module, pairs: list[Pair]) -> None:
+    """Pairs of students whose code has much in common."""
+    if not pairs:
+        print(f"No two submissions of {module.folder} share more than the release, the reference and chance explain.")
+        return
+    table = Table(title=module.folder, title_justify="left", box=None, pad_edge=False)
+    for name in ("students", "shared", "of their own code", "where"):
+        table.add_column(name, overflow="fold", justify="right" if name == "shared" else "left")
+    for pair in pairs:
+        shares = " and ".join(f"{100 * share:.0f} %" for share in pair.shares)
+        table.add_row(one_line(" and ".join(pair.students)), str(pair.shared), shares, one_line(", ".join(pair.cells)))
+    Console(highlight=False).print(table, markup=False)
+    print("\nA hint where to look, and no proof: read both, and talk to both. No mark follows from it.")

@@ -93,12 +93,16 @@ class Sheet:
         for number in range(self.first + 1, len(self.rows)):
             raw = self.rows[number][0]
             text = value(raw[0]).strip()
-            canvas_own = self.kind == "canvas" and (
-                text in ("Student, Test", "Points Possible", "Manual Posting") or not self.cell(number, 1)
-            )
+            canvas_own = self.kind == "canvas" and (text in ("", "Student, Test") or self.is_top(number))
             if any(value(cell).strip() for cell in raw) and not canvas_own:
                 found.append(number)
         return found
+
+    def is_top(self, row: int) -> bool:
+        """Whether a row is one of those that Canvas puts under its header: maxima, ways of posting."""
+        cells = self.rows[row][0]
+        own = value(cells[0])
+        return own.startswith("    ") or own.strip() in ("Points Possible", "Manual Posting", "Manual Publishing")
 
     def fill(self, row: int, column: int, text: str) -> None:
         """Put text into a cell; a row that is shorter is made longer."""
