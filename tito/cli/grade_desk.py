@@ -78,9 +78,8 @@ def roster(module: ModuleName, file: RosterFile = None, as_json: Json = False) -
     from tito.grading import office
 
     chosen, service = open_service(module)
-    with service.locked():
-        known = office.roster(service, file)
-        office.enrol(service, known)
+    known = office.roster(service, file)
+    office.enrol(service, known)
     rows = office.presence(service, chosen, known)
     if as_json:
         return print_json({"assignment": chosen.folder, "students": rows})
@@ -221,8 +220,8 @@ def _fill_in(service, chosen, rows, known, file: Path, columns, names, missing, 
         print(f"The file as it was: {kept}")
 
 
-def pack(service, module, system: str, students: list[str] | None, output: str | None) -> None:
-    """Pack the pages for Canvas or Moodle, and say where."""
+def pack(service, module, system: str, students: list[str] | None, output: str | None, quiet: bool) -> str:
+    """Pack the pages for Canvas or Moodle, say where, and return it."""
     from tito.grading import school
     from tito.grading.grade import students_in
 
@@ -231,9 +230,11 @@ def pack(service, module, system: str, students: list[str] | None, output: str |
     target = Path(output) if output else service.folder / f"{module.folder}-feedback-{system}.zip"
     everybody = students_in(service.settings["feedback"], module.folder)
     filled = school.pack(service.settings, service.folder, module, system, students or everybody, target)
-    print(f"{filled.count} pages packed for {system.capitalize()}: {target}")
+    if not quiet:
+        print(f"{filled.count} pages packed for {system.capitalize()}: {target}")
     for note in filled.notes:
         print(note, file=sys.stderr)
+    return str(target)
 
 
 def open_service(module: str):

@@ -7,12 +7,15 @@ handed in and how that is known, and which of them stands in nbgrader's `submitt
 import json
 import os
 import secrets
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from tito import CourseError
 from tito.course.storage import write_atomic
+from tito.grading.submissions import RejectedError, read_below, stamp_of
+from tito.grading.times import STAMP
 
 RANK = {"file": 0, "zip": 0, "timestamp.txt": 1, "system": 2}  # how well a time is known
 
@@ -109,3 +112,24 @@ def on_time(grading: Path, assignment: str, student: str, stamp: datetime, due: 
     if due is None or not marks or len(marks) < len(versions):
         return stamp
     return max(stamp, due + timedelta(seconds=1)) if any(marks) else min(stamp, due)
+
+
+def for_exchange(settings: dict, assignment: str, students: Iterable[str]) -> None:
+    """Beside each feedback what nbgrader's release_feedback reads there: the time, and the secret of the submission.
+
+    One that did not come through the exchange gets a secret that nobody knows: its student has other ways.
+    """
+    for student in students:
+        folder = settings["feedback"] / student / assignment
+        if not folder.is_dir():
+            continue
+        stamp = stamp_of(settings["submitted"], student, assignment)
+        if stamp:
+            write_atomic(folder / "timestamp.txt", stamp.strftime(STAMP))
+        try:
+            secret = read_below(settings["submitted"], student, assignment, "submission_secret.txt", most=1000).decode()
+        except (RejectedError, UnicodeDecodeError, OSError):
+            if (folder / "submission_secret.txt").exists():
+                continue
+            secret = secrets.token_hex(64)
+        write_atomic(folder / "submission_secret.txt", secret)

@@ -1,21 +1,19 @@
 """Between the desk and the school: collecting by the roster, time for one, who is missing, what the exchange wants."""
 
-import secrets
 from collections import Counter
-from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tito import CourseError
 from tito.course.registry import Module
-from tito.course.storage import write_atomic
+from tito.course.storage import only_one
 from tito.grading import collecting, extensions, gradebook, history
-from tito.grading.grade import audit, students_in
+from tito.grading.grade import students_in
 from tito.grading.roster import Person, Roster, gradebook_people, plain, read_roster, to_gradebook
 from tito.grading.sheet import Sheet
-from tito.grading.submissions import RejectedError, read_below, stamp_of
-from tito.grading.times import STAMP, local
+from tito.grading.submissions import stamp_of
+from tito.grading.times import local
 
 if TYPE_CHECKING:
     from tito.grading.service import GradingService
@@ -25,12 +23,12 @@ def collect(
     service: "GradingService", module: Module, sources: list[str], file: str | None = None, **options
 ) -> collecting.Collection:
     """Submissions from downloads, folders, notebooks, or "exchange"; `file`: a school's roster to read first."""
-    with service.locked():
+    with service.locked(module):
         known = roster(service, file)
         found = collecting.collect(service.course, module, sources, service.settings, known, **options)
         enrol(service, known)
         counts = Counter(one.what for one in found.files)
-        audit(service.log, "collect", assignment=module.folder, source=" ".join(sources), **counts)
+        service.note("collect", assignment=module.folder, source=" ".join(sources), **counts)
     return found
 
 
@@ -47,7 +45,11 @@ def roster(service: "GradingService", file: str | None = None) -> Roster:
 
 def enrol(service: "GradingService", known: Roster) -> None:
     """Keep the roster, here and in the gradebook as far as there is one."""
-    known.save()
+    busy = f"another tito grade writes {known.path}: wait for it, or end it"
+    with only_one(known.path.with_name(".lock-roster"), 20, busy, f"cannot write {known.path}: {{reason}}"):
+        meanwhile = Roster.load(service.folder)  # another assignment may have been collected
+        known.add(meanwhile.people.values())
+        known.save()
     if _begun(service):
         with gradebook.Gradebook(service.settings["url"]) as book:
             to_gradebook(book, known.people.values())
@@ -83,7 +85,7 @@ def presence(service: "GradingService", module: Module, known: Roster) -> list[d
 
 def extend(service: "GradingService", module: Module, student: str, until: datetime | None) -> tuple[Person, datetime]:
     """More time for a student, until a moment in UTC (None: no more than others); (who, when the others are due)."""
-    with service.locked():
+    with service.locked(module):
         known = roster(service)
         person = known.one(student)
         if person is None:
@@ -98,37 +100,5 @@ def extend(service: "GradingService", module: Module, student: str, until: datet
             extensions.grant(service.folder, module.folder, person.id, until)
             extensions.apply(book, module.folder, service.folder)
         when = until.isoformat() if until else None
-        audit(service.log, "extend", assignment=module.folder, student=person.id, until=when)
+        service.note("extend", assignment=module.folder, student=person.id, until=when)
     return person, due
-
-
-def stamps(service: "GradingService", students: Iterable[str], name: str) -> dict[str, datetime]:
-    """Student -> when the submission was handed in, as lateness counts it."""
-    with gradebook.Gradebook(service.settings["url"]) as book:
-        due = book.assignment(name)[1]
-    found = {}
-    for student in students:
-        if stamp := stamp_of(service.settings["submitted"], student, name):
-            found[student] = history.on_time(service.folder, name, student, stamp, due)
-    return found
-
-
-def for_exchange(settings: dict, assignment: str, students: Iterable[str]) -> None:
-    """Beside each feedback what nbgrader's release_feedback reads there: the time, and the secret of the submission.
-
-    One that did not come through the exchange gets a secret that nobody knows: its student has other ways.
-    """
-    for student in students:
-        folder = settings["feedback"] / student / assignment
-        if not folder.is_dir():
-            continue
-        stamp = stamp_of(settings["submitted"], student, assignment)
-        if stamp:
-            write_atomic(folder / "timestamp.txt", stamp.strftime(STAMP))
-        try:
-            secret = read_below(settings["submitted"], student, assignment, "submission_secret.txt", most=1000).decode()
-        except (RejectedError, UnicodeDecodeError, OSError):
-            if (folder / "submission_secret.txt").exists():
-                continue
-            secret = secrets.token_hex(64)
-        write_atomic(folder / "submission_secret.txt", secret)
