@@ -1,5 +1,6 @@
 """What schools' systems hand out is taken as it is, each file by its student, and what they take back is written."""
 
+import csv
 import io
 import os
 import pwd
@@ -13,8 +14,9 @@ from datetime import datetime
 import pytest
 
 from tito import CourseError
-from tito.grading import collecting, office, sources
+from tito.grading import collecting, office, school, sources
 from tito.grading.history import History
+from tito.grading.marks import Mark
 from tito.grading.roster import Roster, read_roster, readable, student_id
 from tito.grading.service import GradingService
 from tito.grading.sheet import Sheet
@@ -566,3 +568,213 @@ def test_two_who_share_more_than_chance(desk, submission, grade):
     assert pair.students == ("s2", "s5") and pair.shares[0] > 0.5 and pair.cells[0] == "a cell of their own"
     code, out, err = grade("similar", "02")
     assert code == 0 and "s2 and s5" in out and "no proof" in out, err
+
+
+# Marks in the school's own file ---------------------------------------------------------------------------------
+
+
+SCORES = {"jmueller": 87.5, "lei.li": 100.0, "aohara": 0.0, "jmueller2": 12.25}
+
+
+def marks_of(scores, assignment=ASSIGNMENT):
+    return [Mark({"id": id, "first_name": "", "last_name": "", "email": "", "lms_user_id": ""}, assignment,
+                 {"a": (score, 60.0), "b": (0.0, 40.0)}, 0, 0.0) for id, score in scores.items()]  # fmt: skip
+
+
+@pytest.fixture
+def modules(course):
+    return [course.module("02")]
+
+
+def roster_of(text):
+    known = Roster()
+    known.add(person for _, person in read_roster(Sheet(text.encode(), "r.csv")))
+    return known
+
+
+def rows_of(data):
+    return list(csv.reader(io.StringIO(data.decode("utf-8-sig"))))
+
+
+@pytest.mark.parametrize("form", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_school_s_file_keeps_every_other_byte(modules, form, newline):
+    text = CANVAS.replace("李, 雷", "=Li, +Lei").replace("\n", newline).rstrip(newline)
+    data = text.encode(form)
+    sheet = Sheet(data, "grades.csv")
+    filled = school.fill(sheet, modules, marks_of(SCORES), roster_of(CANVAS))
+    expected = text
+    for id, score in SCORES.items():
+        expected = re.sub(rf"(,{re.escape(id)},S\d,),", rf"\g<1>{score:g},", expected)
+    assert filled.data.decode(form) == expected and filled.count == 4 and "Homework (77)" in filled.notes[0]
+    again = Sheet(filled.data, "grades.csv")
+    assert (
+        school.fill(again, modules, marks_of(SCORES), roster_of(CANVAS), {ASSIGNMENT: "Homework"}).data == filled.data
+    )
+
+
+def test_a_column_is_found_by_name_or_added_at_the_end(modules, course):
+    text = CANVAS.replace("Homework (77)", "02_activations (77),Midterm (78)").replace("Section", "Section")
+    text = text.replace(",,\n", ",,41,\n").replace(",100,", ",50,30,")
+    filled = school.fill(Sheet(text.encode(), "g"), modules, marks_of(SCORES), roster_of(CANVAS))
+    rows = rows_of(filled.data)
+    assert [row[5:7] for row in rows[2:]] == [
+        ["87.5", "41"],
+        ["100", "41"],
+        ["0", "41"],
+        ["12.25", "41"],
+        ["", "41"],
+        ["", "41"],
+    ]
+    assert "out of 50 there" in "".join(filled.notes) and rows[1][5] == "50"
+    both = [*modules, course.module("01")]
+    marks = marks_of(SCORES) + marks_of({"lei.li": 7.0, "zed": 1.0}, "01_tensor")
+    filled = school.fill(Sheet(CANVAS.encode(), "g"), both, marks, roster_of(CANVAS))
+    rows = rows_of(filled.data)
+    assert rows[0][7:] == [ASSIGNMENT, "01_tensor"] and rows[1][7:] == ["100", "100"] and rows[3][7:] == ["100", "7"]
+    assert [row[:7] for row in rows] == [row[:7] for row in rows_of(CANVAS.encode())] and len(rows) == 8
+    assert any("zed" in note for note in filled.notes)
+    with pytest.raises(CourseError, match="no column is called"):
+        school.fill(Sheet(CANVAS.encode(), "g"), modules, marks, roster_of(CANVAS), {ASSIGNMENT: "Quiz"})
+    twice = CANVAS.replace("Homework (77),Final Score", "Activations (77),02_activations (78)")
+    with pytest.raises(CourseError, match="say which with --column"):
+        school.fill(Sheet(twice.encode(), "g"), modules, marks, roster_of(CANVAS))
+    other = CANVAS.replace('S2,,\n"Student', 'S2,EX,\n"Student')
+    filled = school.fill(
+        Sheet(other.encode(), "g"), modules, marks_of({"qquiet": 5.0}), roster_of(CANVAS), {ASSIGNMENT: "Homework"}, "0"
+    )
+    assert [row[5] for row in rows_of(filled.data)[2:]] == ["0", "0", "0", "0", "EX", ""]
+
+
+def test_moodle_s_worksheet(modules, course):
+    known = roster_of(MOODLE)
+    filled = school.fill(Sheet(MOODLE.encode(), "w"), modules, marks_of({"1001": 87.5, "1003": 3.0}), known)
+    assert filled.data.decode() == MOODLE.replace('grading,,100.00,Yes,"Wed', 'grading,87.5,100.00,Yes,"Wed').replace(
+        "No submission,,", "No submission,3,"
+    )
+    german = ROSTERS["moodle, german"][0].replace('"12,50"', "")
+    filled = school.fill(Sheet(german.encode(), "w"), modules, marks_of({"jm@uni.example": 87.5}), roster_of(german))
+    assert filled.data.decode() == german.replace("abgegeben,,", 'abgegeben,"87,5",')
+    with pytest.raises(CourseError, match="one module at a time"):
+        school.fill(Sheet(MOODLE.encode(), "w"), [*modules, course.module("01")], [], known)
+
+
+def test_students_without_a_roster_are_found_by_number_or_name(desk, book, tmp_path, modules):
+    files = {f"müllerjosé_501_81_{NAME}": book(1), f"李雷_502_83_{NAME}": book(3)}
+    collect(desk, download(tmp_path, files, "zip"))
+    marks = marks_of({"müllerjosé": 1.5, "李雷": 2.0})
+    rows = rows_of(school.fill(Sheet(CANVAS.encode(), "g"), modules, marks, office.roster(desk)).data)
+    assert [row[5] for row in rows[2:]] == ["1.5", "2", "", "", "", ""], "the other José Müller gets nothing"
+    folder = lay(tmp_path / "m", {f"Ann-Marie O'Hara_9_assignsubmission_file_/{NAME}": book(4)})
+    collect(desk, folder)
+    marks = marks_of({"Ann-Marie~20O~27Hara": 4.0})
+    rows = rows_of(
+        school.fill(
+            Sheet(GRADESCOPE.replace("Quentin,Quiet", "Ann-Marie,O'Hara").encode(), "g"),
+            modules,
+            marks,
+            office.roster(desk),
+        ).data
+    )
+    assert [row[5:] for row in rows] == [[ASSIGNMENT], [""], [""], ["4"]]
+
+
+@pytest.mark.parametrize("which", ["canvas", "moodle", "gradescope"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_file_of_our_own_is_read_again_by_the_same_rules(tmp_path, course, which, count):
+    text = {"canvas": CANVAS, "moodle": MOODLE, "gradescope": GRADESCOPE}[which]
+    known, chosen = roster_of(text), [course.module("02"), course.module("01")][:count]
+    ids = list(known.people)
+    scores = {id: 10.5 * n for n, id in enumerate(ids[1:])}
+    marks = school.with_absent(
+        marks_of(scores) + marks_of(dict.fromkeys(ids, 3.0), "01_tensor") * (count - 1), known, chosen
+    )
+    made = school.small(which, chosen, marks, known, tmp_path).data
+    sheet = Sheet(made, "out.csv")
+    again = read_roster(sheet)
+    assert sheet.kind == which and {person.id for _, person in again} == set(ids) and len(again) == len(ids)
+    place = sheet.header.index("Grade" if which == "moodle" and count == 1 else ASSIGNMENT)
+    assert {person.id: sheet.cell(row, place) for row, person in again} == {ids[0]: ""} | {
+        i: f"{s:g}" for i, s in scores.items()
+    }
+    filled = school.fill(sheet, chosen, marks, known)
+    assert filled.data == made, "what was exported fills in to the same"
+
+
+def test_names_are_no_formulas_in_files_of_our_own(tmp_path, modules):
+    known = roster_of("id,first_name,last_name,email,lms_user_id\nada,+x,=1+1,@a,7\n")
+    made = school.small("canvas", modules, marks_of({"ada": 1.0}), known, tmp_path).data.decode()
+    assert "'=1+1, +x" in made and "\n    Points Possible,,,,,100\n" in made
+
+
+# From a download to the school and back -------------------------------------------------------------------------
+
+
+def test_from_a_download_to_the_school_and_back(desk, submission, tmp_path, grade):
+    """Canvas's zip and gradebook in; marks in the gradebook, pages in a zip, and nbgrader's exchange out."""
+    half = submission(tmp_path / "half.ipynb", solved=("relu", "sigmoid")).read_bytes()
+    full = submission(tmp_path / "full.ipynb", solved="all").read_bytes()
+    files = {f"müllerjosé_501_81_{NAME}": full, "oharaannmarie_LATE_503_84_work.zip": packed({f"x/{NAME}": half})}
+    (tmp_path / "s.zip").write_bytes(packed(files))
+    table = write(tmp_path / "grades.csv", CANVAS, "utf-8-sig")
+    code, out, err = grade("collect", "02", str(tmp_path / "s.zip"), "--roster", table)
+    assert code == 0 and "2 new" in out and "only the mark LATE" in out, err
+    assert grade("run", "02")[0] == 0
+    code, out, err = grade("roster", "02")
+    assert code == 0 and "5 students, 3 without a submission." in out and "LATE" in out, err
+    code, out, err = grade("export", "02", "--columns", "canvas", "--into", table)
+    assert code == 0 and "2 marks written" in out, err
+    filled = (tmp_path / "grades.csv").read_bytes().decode("utf-8-sig")
+    assert filled == CANVAS.replace("jmueller,S1,,", "jmueller,S1,100,").replace("aohara,S1,,", "aohara,S1,30,")
+    code, out, err = grade("export", "02")
+    assert "qquiet,Quiet,Quentin,,02_activations,0,100" in out and code == 0, err
+    code, out, err = grade("feedback", "02", "--pack", "canvas", "-o", str(tmp_path / "back.zip"))
+    assert code == 0, err
+    with zipfile.ZipFile(tmp_path / "back.zip") as archive:
+        assert archive.namelist() == ["müllerjosé_501_81_activations_dev.html", "oharaannmarie_LATE_503_84_work.html"]
+        assert b"30" in archive.read("oharaannmarie_LATE_503_84_work.html")
+    code, out, err = grade("feedback", "02", "--pack", "moodle")
+    assert code == 1 and "no page of 02_activations belongs to a submission from Moodle" in err
+
+
+def test_moodle_s_folders_come_back(desk, book, tmp_path):
+    files = {f"Zoë Li_12_assignsubmission_file_/{NAME}": book(1), f"Jo_13_assignsubmission_file_{NAME}": book(2)}
+    collect(desk, download(tmp_path, files, "zip"))
+    for student in ("Zoë~20Li", "Jo"):
+        lay(desk.settings["feedback"] / student / ASSIGNMENT, {"activations_dev.html": b"page"})
+    target = tmp_path / "back.zip"
+    school.pack(desk.settings, desk.folder, desk.course.module("02"), "moodle", ["Zoë~20Li", "Jo"], target)
+    with zipfile.ZipFile(target) as archive:
+        assert archive.namelist() == ["Jo_13_assignsubmission_file_activations_dev.html",
+                                      "Zoë Li_12_assignsubmission_file_/activations_dev.html"]  # fmt: skip
+
+
+# More time ------------------------------------------------------------------------------------------------------
+
+
+def test_more_time_for_one(desk, book, tmp_path, grade, monkeypatch):
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    lay(tmp_path / "in", {f"{id}/{NAME}": book(1) for id in ("ada", "ben")}
+        | {f"{id}/timestamp.txt": b"2026-12-25 12:00:00 UTC" for id in ("ada", "ben")})  # fmt: skip
+    code, out, err = grade("extend", "02", "ada", "--until", "2026-12-31")
+    assert code == 1 and "nobody here is called 'ada'" in err
+    grade("collect", "02", str(tmp_path / "in"))
+    code, out, err = grade("extend", "02", "ada", "--until", "2026-12-31")
+    assert code == 1 and "has no due date" in err
+    code, out, err = grade("assign", "02", "--due", "2026-12-24")
+    assert code == 0 and "Due 2026-12-24 23:59 CET (UTC+0100)." in out, err
+    code, out, err = grade("extend", "02", "ADA", "--until", "2026-12-31")
+    assert (
+        code == 0 and "ada has until 2026-12-31 23:59 CET (UTC+0100); the others had until 2026-12-24 23:59" in out
+    ), err
+    assert grade("run", "02")[0] == 0
+
+    def late():
+        return {mark.student["id"]: mark.late_hours for mark in desk.all_marks([desk.course.module("02")])}
+
+    assert late() == {"ada": 0.0, "ben": 13.0}
+    assert grade("extend", "02", "ada", "--until", "2026-12-25T12:00")[0] == 0 and late()["ada"] == 1.0
+    assert grade("extend", "02", "ada", "--off")[0] == 0 and late()["ada"] == 13.0
+    assert "no extension" in grade("extend", "02", "ada", "--until", "2026-12-01")[2]
+    assert "is not of the form 2026-12-24" in grade("extend", "02", "ada", "--until", "soon")[2]
+    assert "say --until DATE, or --off" in grade("extend", "02", "ada")[2]
