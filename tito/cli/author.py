@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from tito import CourseError
 from tito.cli.common import UsageError, open_course
 
 
@@ -19,8 +20,13 @@ def check(
     from tito.author.check import check_course
     from tito.cli import app
     from tito.cli.console import Console
+    from tito.student.template import workspace_settings
 
     course, console, wrong = open_course(), Console(), 0
+    if workspace_settings(course.root) is not None:
+        raise CourseError(
+            "tito dev check is for the course's authors, in their repository; for this folder: tito doctor"
+        )
     for finding in check_course(course, typer.main.get_command(app), mutants, since):
         console.finding(finding)
         wrong += finding.state == "wrong"
