@@ -190,7 +190,7 @@ def _write_live_page(course: Course, milestone: Milestone, since: float) -> None
     run = next((run for run in kept_runs(folder) if run.time >= since), None)
     if run is None:  # nothing new was kept there
         return
-    told = _asked(course, milestone, run, ["--describe"])
+    told = describe(course, milestone, run)
     name = "network.html" if run.data == "digits" else f"network-{run.data}.html"
     made = page.write(told, run.path.with_name(name))
     print(f"Live: {os.path.relpath(made)} (open it in a browser: the network, while you {page.doing(told)})")
@@ -319,6 +319,11 @@ def ask_network(course: Course, run: KeptRun, images: list[Path]) -> list[dict]:
     milestone = find_milestone(course, MILESTONE)
     check_requirements(course, milestone)
     return _asked(course, milestone, run, [os.path.abspath(image) for image in images])
+
+
+def describe(course: Course, milestone: Milestone, run: KeptRun) -> dict:
+    """The network of a run as plain data: its layers, their weights after each epoch, pictures to begin with."""
+    return _asked(course, milestone, run, ["--describe"])
 
 
 def _asked(course: Course, milestone: Milestone, run: KeptRun, words: list[str]):

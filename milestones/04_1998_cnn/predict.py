@@ -20,7 +20,7 @@ from tinytorch import Tensor, no_grad
 
 def network(record, weights):
     """The network of a kept run, ready to be asked."""
-    from tinytorch.core.training import read_arrays
+    from tinytorch.files import read_arrays
 
     arrays, _ = read_arrays(weights)
     model = NETWORKS[record["data"]]()

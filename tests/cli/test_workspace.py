@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tito import CourseError
 from tito.author.leak_check import regions, search
 from tito.course import journal, notebook
+from tito.course.export import HAND_WRITTEN
 from tito.course.registry import Course
 from tito.milestone import unwritten
 from tito.student import template, workspace
@@ -52,7 +53,7 @@ def source(toy):
     text = {"cell_type": "markdown", "id": "story", "metadata": {}, "source": "Once upon a time."}
     toy.module("01", "first", [exercise("double", 2)])
     toy.module("02", "second", [exercise("double", 2), exercise("triple", 3)], extra=[text, *words])
-    for name in ("nn/__init__.py", "optim/__init__.py", "backend.py", "kernels.py", "refusals.py", "viz.py"):
+    for name in sorted(set(HAND_WRITTEN) - {"__init__.py"}):
         (toy.root / "tinytorch" / name).parent.mkdir(exist_ok=True)
         (toy.root / "tinytorch" / name).write_text("")
     (toy.root / "README.md").write_text("# The repository\n")
