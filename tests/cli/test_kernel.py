@@ -105,7 +105,7 @@ def test_a_failed_test_shows_message_own_line_and_hint(toy, kernel):
         ("double", toy.WRONG, f"{TOOLS}def test_unit_double():\n    hold(double(4))\n\n\ntest_unit_double()", 5),
         ("half", "#| export\ndef half(x):\n    return x / zero", "assert half(4) == 2", 5),
         ("triple", toy.STUB, toy.TEST_TRIPLE, 5),
-        ("six", "#| export\ndef six(x):\n    y = 6 * x", "import numpy\nassert numpy.shape(six(1)) == (1,), 'shape'", 5),
+        ("six", "#| export\ndef six(x):\n    y = 6 * x", "import numpy\nassert numpy.shape(six(1)), 'shape'", 5),
     ], hints=["a nudge"])  # fmt: skip
     cells = {
         cell["id"]: cell["source"] for cell in notebook.read(toy.root / "modules/09_spatial/spatial_dev.ipynb")["cells"]
