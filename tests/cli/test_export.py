@@ -406,11 +406,11 @@ def test_an_outdated_twin_is_not_taken_for_an_edited_one(course):
 
 
 def test_hand_written_files_are_never_touched(course):
-    (course.package / "viz.py").write_text("# mine\n")
+    (course.package / "backend.py").write_text("# mine\n")
     run(course)
-    assert (course.package / "viz.py").read_text() == "# mine\n"
+    assert (course.package / "backend.py").read_text() == "# mine\n"
     assert (course.package / "__init__.py").read_text() == '"""By hand."""\n'
-    assert "viz.py" in HAND_WRITTEN
+    assert "backend.py" in HAND_WRITTEN
 
 
 ODD = {"line separator": "\u2028", "paragraph separator": "\u2029", "next line": "\x85", "form feed": "\f", "tab": "\v"}

@@ -46,13 +46,13 @@ def exercise(name, factor):
 @pytest.fixture
 def source(toy):
     """A course of two modules, the second with two exercises, exported."""
-    from tito.course.export import export
+    from tito.course.export import HAND_WRITTEN, export
 
     words = [toy.cell("code", "look", "print('a figure')")]
     text = {"cell_type": "markdown", "id": "story", "metadata": {}, "source": "Once upon a time."}
     toy.module("01", "first", [exercise("double", 2)])
     toy.module("02", "second", [exercise("double", 2), exercise("triple", 3)], extra=[text, *words])
-    for name in ("nn/__init__.py", "optim/__init__.py", "backend.py", "kernels.py", "refusals.py", "viz.py"):
+    for name in HAND_WRITTEN[1:]:
         (toy.root / "tinytorch" / name).parent.mkdir(exist_ok=True)
         (toy.root / "tinytorch" / name).write_text("")
     (toy.root / "README.md").write_text("# The repository\n")

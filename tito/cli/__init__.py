@@ -91,5 +91,5 @@ group(
     fetch=milestones.fetch,
     verify=milestones.verify,
 )
-group("dev", "For authors of the course.", check=author.check, wheel=author.wheel)
+group("dev", "For authors of the course.", check=author.check, expected=author.expected, wheel=author.wheel)
 group("site", "The course as pages.", build=author.build)

@@ -29,6 +29,15 @@ def check(
         raise typer.Exit(1)
 
 
+def expected() -> None:
+    """Make anew what the lessons' tests expect, from the references in tests/messages."""
+    from tito.author import expected
+    from tito.cli.console import Console
+
+    course, console = open_course(), Console()
+    console.line(f"{expected.FILE}: {'written' if expected.write(course) else 'as it was'}")
+
+
 def wheel(
     students: Annotated[bool, typer.Option("--students", help="Without the solutions of what's to write.")] = False,
     start: Annotated[str | None, typer.Option("--from", metavar="MODULE", help="The first module to write.")] = None,
