@@ -246,7 +246,7 @@ def test_a_notebook_that_exports_nothing_or_over_handwork_is_refused(course):
     with pytest.raises(CourseError, match="beta_dev.ipynb exports nothing"):
         run(course)
     change(course, "beta", "triple", "#| export\nx = 1")
-    for target in ("viz", "core.alpha"):
+    for target in ("backend", "core.alpha"):
         change(course, "beta", "target", f"#| default_exp {target}")
         with pytest.raises(CourseError, match="beta_dev.ipynb cannot export to .*, which is taken"):
             run(Course.load(course.root))

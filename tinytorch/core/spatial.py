@@ -18,10 +18,11 @@ from .autograd import gradient
 from .layers import Flatten, Linear, Sequential
 from .tensor import Tensor, generator, operation
 from tinytorch.images import (
-    ConvSettings, ImageLayer, PoolSettings, as_float, avg_pool_ceil, check_conv, check_images, conv_settings,
+    ConvSettings, ImageLayer, PoolSettings, as_float, avg_pool_ceil, check_images, conv_settings,
     counts, extend, grad_matrix, half_as_single, loops_conv, loops_pools, lowest, narrowed, one_or_many, padded, pair,
     pool_settings, weight_matrix, widened, window_pixels, without_frame,
 )  # fmt: skip
+from ..images import check_conv as _check_conv  # for fast_dev
 
 _all_ = ["Flatten", "check_images", "one_or_many", "padded", "pair", "pool_settings"]  # given, and offered here too
 
