@@ -167,7 +167,7 @@ def conv_mistakes(x, weight, bias, stride=(1, 1), padding=(0, 0), dilation=(1, 1
     last = np.zeros(weight.shape)
     last[:, -1, -1, -1] = 1
     turns = np.arange(O).reshape(-1, groups).T.ravel()
-    window = but(stride=(1, 1)) if right.size else right
+    window, turned = but(stride=(1, 1)), but(stride=stride[::-1])
     return {
         "only the first image is computed": right * first[: len(x), None],
         "the bias is missing": plain,
@@ -191,6 +191,8 @@ def conv_mistakes(x, weight, bias, stride=(1, 1), padding=(0, 0), dilation=(1, 1
         "the stride is ignored": window,
         "the stride is in the size, but not in the index": window[:, :, : right.shape[2], : right.shape[3]],
         "the stride's two directions are swapped": but(stride=stride[::-1]),
+        "the stride's two directions are swapped in the index": turned[:, :, : right.shape[2], : right.shape[3]]
+        if turned.shape != right.shape else [],
         "the dilation is ignored": but(dilation=(1, 1)),
         "the dilation is in the size, but not in the index": but(dilation=(1, 1))[
             :, :, : right.shape[2], : right.shape[3]

@@ -22,7 +22,6 @@ from tinytorch.images import (
     counts, extend, grad_matrix, half_as_single, loops_conv, loops_pools, lowest, narrowed, one_or_many, padded, pair,
     pool_settings, weight_matrix, widened, window_pixels, without_frame,
 )  # fmt: skip
-from ..images import check_conv as _check_conv  # for fast_dev
 
 _all_ = ["Flatten", "check_images", "one_or_many", "padded", "pair", "pool_settings"]  # given, and offered here too
 

@@ -1,5 +1,6 @@
 """`tito grade`: the commands of the instructor's service. Each one asks the service and shows what it says."""
 
+import contextlib
 import sys
 from typing import Annotated
 
@@ -18,6 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=0, help="How many at a time; 0: one for each processor.")]
 Isolation = Annotated[
     str | None, typer.Option("--isolation", metavar="RUNG", help="bubblewrap or landlock; the best by default.")
 ]
@@ -57,9 +59,7 @@ app.command()(grade_desk.collect)
 def run(
     module: ModuleName,
     student: Students = None,
-    jobs: Annotated[
-        int, typer.Option("--jobs", "-j", min=0, help="Submissions at a time; 0: one for each processor.")
-    ] = 0,
+    jobs: Jobs = 0,
     regrade_failed: Annotated[
         bool, typer.Option("--regrade-failed", help="Again those that did not come through.")
     ] = False,
@@ -87,7 +87,7 @@ def run(
         "limits": {"wall": wall, "cell": cell},
         "scheduler": scheduler,
     }
-    with grade_tables.ProgressBar(chosen.folder, quiet=as_json) as progress:
+    with grade_tables.ProgressBar(chosen.folder, quiet=as_json) as progress, stoppable():
         report = service.grade_submissions(chosen, progress=progress, **options)
     if as_json:
         print_json(grade_tables.grading_data(report))
@@ -107,21 +107,27 @@ def status(module: ModuleName, as_json: Json = False) -> None:
     rows = service.status(chosen)
     if as_json:
         return print_json({"assignment": chosen.folder, "submissions": rows})
-    grade_tables.status_table(chosen.folder, rows)
+    grade_tables.status_table(chosen, rows)
 
 
 @app.command()
-def feedback(module: ModuleName, student: Students = None, as_json: Json = False) -> None:
-    """Make the pages that students read; without hidden tests and without scripts."""
+def feedback(module: ModuleName, student: Students = None, jobs: Jobs = 0, as_json: Json = False) -> None:
+    """Make the pages that students read; without hidden tests and without scripts. Unchanged ones stay as they are."""
+    import os
+
+    from tito.cli import grade_tables
+
     chosen, service = open_service(module)
-    pages = service.feedback(chosen, student)
+    with grade_tables.ProgressBar(chosen.folder, quiet=as_json) as progress, stoppable():
+        pages = service.feedback(chosen, student, jobs or os.cpu_count() or 1, progress.page)
     waiting = sum(mark.waiting for name, mark in service.marks(chosen).items() if not student or name in student)
     if as_json:
         return print_json({"assignment": chosen.folder, "pages": [str(page) for page in pages], "waiting": waiting})
     for page in pages[:5]:
         print(page)
     more = f"... and {len(pages) - 5} more in {service.settings['feedback']}\n" if len(pages) > 5 else ""
-    print(f"{more}\n{len(pages)} {'page' if len(pages) == 1 else 'pages'}.")
+    fresh = f", {progress.fresh} of them made now" if progress.fresh < len(pages) else ""
+    print(f"{more}\n{len(pages)} {'page' if len(pages) == 1 else 'pages'}{fresh}.")
     if waiting:
         print(f"Answers that wait for a mark by hand, and count 0 points until then: {waiting}.")
     print(f"Next: tito grade {'formgrader' if waiting else f'export {chosen.number}'}")
@@ -167,3 +173,13 @@ def formgrader(
     from tito.jupyter import open_formgrader
 
     open_formgrader(find_root(), browser, port)
+
+
+@contextlib.contextmanager
+def stoppable():
+    """Ctrl-C ends the block with the sentence that the service has to say about it."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        print(f"tito: {stop or 'stopped; nothing was changed'}", file=sys.stderr)
+        raise typer.Exit(130) from None

@@ -231,7 +231,7 @@ def prepare(course: Course, module: Module, rung: isolation.Rung, limits: dict |
     _sweep()
     home = tempfile.TemporaryDirectory(prefix=PREFIX)
     Path(home.name).chmod(0o755)
-    parts, limits = [], {**LIMITS, **(limits or {})}
+    parts, limits = [], {**LIMITS, "threads": module.threads, **(limits or {})}
     own = shared_by_tests(course)
     digest = hashlib.sha256(_environment(rung, limits).encode() + json.dumps(own, sort_keys=True).encode())
     for path in module.notebooks:

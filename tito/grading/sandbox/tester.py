@@ -10,6 +10,7 @@ import io
 import os
 import select
 import signal
+import socket
 import subprocess
 import time
 from collections import Counter
@@ -19,6 +20,7 @@ import numpy as np
 
 from tito.course.notebook import definitions
 from tito.grading.sandbox.proxy import Conversation, Importer
+from tito.grading.sandbox.threads import admit
 from tito.grading.sandbox.wire import ClosedError, WireError
 
 MOST_RESTARTS = 8
@@ -44,8 +46,9 @@ class NotStartedError(Exception):
 class StudentProcess:
     """A student's process in its box: started, talked to, killed."""
 
-    def __init__(self, command: list[str], environment: dict, user: int | None, report: Callable):
+    def __init__(self, command: list[str], environment: dict, user: int | None, report: Callable, threads: int = 0):
         self.command, self.environment, self.user, self.report = command, environment, user, report
+        self.threads, self.listener = threads, None
         self.process, self.conversation, self.output, self.printed = None, None, bytearray(), 0
         self.levels: list = []
 
@@ -53,18 +56,23 @@ class StudentProcess:
         """Start the process and wait until it has locked itself in."""
         self.stop()
         requests, replies, shown = os.pipe(), os.pipe(), os.pipe()
-        command = [part.format(requests=requests[0], replies=replies[1]) for part in self.command]
+        door, theirs = socket.socketpair() if self.threads else (None, None)
+        inside = [requests[0], replies[1], *([theirs.fileno()] if theirs else [])]
+        names = dict(zip(("requests", "replies", "door"), [*inside, ""], strict=False))
+        command = [part.format(**names) for part in self.command]
         drop = {} if self.user is None else {"user": self.user, "group": self.user, "extra_groups": []}
         try:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=shown[1], stderr=shown[1], env=self.environment, cwd="/",
-                pass_fds=(requests[0], replies[1]), **drop,
+                pass_fds=inside, **drop,
             )  # fmt: skip
         except (OSError, subprocess.SubprocessError) as error:
             raise NotStartedError(f"the sandbox cannot be started: {error}") from None
         finally:
             for descriptor in (requests[0], replies[1], shown[1]):
                 os.close(descriptor)
+            if theirs:
+                theirs.close()
         self.report({"pid": self.process.pid})
         self.writing, self.reading, self.shown = requests[1], replies[0], shown[0]
         os.set_blocking(self.shown, False)
@@ -75,18 +83,28 @@ class StudentProcess:
         try:
             with alarm(STARTING):
                 self.levels = self.conversation.greet()
+                self._open(door)
         except (CellTimeoutError, WireError, OSError) as error:
             self.drain()
             said = bytes(self.output[early:]).decode("utf-8", "replace").strip().splitlines()[-1:]
             self.stop()
             raise NotStartedError(f"the sandbox did not come up: {(said or [type(error).__name__])[0][:300]}") from None
 
+    def _open(self, door: socket.socket | None) -> None:
+        """Take the kernel's questions whether a thread may start."""
+        if door:
+            with door:
+                for self.listener in socket.recv_fds(door, 1, 1)[1]:
+                    self.poll.register(self.listener, select.POLLIN)
+
     def wait(self) -> None:
-        """Until there is something to read from the process; what it prints is taken in meanwhile."""
+        """Until there is something to read from the process; what it prints is taken in meanwhile, threads let in."""
         while True:
             ready = {descriptor for descriptor, _ in self.poll.poll()}
             if self.shown in ready and not self.drain():
                 self.poll.unregister(self.shown)
+            if self.listener in ready:
+                admit(self.listener, self.threads)
             if self.reading in ready:
                 return
 
@@ -112,9 +130,10 @@ class StudentProcess:
         code = self.process.poll()
         self.process.kill()
         self.process.wait()
-        for descriptor in (self.writing, self.reading, self.shown):
-            os.close(descriptor)
-        self.process = self.conversation = None
+        for descriptor in (self.writing, self.reading, self.shown, self.listener):
+            if descriptor is not None:
+                os.close(descriptor)
+        self.process = self.listener = self.conversation = None
         return code
 
 
@@ -194,6 +213,9 @@ class SubmissionRun:
             self._process_ended(number, step)
         except (WireError, OSError) as error:
             outcome = self._process_ended(number, step, error)
+        except Exception as error:  # whatever comes through from the student's side is the student's
+            self._process_ended(number, step)
+            outcome = {"status": "died", "message": f"stopped: {type(error).__name__}: {error}"[:LONGEST_MESSAGE]}
         if self.student.conversation is not None:
             with contextlib.suppress(WireError, OSError):
                 self.student.drain()
@@ -268,8 +290,12 @@ class SubmissionRun:
         for name in step["names"]:
             try:
                 self.namespace[name] = ask("name", name)
-            except NameError:
+            except WireError:
+                raise
+            except Exception as error:  # not defined, or nothing that can be sent
                 self.namespace.pop(name, None)
+                if not isinstance(error, NameError):
+                    failure = failure or self._failure(error)
         if step["imports"]:
             with contextlib.suppress(ImportError, AttributeError):
                 exec(compile(step["imports"], "<imports>", "exec"), self.namespace)
@@ -337,7 +363,8 @@ def run_submission(task: dict, report: Callable) -> None:
     os.environ["TMPDIR"] = task["exchange"]
     _open_folders()
     np.seterr(all="warn")
-    student = StudentProcess(task["command"], task["environment"], task["user"], report)
+    threads = task["limits"].get("threads", 0)
+    student = StudentProcess(task["command"], task["environment"], task["user"], report, threads)
     try:
         SubmissionRun(task, student, report).all()
         report({"done": student.levels})
