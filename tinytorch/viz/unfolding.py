@@ -47,7 +47,7 @@ def im2col(image, kernels, window=(0, 0), figure=None):
     windows = [image[i : i + kh, j : j + kw] for i in range(down) for j in range(across)]
     columns, rows = np.stack([one.ravel() for one in windows], axis=1), kernels.reshape(count, -1)
     out, at = rows @ columns, window[0] * across + window[1]
-    figure = canvas(figure, 10.4, 3.6)
+    figure = canvas(figure, 10.4, 2.5)
     widths = [width, rows.shape[1], columns.shape[1], columns.shape[1]]
     places = figure.subplots(1, 4, width_ratios=widths, gridspec_kw={"wspace": 0.12})
     cells(places[0], image, "image", (*window, kh, kw))
