@@ -44,6 +44,31 @@ def expected() -> None:
     console.line(f"{expected.FILE}: {'written' if expected.write(course) else 'as it was'}")
 
 
+def fmt() -> None:
+    """Put notebooks that JupyterLab has saved in order: no outputs, the grader's ids, the form that is committed."""
+    from tito.author.format import format_course
+    from tito.cli.console import Console
+
+    course, console = open_course(), Console()
+    changed = format_course(course)
+    for path in changed:
+        console.line(str(path.relative_to(course.root)))
+    console.say(f"{len(changed)} put in order." if changed else "All notebooks are in order.")
+
+
+def draw(
+    to: Annotated[Path, typer.Option(metavar="FILE", help="Where to put it.")] = Path("docs/rooms.svg"),
+) -> None:
+    """Draw the rooms of tito and what they import, from the code."""
+    import tito
+    from tito.author.drawing import draw as drawn
+    from tito.cli.console import Console
+    from tito.course.storage import write_atomic
+
+    write_atomic(to, drawn(Path(tito.__file__).parent))
+    Console().line(f"Drew {to}")
+
+
 def wheel(
     students: Annotated[bool, typer.Option("--students", help="Without the solutions of what's to write.")] = False,
     start: Annotated[str | None, typer.Option("--from", metavar="MODULE", help="The first module to write.")] = None,
