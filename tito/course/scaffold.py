@@ -30,7 +30,7 @@ def strip(nb: dict) -> dict:
 
 
 def fold(nb: dict) -> dict:
-    """`nb`, with its tests and imports folded: JupyterLab shows their first line and what they print. Changed in place."""
+    """`nb` itself, with tests and imports folded: JupyterLab shows their first line, and what they print."""
     for cell in nb["cells"]:
         if notebook.kind(cell) == "graded" or _only_imports(cell):
             cell["metadata"]["jupyter"] = {"source_hidden": True}
