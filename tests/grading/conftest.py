@@ -96,6 +96,7 @@ def grade(course):
     return run
 
 
+PYTEST = "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
 SOMEBODY = 12_345  # a user id that nobody has
 
 
@@ -119,22 +120,28 @@ def become(needed):
 
 
 @pytest.fixture
-def as_somebody():
-    """Run pytest with these words as a user who is not root; all has to pass, and nothing to be skipped."""
+def as_somebody(tmp_path):
+    """Run pytest as a user who is not root; all has to pass. `.python(code, *words)` gives what it prints."""
     if os.geteuid():
         pytest.skip("this user is not root to begin with")
-    needed = {ROOT, Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()}
+    tmp_path.chmod(0o755)
+    needed = {ROOT, Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve(), tmp_path}
     needed = [path for path in needed if not any(other in path.parents for other in needed)]
 
-    def run(*words):
+    def python(code, *words):
         with tempfile.TemporaryDirectory() as folder:
             os.chmod(folder, 0o777)
             environment = {**os.environ, "HOME": folder, "TMPDIR": folder, "PYTHONDONTWRITEBYTECODE": "1"}
-            command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "-p", "no:xdist", *words]
             done = subprocess.run(
-                command, cwd=ROOT, env=environment, capture_output=True, text=True, preexec_fn=lambda: become(needed)
-            )
-        told = done.stdout + done.stderr
-        assert done.returncode == 0 and " skipped" not in done.stdout and " passed" in done.stdout, told
+                [sys.executable, "-c", code, *map(str, words)], cwd=ROOT, env={**environment, "PYTHONPATH": str(ROOT)},
+                capture_output=True, text=True, preexec_fn=lambda: become(needed),
+            )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
+    def run(*words):
+        told = python(PYTEST, "-q", "-rs", "-p", "no:cacheprovider", "-p", "no:xdist", *words)
+        assert " skipped" not in told and " passed" in told, told
+
+    run.python = python
     return run
