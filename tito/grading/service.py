@@ -12,7 +12,7 @@ from tito.course import notebook
 from tito.course.lint import lint_notebook
 from tito.course.registry import Course, Module
 from tito.course.storage import only_one
-from tito.grading import feedback, grade, gradebook, marks, pages, press, submissions
+from tito.grading import extensions, feedback, grade, gradebook, history, marks, pages, press
 from tito.grading.commit import Shown, Writer, hash_of
 from tito.grading.grade import Store, audit
 from tito.grading.plan import Assignment, prepare
@@ -106,18 +106,11 @@ class GradingService:
                 policy = self.late_policy()
                 with gradebook.Gradebook(self.settings["url"]) as book:
                     book.set_due(book.assignment(module.folder)[0], due)
+                    extensions.apply(book, module.folder, self.folder)
                     if policy:
                         gradebook.apply_penalties(book, module.folder, policy)
             self.note("assign", assignment=module.folder, due=due.isoformat() if due else None)
         return self.settings["release"] / module.folder
-
-    def collect(self, module: Module, source: str) -> list[submissions.Collected]:
-        """Submissions from a folder, a zip archive, or "exchange"."""
-        with self.locked(module):
-            taken = submissions.collect(self.course, module, source, self.settings)
-            counts = {what: sum(one.what == what for one in taken) for what in ("new", "changed", "same", "refused")}
-            self.note("collect", assignment=module.folder, source=source, **counts)
-        return taken
 
     # grading
 
@@ -245,11 +238,7 @@ class GradingService:
 
             yield from scale.grade_on_cluster(scheduler, assignment, waiting)
             return
-        work = grade.run_jobs(jobs, waiting, lambda worker, item: grade.grade_submission(assignment, worker, *item))
-        for (student, files), result in work:
-            if isinstance(result, Exception):
-                result = grade.failed_result(assignment, student, files, f"{type(result).__name__}: {result}")
-            yield result
+        yield from grade.grade_all(assignment, waiting, jobs)
 
     # looking back
 
@@ -311,6 +300,7 @@ class GradingService:
                     done += 1
                     told = f"{job['student']}: the page {Path(job['target']).stem} {trouble}" if trouble else ""
                     progress(done, len(known), told)
+                history.for_exchange(self.settings, module.folder, chosen)
             except KeyboardInterrupt:
                 raise KeyboardInterrupt(
                     f"stopped: {done} of {len(known)} pages of {module.folder} are made, each of them whole. "
