@@ -199,6 +199,8 @@ class Gradebook:
     def has_assignment(self, name: str) -> bool:
         """Whether the assignment is known."""
         a = self.t.assignment
+        if not self.sql.inspect(self.connection).has_table(a.name):
+            return False
         return bool(self.rows(self.sql.select(a.c.id).where(a.c.name == name)))
 
     def cells(self, assignment_id: str) -> dict[str, dict[str, tuple]]:
