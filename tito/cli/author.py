@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from tito import CourseError
 from tito.cli.common import UsageError, open_course
 
 
@@ -19,8 +20,13 @@ def check(
     from tito.author.check import check_course
     from tito.cli import app
     from tito.cli.console import Console
+    from tito.student.template import workspace_settings
 
     course, console, wrong = open_course(), Console(), 0
+    if workspace_settings(course.root) is not None:
+        raise CourseError(
+            "tito dev check is for the course's authors, in their repository; for this folder: tito doctor"
+        )
     for finding in check_course(course, typer.main.get_command(app), mutants, since):
         console.finding(finding)
         wrong += finding.state == "wrong"
@@ -60,3 +66,30 @@ def build(to: Annotated[Path, typer.Option(metavar="DIR", help="Where to put the
     with console.working("Building"):
         count = site.build(course, to, console.line)
     console.line(f"Built {count} pages: open {to / 'index.html'}")
+
+
+def serve(
+    of: Annotated[Path, typer.Argument(metavar="DIR", help="The pages.")] = Path("site"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen; 0 is any that is free.")] = 8000,
+) -> None:
+    """Show the pages in a browser on this machine, until Ctrl-C."""
+    from functools import partial
+    from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+    from tito import CourseError
+    from tito.cli.console import Console
+
+    if not (of / "index.html").is_file():
+        raise CourseError(f"there are no pages in {of}: type tito site build")
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *words):
+            """Nothing."""
+
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", port), partial(Quiet, directory=str(of)))
+    except OSError as error:
+        raise CourseError(f"port {port} cannot be had ({error.strerror}): give another with --port") from None
+    with server:
+        Console().line(f"http://127.0.0.1:{server.server_port} (Ctrl-C ends it)")
+        server.serve_forever()

@@ -295,11 +295,7 @@ class GradingService:
 
             yield from scale.grade_on_cluster(scheduler, assignment, waiting)
             return
-        work = grade.run_jobs(jobs, waiting, lambda worker, item: grade.grade_submission(assignment, worker, *item))
-        for (student, files), result in work:
-            if isinstance(result, Exception):
-                result = grade.failed_result(assignment, student, files, f"{type(result).__name__}: {result}")
-            yield result
+        yield from grade.grade_all(assignment, waiting, jobs)
 
     # looking back
 
