@@ -192,10 +192,8 @@ def bonus(desk):
     made = [("setup", "#| default_exp core.more", {}), ("more", solution, {"nbgrader": marks})]
     test = {**marks, "locked": True, "solution": False, "grade": True, "grade_id": "test_more", "points": 50}
     made.append(("test_more", "assert more(1) == 1", {"nbgrader": test}))
-    cells = [
-        {"cell_type": "code", "id": id, "metadata": metadata, "source": source, "outputs": []}
-        for id, source, metadata in made
-    ]
+    code = {"cell_type": "code", "outputs": [], "execution_count": None}
+    cells = [{**code, "id": id, "metadata": metadata, "source": source} for id, source, metadata in made]
     notebook.write(folder / "more_dev.ipynb", {**nb, "cells": cells})
     registry = folder / "module.toml"
     text = registry.read_text()
