@@ -65,7 +65,13 @@ def desk(tmp_path_factory):
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(json.dumps(nb), encoding="utf-8")
     [row] = desk.grade_submissions(module).rows
-    assert (row.score, row.max, row.bonus, row.bonus_max, row.waiting) == (93, 100, row.bonus_max, row.bonus_max, 3) and row.bonus
+    assert (row.score, row.max, row.bonus, row.bonus_max, row.waiting) == (
+        93,
+        100,
+        row.bonus_max,
+        row.bonus_max,
+        3,
+    ) and row.bonus
     return desk
 
 
