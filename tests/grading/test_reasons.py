@@ -4,6 +4,7 @@ import pytest
 
 from tito import CourseError
 from tito.grading import gradebook
+from tito.grading.reasons import database_message
 from tito.grading.service import GradingService
 from tito.grading.upstream import reason_of
 
@@ -40,7 +41,7 @@ def test_nbgraders_own_reason(line):
 
 @pytest.mark.parametrize("text", FAULTS)
 def test_a_stopped_postgresql_gets_its_own_advice(text):
-    told = gradebook.database_message(text, URL)
+    told = database_message(text, URL)
     assert FAULTS[text] in told and "PostgreSQL at db.example.org:5433" in told
     assert "opensesame" not in told and "sqlite" not in told.lower() and "\n" not in told
 

@@ -8,7 +8,7 @@ import typer
 
 from tito import CourseError
 from tito.cli import grade_desk
-from tito.cli.grade_desk import Json, ModuleName, Students, open_service, parse_due, print_json
+from tito.cli.grade_desk import Json, ModuleName, Students, open_service, print_json
 
 app = typer.Typer(
     help="Release, collect, grade and hand back, with nbgrader's gradebook.",
@@ -39,20 +39,26 @@ def needs_linux() -> None:
 def assign(
     module: ModuleName,
     due: Annotated[
-        str | None, typer.Option(metavar="DATE", help="When it is due: 2026-12-24 or 2026-12-24T18:00, UTC.")
+        str | None, typer.Option(metavar="DATE", help="2026-12-24 (the end of that day) or 2026-12-24T18:00; local.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Check a module's notebooks and release them, without solutions and hidden tests."""
+    from tito.grading.times import local, parse_due
+
     chosen, service = open_service(module)
-    folder = service.assign(chosen, parse_due(due))
+    moment = parse_due(due) if due else None
+    folder = service.assign(chosen, moment)
     if as_json:
-        return print_json({"assignment": chosen.folder, "release": str(folder), "due": due})
-    print(f"Released {chosen.folder} to {folder}." + (f" Due {due} UTC." if due else ""))
+        when = f"{moment.isoformat()}Z" if moment else None
+        return print_json({"assignment": chosen.folder, "release": str(folder), "due": when})
+    print(f"Released {chosen.folder} to {folder}." + (f" Due {local(moment)}." if moment else ""))
     print(f"\nNext: tito grade collect {chosen.number} DIR")
 
 
 app.command()(grade_desk.collect)
+app.command()(grade_desk.roster)
+app.command()(grade_desk.extend)
 
 
 @app.command()
@@ -111,7 +117,16 @@ def status(module: ModuleName, as_json: Json = False) -> None:
 
 
 @app.command()
-def feedback(module: ModuleName, student: Students = None, jobs: Jobs = 0, as_json: Json = False) -> None:
+def feedback(
+    module: ModuleName,
+    student: Students = None,
+    jobs: Jobs = 0,
+    pack: Annotated[
+        str | None, typer.Option("--pack", metavar="SYSTEM", help="A zip that canvas or moodle takes back.")
+    ] = None,
+    output: Annotated[str | None, typer.Option("--output", "-o", metavar="FILE", help="Where to put the zip.")] = None,
+    as_json: Json = False,
+) -> None:
     """Make the pages that students read; without hidden tests and without scripts. Unchanged ones stay as they are."""
     import os
 
@@ -121,8 +136,10 @@ def feedback(module: ModuleName, student: Students = None, jobs: Jobs = 0, as_js
     with grade_tables.ProgressBar(chosen.folder, quiet=as_json) as progress, stoppable():
         pages = service.feedback(chosen, student, jobs or os.cpu_count() or 1, progress.page)
     waiting = sum(mark.waiting for name, mark in service.marks(chosen).items() if not student or name in student)
+    packed = grade_desk.pack(service, chosen, pack, student, output, as_json) if pack else None
     if as_json:
-        return print_json({"assignment": chosen.folder, "pages": [str(page) for page in pages], "waiting": waiting})
+        found = {"assignment": chosen.folder, "pages": [str(page) for page in pages], "waiting": waiting}
+        return print_json({**found, "packed": packed} if pack else found)
     for page in pages[:5]:
         print(page)
     more = f"... and {len(pages) - 5} more in {service.settings['feedback']}\n" if len(pages) > 5 else ""
@@ -134,6 +151,7 @@ def feedback(module: ModuleName, student: Students = None, jobs: Jobs = 0, as_js
 
 
 app.command()(grade_desk.export)
+app.command()(grade_desk.similar)
 
 
 @app.command()

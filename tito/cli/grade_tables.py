@@ -1,17 +1,22 @@
 """What the grading commands show on a terminal: a progress bar, tables, one line for each problem."""
 
+import shlex
 import sys
 from contextlib import suppress
+from datetime import datetime
 
 from rich.console import Console
 from rich.table import Table
 
 from tito.author.graded_cells import NotebookReport
 from tito.course.registry import Module
+from tito.grading.collecting import Collection
 from tito.grading.grade import visible
 from tito.grading.marks import Question
 from tito.grading.migrate import GIVEN, Plan
 from tito.grading.service import GradingReport
+from tito.grading.similar import Pair
+from tito.grading.times import local
 
 WORDS = {
     "graded": "graded",
@@ -216,3 +221,83 @@ def notebook_data(report: NotebookReport) -> dict:
         "mutants": report.mutants,
         "alive": alive,
     }
+
+
+MOST_LINES = 12  # of files that are listed for one and the same harmless reason
+
+
+def collected(found: Collection, module: Module) -> None:
+    """What became of every file, the ones that want a person last."""
+    quiet = [one for one in found.files if one.what in ("other", "skipped") and one not in found.open]
+    for reason in dict.fromkeys(one.reason for one in quiet):
+        these = [one for one in quiet if one.reason == reason]
+        for one in these[:MOST_LINES]:
+            print(f"not taken: {one_line(one.path)}: {one_line(reason)}")
+        if len(these) > MOST_LINES:
+            print(f"not taken: {len(these) - MOST_LINES} more, for the same reason (--json lists all)")
+    for one in found.files:
+        if one.what == "older":
+            print(f"kept, does not count: {one_line(one.student)}, {one_line(one.path)}: {one.reason}")
+    for one in found.open:
+        who = f"{one_line(one.student)}, " if one.student else ""
+        state = "refused" if one.what == "refused" else "NOT TAKEN"
+        print(f"{state}: {who}{one_line(one.path)}: {one_line(one.reason)}")
+    unknown = [one for one in found.open if one.what == "unknown"]
+    if unknown:
+        one = next((one for one in unknown if one.like), unknown[0])
+        example = shlex.quote(f"{one.path}={one.like[0] if one.like else 'STUDENT'}")
+        print(f"\nTo say whose a file is, add for each: --as {example}")
+        for other in unknown:
+            if other.like:
+                print(f"  {one_line(other.path)} may be of {' or '.join(one_line(id) for id in other.like)}")
+    counts = {what: sum(one.what == what for one in found.files) for what in ("new", "changed", "same", "older")}
+    counts |= {"refused": sum(one.what == "refused" for one in found.files)}
+    rest = sum(one.what in ("unknown", "other") for one in found.files)
+    print("Collected: " + ", ".join(f"{count} {what}" for what, count in counts.items()) + f", {rest} not taken.")
+    for note in found.notes:
+        print(note)
+    if not found.took:
+        print(f"No submission of {module.folder} was found.")
+    else:
+        print(f"\nNext: tito grade run {module.number}")
+
+
+def roster_table(module: Module, rows: list[dict]) -> None:
+    """Who has not handed in, then who has and when."""
+    table = Table(title=module.folder, title_justify="left", box=None, pad_edge=False)
+    for name in ("student", "name", "handed in", "how it is known", "remarks"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        remarks = ["LATE, says the system"] if row["late_mark"] else []
+        remarks += [f"has until {local(datetime.fromisoformat(row['until']))}"] if row["until"] else []
+        remarks += [f"{row['versions']} versions kept"] if row["versions"] > 1 else []
+        remarks += [] if row["listed"] or not any(one["listed"] for one in rows) else ["not in the roster"]
+        when = local(datetime.fromisoformat(row["handed_in"])) if row["handed_in"] else row["handed_in"]
+        when = "not handed in" if when is None else when or "yes, no time known"
+        cells = (row["student"], row["name"], when, TIMES.get(row["time_from"], ""), "; ".join(remarks))
+        table.add_row(*map(one_line, cells))
+    wide = None if sys.stdout.isatty() else 200
+    Console(highlight=False, width=wide).print(table, markup=False)
+    missing = sum(row["handed_in"] is None for row in rows)
+    print(f"\n{len(rows)} students, {missing} without a submission.")
+    if not any(row["listed"] for row in rows):
+        print("Nobody has said who is in the course: tito grade roster MODULE --roster FILE, the school's own CSV.")
+
+
+TIMES = {"system": "the system's time", "timestamp.txt": "timestamp.txt", "file": "the file's time",
+         "zip": "the zip's time, without a zone"}  # fmt: skip
+
+
+def similar_table(module: Module, pairs: list[Pair]) -> None:
+    """Pairs of students whose code has much in common."""
+    if not pairs:
+        print(f"No two submissions of {module.folder} share more than the release, the reference and chance explain.")
+        return
+    table = Table(title=module.folder, title_justify="left", box=None, pad_edge=False)
+    for name in ("students", "shared", "of their own code", "where"):
+        table.add_column(name, overflow="fold", justify="right" if name == "shared" else "left")
+    for pair in pairs:
+        shares = " and ".join(f"{100 * share:.0f} %" for share in pair.shares)
+        table.add_row(one_line(" and ".join(pair.students)), str(pair.shared), shares, one_line(", ".join(pair.cells)))
+    Console(highlight=False).print(table, markup=False)
+    print("\nA hint where to look, and no proof: read both, and talk to both. No mark follows from it.")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tito.course.registry import Module
 from tito.course.storage import digest, write_atomic
-from tito.grading import feedback, grade, gradebook, submissions
+from tito.grading import extensions, feedback, grade, gradebook, history, submissions
 from tito.grading.plan import Assignment
 
 EVERY = 2.0  # seconds between two commits
@@ -98,7 +98,10 @@ class Writer:
     def _store(self, book: gradebook.Gradebook, ordered: list[dict], stamps: dict) -> set[str]:
         """Scores, times and penalties; the students for whom one has changed."""
         name = self.assignment.name
+        grading, due = self.backups.parent, book.assignment(name)[1]
+        stamps = {student: history.on_time(grading, name, student, stamp, due) for student, stamp in stamps.items()}
         changed = {student for student, *_ in gradebook.store_scores(book, name, ordered, stamps)}
+        changed |= extensions.apply(book, name, grading)
         if self.policy:
             changed |= gradebook.apply_penalties(book, name, self.policy, {result["student"] for result in ordered})
         return changed

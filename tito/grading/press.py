@@ -6,7 +6,6 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import resource
-import shutil
 import subprocess
 import sys
 import time
@@ -27,7 +26,6 @@ from tito.grading.submissions import stamp_of
 
 PATIENCE = 60.0  # seconds for a page, before its process is ended and the page is made plainly
 MEMORY = 3 << 30  # bytes of address space
-FOR_EXCHANGE = ("timestamp.txt", "submission_secret.txt")  # what nbgrader's release_feedback looks for
 
 
 def jobs_for(module: Module, settings: dict, shown: Shown, store: Store, marks: dict[str, Mark], students) -> Iterator:
@@ -46,7 +44,7 @@ def jobs_for(module: Module, settings: dict, shown: Shown, store: Store, marks: 
             facts = _facts(module, path, student, mark, part, comments.get((student, path.stem), {}))
             facts["handed_in"] = f"handed in {stamp:%Y-%m-%d %H:%M} UTC" if stamp else ""
             job = {"student": student, "marked": str(marked), "target": str(target), "facts": facts}
-            yield {**job, "submitted": str(settings["submitted"] / student / module.folder), "key": _key(marked, facts)}
+            yield {**job, "key": _key(marked, facts)}
 
 
 def _facts(module: Module, path: Path, student: str, mark: Mark, part: dict, comments: dict[str, str]) -> dict:
@@ -98,12 +96,7 @@ def print_pages(jobs: list[dict], count: int) -> Iterator[tuple[dict, str]]:
             except Exception as error:
                 yield job, f"is not made: {error}"
                 continue
-        target = Path(job["target"])
-        write_atomic(target, page)
-        submitted = Path(job["submitted"])
-        for name in FOR_EXCHANGE:
-            if (submitted / name).is_file() and not (submitted / name).is_symlink():
-                shutil.copyfile(submitted / name, target.parent / name)
+        write_atomic(Path(job["target"]), page)
         yield job, trouble
 
 

@@ -12,7 +12,7 @@ from tito.course import notebook
 from tito.course.lint import lint_notebook
 from tito.course.registry import Course, Module
 from tito.course.storage import only_one
-from tito.grading import feedback, grade, gradebook, marks, migrate, pages, press, submissions
+from tito.grading import extensions, feedback, grade, gradebook, history, marks, migrate, pages, press
 from tito.grading.commit import Shown, Writer, hash_of
 from tito.grading.grade import Store, audit
 from tito.grading.plan import Assignment, prepare
@@ -104,18 +104,11 @@ class GradingService:
                 policy = self.late_policy()
                 with gradebook.Gradebook(self.settings["url"]) as book:
                     book.set_due(book.assignment(module.folder)[0], due)
+                    extensions.apply(book, module.folder, self.folder)
                     if policy:
                         gradebook.apply_penalties(book, module.folder, policy)
             self.note("assign", assignment=module.folder, due=due.isoformat() if due else None)
         return self.settings["release"] / module.folder
-
-    def collect(self, module: Module, source: str) -> list[submissions.Collected]:
-        """Submissions from a folder, a zip archive, or "exchange"."""
-        with self.locked(module):
-            taken = submissions.collect(self.course, module, source, self.settings)
-            counts = {what: sum(one.what == what for one in taken) for what in ("new", "changed", "same", "refused")}
-            self.note("collect", assignment=module.folder, source=source, **counts)
-        return taken
 
     # grading
 
@@ -357,6 +350,7 @@ class GradingService:
                     done += 1
                     told = f"{job['student']}: the page {Path(job['target']).stem} {trouble}" if trouble else ""
                     progress(done, len(known), told)
+                history.for_exchange(self.settings, module.folder, chosen)
             except KeyboardInterrupt:
                 raise KeyboardInterrupt(
                     f"stopped: {done} of {len(known)} pages of {module.folder} are made, each of them whole. "

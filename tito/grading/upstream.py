@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tito import CourseError
 from tito.course.registry import Course
-from tito.grading.gradebook import DRIVERS, database_message
+from tito.grading.reasons import DRIVERS, database_message
 
 # the last line of a traceback, indented in nbgrader's log
 REASON = re.compile(r"\s*(?P<module>(?:\w+\.)*)(?P<kind>\w*(?:Error|Exception))(?:: (?P<text>.*))?$")

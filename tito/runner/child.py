@@ -6,6 +6,7 @@ prints can mix with a result. Usage: python -P child.py MODE PACKAGE_FOLDER, wit
 
 import ast
 import contextlib
+import functools
 import importlib
 import importlib.util
 import io
@@ -36,8 +37,7 @@ def main() -> None:
     """Serve requests of one mode until the parent closes the connection."""
     mode, package = sys.argv[1], Path(sys.argv[2])
     forget_editable_installs()
-    global marks
-    platform, marks = load_beside("platform"), load_beside("marks")
+    platform = load_beside("platform")
     platform.confine(LARGEST_FILE, LONGEST_LIFE)
     serve = {"cells": serve_cells, "imports": serve_imports, "pytest": serve_pytest}[mode]
     port, word = sys.stdin.readline().split()
@@ -63,6 +63,7 @@ def main() -> None:
     serve(iter(requests.get, None), reply, package)
 
 
+@functools.cache
 def load_beside(name: str) -> types.ModuleType:
     """A file beside this one, by its path: nothing of tito is on the path of modules."""
     spec = importlib.util.spec_from_file_location(f"tito_{name}", Path(__file__).with_name(f"{name}.py"))
@@ -110,8 +111,9 @@ def run_cell(cell: dict, namespace: dict, package: Path) -> dict:
     if cell["magics"]:
         source = re.sub(r"(?m)^(\s*)[%!].*$", r"\1pass", source)
     linecache.cache[name] = (len(source), None, io.StringIO(source, newline="").readlines(), name)
-    start = time.perf_counter()
+    marks = load_beside("marks")
     marks.fell.clear()
+    start = time.perf_counter()
     try:
         tree = ast.parse(source, name)
         marks.mark_ends(tree)
@@ -138,7 +140,7 @@ def serve_pytest(requests, reply, package: Path) -> None:
     import pytest
 
     for request in requests:
-        marks.watch(request["watched"])
+        load_beside("marks").watch(request["watched"])
         code = pytest.main(request["arguments"], plugins=[Reporter(reply, package)])
         reply(event="end", code=int(code), ticket=request["ticket"])
 
@@ -147,15 +149,15 @@ class Reporter:
     """A pytest plugin that sends plain data to the parent."""
 
     def __init__(self, reply, package: Path):
-        self.reply, self.package = reply, package
+        self.reply, self.package, self.ran = reply, package, load_beside("marks").ran
 
     def pytest_runtest_logstart(self, nodeid, location):
-        marks.ran.clear()
+        self.ran.clear()
         self.reply(event="start", test=nodeid)
 
     def pytest_runtest_logreport(self, report):
         if report.failed or report.skipped or report.when == "call":
-            told = {"reason": reason_of(report), "ran": sorted(marks.ran)}
+            told = {"reason": reason_of(report), "ran": sorted(self.ran)}
             self.reply(event="result", test=report.nodeid, outcome=report.outcome, **told)
 
     def pytest_collectreport(self, report):
