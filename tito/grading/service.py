@@ -219,6 +219,7 @@ class GradingService:
         fresh = set()
         try:
             writer.add(results.values())
+            writer.flush()  # what an earlier run has left
             if waiting:
                 self._check_reference(assignment, store)
                 for result in self._results(assignment, waiting, jobs, scheduler):
