@@ -11,6 +11,7 @@ from tito import CourseError
 from tito.course import notebook
 from tito.course.lint import lint_notebook
 from tito.course.registry import Course, Module
+from tito.course.scaffold import fold
 from tito.course.storage import only_one
 from tito.grading import extensions, feedback, grade, gradebook, history, marks, migrate, pages, press
 from tito.grading.commit import Shown, Writer, hash_of
@@ -99,7 +100,7 @@ class GradingService:
         with self.locked(module):
             if self.knows(module):
                 self._check_match(module, releasing=True)
-            call_nbgrader(self.course, self.settings["url"], "generate_assignment", module.folder, patience=300)
+            self._release(module)
             if due is not None:
                 policy = self.late_policy()
                 with gradebook.Gradebook(self.settings["url"]) as book:
@@ -139,6 +140,12 @@ class GradingService:
                 report = self._grade_all(assignment, found, jobs, regrade_failed, scheduler, progress)
         report.seconds = round(time.monotonic() - start, 2)
         return report
+
+    def _release(self, module: Module) -> None:
+        """nbgrader's release, with the tests folded."""
+        call_nbgrader(self.course, self.settings["url"], "generate_assignment", module.folder, patience=300)
+        for path in sorted((self.settings["release"] / module.folder).rglob("*.ipynb")):
+            notebook.write(path, fold(notebook.read(path)))
 
     def _lint(self, module: Module) -> None:
         """CourseError if the notebooks cannot be released."""
@@ -188,7 +195,7 @@ class GradingService:
                 migrate.rename(book, module, names or {})
                 migrate.migrate(book, module)
             self.note("migrate", assignment=module.folder, changes=[str(change) for change in plan.changes])
-            call_nbgrader(self.course, self.settings["url"], "generate_assignment", module.folder, patience=300)
+            self._release(module)
         return plan, copy
 
     def _students(self, module: Module, wanted: list[str] | None) -> list[str]:
