@@ -94,7 +94,8 @@ def test_the_cause_comes_first_with_the_exercise_its_cell_and_the_hint(desk, han
     assert "90 of 100 points" in syntax and "Your result, cell by cell" in syntax
     assert "SyntaxError in your cell relu, line 14: '(' was never closed" in text_of(table)
     assert "NameError" not in table and "tito hint 02 relu" in table
-    assert '<a href="#cell-test_relu">ReLU</a>' in table and 'id="cell-test_relu"' in found["syntax"]
+    title = desk.course.module("02").exercise("relu").title
+    assert f'<a href="#cell-test_relu">{title}</a>' in table and 'id="cell-test_relu"' in found["syntax"]
     assert "first line\nsecond line says more" in found["lines"].partition("Your notebook")[0]
     assert "not written yet" in text_of(found["blank"]) and "0 of 100 points" in text_of(found["blank"])
     assert "A hidden check failed" in text_of(found["hidden"]) and "<b>bold</b>" not in found["prints"]
