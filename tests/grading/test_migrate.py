@@ -128,7 +128,7 @@ def test_points_changed(desk):
 
 
 def test_a_cell_added(desk):
-    desk = change(desk, more, {'tests = ["test_relu"]': 'tests = ["test_relu", "test_more"]'})
+    desk = change(desk, more, {'tests = ["test_relu"': 'tests = ["test_more", "test_relu"'})
     said, totals = carried_out(desk)
     assert said == ["cell added: test_more in activations_dev (5 points)"]
     assert totals == {"ada": (104, 105), "ben": (35, 105)}
