@@ -7,6 +7,62 @@ import math
 
 import numpy as np
 
+# Modules 02 and 05: entry by entry. NumPy takes one operation after the other, each through the whole array: of some
+# megabytes, every pass comes from memory. A piece at a time stays in the cache from the first to the last.
+
+PIECE = 1 << 15  # numbers in a piece: with what is made on the way it fits a second-level cache
+empty = np.empty  # `core.fast` puts its own in this place: new memory costs more than the arithmetic on it
+
+
+def empty_like(array):
+    """An array of this shape, dtype and order in memory, with arbitrary content."""
+    axes = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+    out = empty(tuple([array.shape[axis] for axis in axes]), array.dtype)
+    return out.transpose(sorted(range(array.ndim), key=axes.__getitem__))
+
+
+def in_pieces(function, *arrays):
+    """function(*arrays), which works entry by entry on arrays of one shape and order, piece by piece."""
+    first, flat = arrays[0], [array.ravel("K") for array in arrays]
+    alike = all(array.shape == first.shape and array.strides == first.strides for array in arrays)
+    if first.size < 2 * PIECE or not alike or not np.may_share_memory(first, flat[0]):
+        return function(*arrays)
+    out = empty_like(first)
+    whole = out.ravel("K")
+    for start in range(0, first.size, PIECE):
+        part = function(*(array[start : start + PIECE] for array in flat))
+        target = whole[start : start + PIECE]
+        if getattr(part, "dtype", None) != out.dtype or part.shape != target.shape:
+            return function(*arrays)  # it does something else
+        target[...] = part
+    return out
+
+
+def gelu_gradient(upstream, x):
+    """Gradient of gelu, tanh form: with t = tanh(u), u = x * (c + k * x²), the slope is (1 + t + (1 - t²) * x * u') / 2."""
+    if not x.ndim:
+        return _gelu_gradient(np.reshape(upstream, 1), x.reshape(1)).reshape(())
+    return in_pieces(_gelu_gradient, upstream, x)
+
+
+def _gelu_gradient(upstream, x):
+    c = math.sqrt(2 / math.pi)
+    slope = x * x
+    t = slope * (0.044715 * c)
+    t += c
+    t *= x
+    np.tanh(t, out=t)
+    slope *= 3 * 0.044715 * c
+    slope += c
+    slope *= x
+    slope *= 1 - t * t
+    slope += t
+    slope += 1
+    slope *= 0.5
+    slope *= upstream
+    return slope
+
+
 # Module 02: the error function
 
 _ERF = (  # numerator and denominator, highest power first, for |x| up to 0.47, up to 4, and above (in 1 / x²)
