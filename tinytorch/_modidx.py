@@ -272,6 +272,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'tinytorch/core/fast.py'),
                                      'tinytorch.core.fast.input_lines': ('09_spatial/fast_dev.html#input_lines', 'tinytorch/core/fast.py'),
                                      'tinytorch.core.fast.larger': ('09_spatial/fast_dev.html#larger', 'tinytorch/core/fast.py'),
+                                     'tinytorch.core.fast.line_taps': ('09_spatial/fast_dev.html#line_taps', 'tinytorch/core/fast.py'),
                                      'tinytorch.core.fast.make_room': ('09_spatial/fast_dev.html#make_room', 'tinytorch/core/fast.py'),
                                      'tinytorch.core.fast.max_pool': ('09_spatial/fast_dev.html#max_pool', 'tinytorch/core/fast.py'),
                                      'tinytorch.core.fast.max_pool2d': ('09_spatial/fast_dev.html#max_pool2d', 'tinytorch/core/fast.py'),

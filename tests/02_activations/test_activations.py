@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from tinytorch.core import activations
+from tinytorch.core.activations import gelu
 from tinytorch.core.tensor import Tensor
 from tinytorch.kernels import erfc
 

@@ -434,10 +434,10 @@ def max_pool_2x2_gradient(upstream, masks, x):
     return as_images(dx)
 
 # %% ../../modules/09_spatial/fast_dev.ipynb #pool-taps
-def worth_rows(x, kernel, stride, padding):
-    """Whether pooling by rows pays: images that lie in rows, 2x2 windows side by side, or so many taps that order pays."""
+def worth_rows(x, kernel, stride, padding, few):
+    """Whether these ways pay: images that lie in rows, 2x2 windows side by side, or more than `few` taps."""
     plain = (kernel, stride, padding) == ((2, 2), (2, 2), (0, 0))
-    return plain or as_rows(x).flags.c_contiguous or math.prod(kernel) > 16
+    return plain or as_rows(x).flags.c_contiguous or math.prod(kernel) > few
 
 
 def padded_rows(x, padding, value):
@@ -455,6 +455,12 @@ def unpadded(rows, x, padding):
     return as_images(np.ascontiguousarray(rows[ph : ph + h, :, pw : pw + w]))
 
 
+def line_taps(length, axis, size, step):
+    """Where each of `size` kernel positions along one axis of that length lies, in reading order: indices of an array."""
+    across = (length - size) // step * step + 1
+    return [(slice(None),) * axis + (slice(i, i + across, step),) for i in range(size)]
+
+
 def pool_taps(rows, kernel, stride):
     """What each kernel position sees of the padded rows, in reading order: views (H_out, C, W_out, N)."""
     (kh, kw), (sh, sw) = kernel, stride
@@ -463,29 +469,44 @@ def pool_taps(rows, kernel, stride):
 
 # %% ../../modules/09_spatial/fast_dev.ipynb #max-pool
 def max_pool(x, kernel, stride, padding):
-    """The largest of each window; for each kernel position but the first, where it beat all before it. No NaN."""
+    """The largest of each window; and of each pass, for each position but the first, where it beat all before it. No NaN.
+
+    The largest of a window is the largest of its rows' largest: one pass along the rows, one along the columns. Of equal
+    ones the first in reading order wins, since in both passes the first does.
+    """
     if (kernel, stride, padding) == ((2, 2), (2, 2), (0, 0)) and x.size:
         return max_pool_2x2(x)
-    first, *others = pool_taps(padded_rows(x, padding, spatial.lowest(x.dtype)), kernel, stride)
-    out, wins = first.copy(), []
-    for tap in others:
-        wins.append(tap > out)
-        np.maximum(out, tap, out=out)
-    return as_images(out), wins
+    in_rows = as_rows(x).flags.c_contiguous
+    framed = (padded_rows if in_rows else spatial.padded)(x, padding, spatial.lowest(x.dtype))
+    passes = []
+    for axis, size, step in zip((2, 0) if in_rows else (3, 2), kernel[::-1], stride[::-1], strict=True):
+        first, *others = [framed[at] for at in line_taps(framed.shape[axis], axis, size, step)]
+        out, wins = first.copy(), []
+        for tap in others:
+            wins.append(tap > out)
+            np.maximum(out, tap, out=out)
+        passes.append((framed.shape, axis, step, wins))
+        framed = out
+    return as_images(framed) if in_rows else framed, passes
 
 
-def max_pool_gradient(upstream, wins, x, kernel, stride, padding):
-    """From the last position to the first: the winner takes the upstream, what is left passes on."""
-    if isinstance(wins, tuple):
-        return max_pool_2x2_gradient(upstream, wins, x)
-    dx, left = padded_rows(np.zeros(x.shape, upstream.dtype), padding, 0), to_hcwn(upstream).copy()
-    first, *others = pool_taps(dx, kernel, stride)
-    for tap, won in zip(reversed(others), reversed(wins), strict=True):
-        part = left * won
-        tap += part
-        left -= part
-    first += left
-    return unpadded(dx, x, padding)
+def max_pool_gradient(upstream, passes, x, kernel, stride, padding):
+    """From the last position to the first: the winner takes the upstream, what is left passes on. Columns, then rows."""
+    if isinstance(passes, tuple):
+        return max_pool_2x2_gradient(upstream, passes, x)
+    in_rows = passes[0][1] == 2
+    g = to_hcwn(upstream) if in_rows else upstream
+    for shape, axis, step, wins in reversed(passes):
+        left, dx = g.copy(), np.zeros(shape, g.dtype)
+        first, *others = line_taps(shape[axis], axis, len(wins) + 1, step)
+        for at, won in zip(reversed(others), reversed(wins), strict=True):
+            part = left * won
+            dx[at] += part
+            left -= part
+        dx[first] += left
+        g = dx
+    (ph, pw), (_, _, h, w) = padding, x.shape
+    return unpadded(g, x, padding) if in_rows else g[:, :, ph : ph + h, pw : pw + w]
 
 # %% ../../modules/09_spatial/fast_dev.ipynb #avg-pool
 def window_counts(x, kernel, stride, padding, count_include_pad):
@@ -784,7 +805,7 @@ def max_pool2d(x, kernel_size, stride=None, padding=0):
     x = x if isinstance(x, Tensor) else Tensor(x)
     settings = pool_settings(x.data, kernel_size, stride, padding)
     output_shape(x, *settings)
-    if worth_rows(x.data, *settings):
+    if worth_rows(x.data, *settings, 4):
         out = max_pool2d_(x, *settings)
         if not out.size or math.isfinite(out.data.min()):
             return out
@@ -808,7 +829,7 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0, count_include_pad=True):
     x = x if isinstance(x, Tensor) else Tensor(x)
     settings = pool_settings(x.data, kernel_size, stride, padding)
     output_shape(x, *settings)
-    by_rows = x.dtype.char in "fd" and worth_rows(x.data, settings[0], None, settings[2])
+    by_rows = x.dtype.char in "fd" and worth_rows(x.data, settings[0], None, settings[2], 16)
     return (avg_pool2d_ if by_rows else spatial.avg_pool2d)(x, *settings, count_include_pad)
 
 # %% ../../modules/09_spatial/fast_dev.ipynb #saved-block

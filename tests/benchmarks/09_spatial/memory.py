@@ -1,4 +1,4 @@
-"""Peak memory of training steps on one side, in a fresh process: python memory.py SIDE BATCH NETWORK prints megabytes."""
+"""Peak memory of training steps on one side, in a fresh process: python memory.py SIDE BATCH NETWORK prints MB."""
 
 import gc
 import os
