@@ -220,6 +220,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'tinytorch.core.fast._one_dtype': ('09_spatial/fast_dev.html#_one_dtype', 'tinytorch/core/fast.py'),
                                      'tinytorch.core.fast._settings': ('09_spatial/fast_dev.html#_settings', 'tinytorch/core/fast.py'),
                                      'tinytorch.core.fast._unused': ('09_spatial/fast_dev.html#_unused', 'tinytorch/core/fast.py'),
+                                     'tinytorch.core.fast._way_of_depthwise_strides': ( '09_spatial/fast_dev.html#_way_of_depthwise_strides',
+                                                                                        'tinytorch/core/fast.py'),
                                      'tinytorch.core.fast._weight_gradient_rows': ( '09_spatial/fast_dev.html#_weight_gradient_rows',
                                                                                     'tinytorch/core/fast.py'),
                                      'tinytorch.core.fast.add_columns': ('09_spatial/fast_dev.html#add_columns', 'tinytorch/core/fast.py'),

@@ -683,13 +683,24 @@ def way(x_shape, weight_shape, in_rows, *settings):
         return "windows"
     one, places = s.kh * s.kw == 1, s.n * s.wo
     if s.cg == s.og == 1 < s.groups and (s.sh > 1 or one):
-        return "taps" if one or s.wo >= 12 and places * s.c * s.ho >= 1 << 14 else "windows"
+        return _way_of_depthwise_strides(s, one, places)
     if one and s.groups == 1 and not in_rows and not s.ph and not s.pw:
-        return "points" if s.n == 1 or s.ho * s.wo >= 64 else "windows"
+        pixels = s.ho * s.wo
+        return "points" if s.n <= 12 or pixels >= 64 or pixels >= 9 and s.c * s.o <= 25_000 else "windows"
     if s.cg == 1 < s.groups:
-        return "rows" if places >= 32 else "windows"
-    many = places >= 48 and (s.sh == 1 or s.n >= 8)
-    return "rows" if many and s.loss < (1.1 if s.n >= 32 else 0.8) or in_rows and s.loss < 1.5 else "windows"
+        return "rows" if places >= 32 or places >= 12 and s.loss < 0.5 else "windows"
+    if places < 48 or s.sh > 1 and s.n < 8:
+        return "rows" if s.loss < 0.45 else "windows"
+    most = 1.5 if in_rows else 1.0 if s.n >= 32 else 0.8 if s.sh == 1 else 0.7
+    return "rows" if s.loss < most else "windows"
+
+
+def _way_of_depthwise_strides(s, one, places):
+    """Large kernels on few places as rows; what else is worth it, tap by tap, unless much is copied for four taps."""
+    if not one and s.wo < 12 and places >= 10 and s.kh * s.kw >= 16 and s.c > 3 and s.loss < (0.9 if places >= 24 else 0.8):
+        return "rows"
+    much = places * s.c * s.ho >= 1 << 14 and (s.kh * s.kw > 4 or s.n * s.c * s.h * s.w <= 1 << 22)
+    return "taps" if one or s.wo >= 10 and much else "windows"
 
 # %% ../../modules/09_spatial/fast_dev.ipynb #ways-points
 def convolve_points(x, weight, bias, s):
@@ -753,9 +764,9 @@ def _one_dtype(x, weight):
 
 
 @operation
-def conv2d_(x, weight, bias, way, *settings):
+def conv2d_(x, weight, bias, way, stride, padding, dilation, groups):
     """Convolution in one of the ways of this notebook, which its gradients go, too."""
-    s = _checked(x.shape, weight.shape, None if bias is None else np.shape(bias), *settings)
+    s = _checked(x.shape, weight.shape, None if bias is None else np.shape(bias), stride, padding, dilation, groups)
     x, weight = _one_dtype(x, weight)
     out, seen = WAYS[way][0](x, weight, bias, s)
     return out, (s, seen)
