@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tito.author.drawing import direct, draw, imports, levels
+
 ROOT = Path(__file__).resolve().parents[2]
 TITO = ROOT / "tito"
 LONGEST = 400  # lines of a file that are not blank
@@ -25,7 +27,7 @@ ROOMS = {
     "__main__": "cli",
     "__init__": "",
 }
-PARTS = {"download": "data", "pickled": "data"}  # files that share a room beside the others
+PARTS = {"download": "data", "kernel": "jupyter", "pickled": "data"}  # files that share a room beside the others
 
 
 def room(path: Path) -> str:
@@ -56,7 +58,8 @@ def test_imports_go_down_only():
             continue
         here = room(path)
         for line, name in imported(path, "tito"):
-            there = PARTS.get(name.split(".")[1], name.split(".")[1])
+            _, top, *_ = [*name.split("."), ""]  # `import tito` alone is of no room
+            there = PARTS.get(top, top)
             if there in ROOMS and there != here and there not in ROOMS[here].split():
                 wrong.append(f"{path.relative_to(ROOT)}, line {line}: {here} imports {name}")
     assert wrong == []
@@ -78,3 +81,13 @@ def test_a_file_is_read_in_one_sitting(path):
 
 def test_the_package_imports_nothing_of_tito():
     assert [str(path) for path in (ROOT / "tinytorch").rglob("*.py") if list(imported(path, "tito"))] == []
+
+
+def test_the_drawing_of_the_rooms_is_the_codes():
+    assert (ROOT / "docs" / "rooms.svg").read_text(encoding="utf-8") == draw(TITO), "type: tito dev draw"
+    found = imports(TITO)
+    assert found["cli"] >= {"author", "student"} and found["course"] == set()
+    assert levels({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == [["a"], ["b"], ["c"]]
+    assert direct({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == {"a": {"b"}, "b": {"c"}, "c": set()}
+    with pytest.raises(ValueError, match="in a circle: a, b"):
+        levels({"a": {"b"}, "b": {"a"}})

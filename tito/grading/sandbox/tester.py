@@ -213,6 +213,9 @@ class SubmissionRun:
             self._process_ended(number, step)
         except (WireError, OSError) as error:
             outcome = self._process_ended(number, step, error)
+        except Exception as error:  # whatever comes through from the student's side is the student's
+            self._process_ended(number, step)
+            outcome = {"status": "died", "message": f"stopped: {type(error).__name__}: {error}"[:LONGEST_MESSAGE]}
         if self.student.conversation is not None:
             with contextlib.suppress(WireError, OSError):
                 self.student.drain()
@@ -287,8 +290,12 @@ class SubmissionRun:
         for name in step["names"]:
             try:
                 self.namespace[name] = ask("name", name)
-            except NameError:
+            except WireError:
+                raise
+            except Exception as error:  # not defined, or nothing that can be sent
                 self.namespace.pop(name, None)
+                if not isinstance(error, NameError):
+                    failure = failure or self._failure(error)
         if step["imports"]:
             with contextlib.suppress(ImportError, AttributeError):
                 exec(compile(step["imports"], "<imports>", "exec"), self.namespace)
