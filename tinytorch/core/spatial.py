@@ -300,6 +300,11 @@ class ImageLayer(Module):
     def __call__(self, x):
         return super().__call__(x if isinstance(x, Tensor) else Tensor(x))
 
+    def fuse(self, rest):
+        """What the backend in force offers Sequential for this layer and its followers `rest` in one, or None."""
+        offer = backends.kernels().get("fuse")
+        return offer and offer(self, rest)
+
 
 def one_or_many(function, x, *rest):
     """function(x, *rest) for images (B, C, H, W); a single image (C, H, W) travels as a batch of one."""
@@ -340,11 +345,6 @@ class _ConvSettings(ImageLayer):
         self.padding = padding if isinstance(padding, str) else self.padding_pair
         if padding == "same" and self.stride != (1, 1):
             raise ValueError(f"padding='same' keeps the size, so it needs stride 1, got {self.stride}: give numbers")
-
-    def fuse(self, rest):
-        """What the backend in force offers Sequential for this layer and its followers `rest` in one, or None."""
-        offer = backends.kernels().get("fuse")
-        return offer and offer(self, rest)
 
     def extra_repr(self):
         """As PyTorch shows it: what stands at its default is left out, stride excepted."""
