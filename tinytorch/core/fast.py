@@ -672,7 +672,7 @@ def weight_gradient_taps(g, seen_x, x, s):
             total[a:b, 0, i, j] = np.einsum("nchw,nchw->c", g[:, a:b], seen)
     return total
 
-
+# %% ../../modules/09_spatial/fast_dev.ipynb #ways-way
 @lru_cache(1024, typed=True)
 def way(x_shape, weight_shape, in_rows, *settings):
     """How to convolve: "rows", "taps", "points", or "windows" where those would copy or call more than they save.
