@@ -981,7 +981,7 @@ def _norm_agrees(batch_norm2d, act, curve, *methods):
     weight, bias, eps = numbers.standard_normal(3), numbers.standard_normal(3), 1e-3
     stats = x.mean((0, 2, 3)), x.var((0, 2, 3))
     try:
-        homes = {"tinytorch.core.blocks", spatial.__name__, Module.__module__, ReLU.__module__}
+        homes = {"tinytorch.core.blocks", "tinytorch.images", Module.__module__, ReLU.__module__}
         if not all(method.__module__ in homes and _as_written(method) for method in methods):
             return False
         for own in (True, False):
@@ -1008,7 +1008,7 @@ def _activation(rest):
 def _suits(layer, x):
     """Whether the engine normalises these images: floats of one kind, many, and lines worth the name."""
     held = [t for t in (layer.weight, layer.bias) if t is not None] + [layer.running_mean, layer.running_var]
-    if x.ndim != 4 or x.shape[1] != layer.num_features or x.size < NORM or not x.dtype.char in "fd":
+    if x.ndim != 4 or x.shape[1] != layer.num_features or x.size < NORM or x.dtype.char not in "fd":
         return False
     in_rows = as_rows(x.data).flags.c_contiguous
     long = in_rows or x.data.flags.c_contiguous and x.shape[2] * x.shape[3] >= 64
