@@ -1,6 +1,7 @@
 """What one submission takes, no other one lacks; and whose fault it is when a submission is not graded to its end."""
 
 import ast
+import dataclasses
 import os
 import resource
 import signal
@@ -14,12 +15,14 @@ import psutil
 import pytest
 
 from tito import CourseError
+from tito.course.registry import Course
 from tito.grading import grade
 from tito.grading.grade import Worker, WorkerLostError
-from tito.grading.plan import prepare
+from tito.grading.plan import assemble, prepare, reference_submission
 from tito.grading.sandbox import isolation, worker
 from tito.grading.service import GradingService
 
+ROOT = Path(__file__).resolve().parents[2]
 NAME = "activations_dev.ipynb"
 LIMITS = {"wall": 12.0, "cell": 2.0, "cpu": 6}
 BOMBS = (
@@ -83,6 +86,41 @@ def test_a_module_that_asks_for_threads_gets_those_only(course):
     with assignment.home:
         setting = assignment.setting(assignment.parts[0])["setting"]
     assert setting["limits"]["threads"] == 3
+
+
+BOTH = """
+for _ in DataLoader(TensorDataset(np.zeros((64, 3), np.float32)), batch_size=8, prefetch=2): pass
+print("prefetched")
+import threading
+made, stop = [], threading.Event()
+try:
+    while len(made) < 99:
+        threading.Thread(target=stop.wait, daemon=True).start()
+        made.append(1)
+except RuntimeError:
+    print("threads:", len(made))
+stop.set()
+"""
+
+
+@pytest.mark.parametrize("rung", isolation.RUNGS[:2])
+def test_the_module_of_the_loader_may_prefetch(rung):
+    """And start no more threads than its module.toml says."""
+    rung, course = next(isolation.ladder((rung,)), None), Course.load(ROOT)
+    if rung is None:
+        pytest.skip("this rung does not work on this machine")
+    module, one = course.module("08"), Worker(0)
+    assignment = prepare(course, module, rung)
+    part = assignment.parts[0]
+    with assignment.home:
+        submission = reference_submission(part)
+        place = [cell.id for cell in submission.cells].index("data_loader")
+        cell = submission.cells[place]
+        submission.cells[place] = dataclasses.replace(cell, source=f"{cell.source}\n{BOTH}")
+        result = grade.run_steps(assignment, one, part, assemble(part.plan, submission)[0], [])
+    one.stop()
+    assert result["cells"]["data_loader"]["output"].split("\n")[:2] == ["prefetched", f"threads: {module.threads}"]
+    assert sum(cell.get("points", 0) for cell in result["cells"].values()) == assignment.points and module.threads
 
 
 FEW = """
