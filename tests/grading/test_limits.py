@@ -220,27 +220,41 @@ def test_a_report_without_end_is_cut(monkeypatch):
     assert "MiB to report" in outcome["escaped"] and outcome["seconds"] < 15
 
 
-def test_the_tester_takes_little_memory(monkeypatch):
-    """A test that keeps all that it is given, and a student who answers as much as can be sent."""
-    source = "import numpy as np\ndef f(): return np.ones(7_500_000)\nrelu = [np.ones(10**6)] * 7"
-    keep = "kept = []\nfor _ in range(100):\n    kept.append(f())"
-    steps = [{"kind": "solution", "id": "f", "source": source, "names": ["f", "relu"], "imports": ""}]
-    steps += [{"kind": "graded", "id": name, "source": keep, "points": 4.0, "hidden": []} for name in ("one", "two")]
-    steps += [{"kind": "graded", "id": "three", "source": "assert f().shape", "points": 4.0, "hidden": []}]
-    rung = next(isolation.ladder(), None)
+def in_a_box(rung, steps, **limits):
+    """The outcome of steps on a rung."""
+    rung = next(isolation.ladder((rung,)), None)
     if rung is None:
-        pytest.skip("no isolation works on this machine")
+        pytest.skip("this rung does not work on this machine")
+    limits = {"wall": 30.0, "cell": 10.0, "cpu": 20, "memory": 1 << 30, **limits}
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         kit = isolation.make_kit(Path(folder), Path(folder) / "none", [])
-        limits = {"wall": 30.0, "cell": 10.0, "cpu": 20, "memory": 1 << 30}
         command, environment = isolation.command(rung, kit, limits)
         task = {"command": command, "environment": environment, "limits": limits, "package": "tinytorch", "own": {}}
         task |= {"exchange": str(kit.exchange), "user": isolation.FIRST_USER if rung.drop else None, "steps": steps}
-        outcome = worker.run_in_fork(task)
+        return worker.run_in_fork(task)
+
+
+def test_the_tester_takes_little_memory():
+    """A test that keeps all that it is given, and a student who answers as much as can be sent."""
+    source = "import numpy as np\ndef f(): return np.ones(7_500_000)\nrelu = [np.ones(10**6)] * 7"
+    keep = "kept = []\nfor _ in range(12):\n    kept.append(f())"
+    steps = [{"kind": "solution", "id": "f", "source": source, "names": ["f", "relu"], "imports": ""}]
+    steps += [{"kind": "graded", "id": name, "source": keep, "points": 4.0, "hidden": []} for name in ("one", "two")]
+    outcome = in_a_box("landlock", steps, wall=60.0, cell=40.0)
     cells = {name: (cell["status"], cell["points"]) for name, cell in outcome["cells"].items()}
     assert outcome["ended"] and cells["one"] == ("oom", 0.0) and cells["two"][1] == 0.0, outcome
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 800 << 10  # KiB, of the largest
+
+
+@pytest.mark.parametrize("rung", isolation.RUNGS[:2])
+@pytest.mark.parametrize("first", ["", "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\n"])
+def test_processor_time_is_limited(rung, first):
+    """Told by the kernel's signal; who ignores it is killed two seconds later."""
+    steps = [{"kind": "solution", "id": "f", "source": f"{first}while True: pass", "names": [], "imports": ""}]
+    cell = in_a_box(rung, steps, cpu=1, cell=25.0)["cells"]["f"]
+    assert cell["status"] == ("oom" if first else "timeout") and cell["seconds"] < 25
+    assert first or cell["message"] == "your code used up its processor time"
 
 
 # what is killed from outside
