@@ -40,6 +40,15 @@ def check(
         raise typer.Exit(1)
 
 
+def expected() -> None:
+    """Make anew what the lessons' tests expect, from the references in tests/messages."""
+    from tito.author import expected
+    from tito.cli.console import Console
+
+    course, console = open_course(), Console()
+    console.line(f"{expected.FILE}: {'written' if expected.write(course) else 'as it was'}")
+
+
 def fmt() -> None:
     """Put notebooks that JupyterLab has saved in order: no outputs, the grader's ids, the form that is committed."""
     from tito.author.format import format_course
