@@ -18,7 +18,8 @@ from collections.abc import Callable
 import numpy as np
 
 from tito.course.notebook import definitions
-from tito.grading.sandbox.proxy import Conversation, Importer
+from tito.grading.sandbox.proxy import Conversation, Importer, read
+from tito.grading.sandbox.readings import guard
 from tito.grading.sandbox.wire import ClosedError, WireError
 
 MOST_RESTARTS = 8
@@ -337,6 +338,7 @@ def run_submission(task: dict, report: Callable) -> None:
     os.environ["TMPDIR"] = task["exchange"]
     _open_folders()
     np.seterr(all="warn")
+    guard(read)
     student = StudentProcess(task["command"], task["environment"], task["user"], report)
     try:
         SubmissionRun(task, student, report).all()
