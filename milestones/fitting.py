@@ -11,6 +11,8 @@ from stage import Clock, UnusableError, blocks, median, peak_memory, percent, sp
 
 from tinytorch import Tensor, manual_seed, no_grad
 
+SMALL = 2_000  # parameters of a network whose weights after every epoch are kept, to watch it learn
+
 
 @dataclass
 class Data:
@@ -231,6 +233,9 @@ def train(stage, task, data, model, name, settings):
         f"seed {settings['seed']}  {settings['network']}",
     )
     trainer.briefly = not task.long
+    small = model.parameter_count() <= SMALL and settings["network"] == next(iter(task.networks))
+    album = stage.path(f"{name}-epochs.safetensors") if small and not stage.crew.rank else None
+    trainer.album = None if album is None else kept_album(album) if resume else {}
     if task.long:
         stage.say(f"{trainer.about}, {model.parameter_count():,} parameters", "bold")
     try:
@@ -244,6 +249,9 @@ def train(stage, task, data, model, name, settings):
         )
     except ValueError as error:
         raise UnusableError(str(error)) from error
+    finally:
+        if trainer.album:
+            keep_album(album, trainer.album)
     rows = [{key: round(value, 6) for key, value in row.items()} for row in history]
     return rows, {**clock.read(), "seconds": round(sum(row["seconds"] for row in rows), 3)}
 
@@ -255,7 +263,11 @@ def trainer_class(crew):
         """A Trainer that writes its last epoch over the one before, on the stage's live line, if epochs are short."""
 
         def run_epoch(self, *inputs):
+            if self.album is not None and not self.history:
+                self.album[0] = self.model.state_dict()
             row = super().run_epoch(*inputs)
+            if self.album is not None:
+                self.album[row["epoch"]] = self.model.state_dict()
             if not self.briefly:  # then the Trainer shows its own bar: images per second, time left
                 return row
             done = round(16 * row["epoch"] / self.epochs)
@@ -266,6 +278,27 @@ def trainer_class(crew):
             return row
 
     return Shown
+
+
+def keep_album(path, album):
+    """Save {epoch: state_dict} in one file, as "3.0.weight": the page on which a network is watched reads it."""
+    from tinytorch.core.training import save_weights
+
+    save_weights(path, {f"{epoch}.{key}": array for epoch, state in album.items() for key, array in state.items()})
+
+
+def kept_album(path):
+    """{epoch: state_dict} as far as it was kept; empty if there is none, or none that can be read."""
+    from tinytorch.core.training import load_weights
+
+    album = {}
+    try:
+        for key, array in load_weights(path).items() if path.is_file() else ():
+            epoch, name = key.split(".", 1)
+            album.setdefault(int(epoch), {})[name] = array
+    except ValueError:
+        return {}
+    return album
 
 
 def judged(probabilities, data):

@@ -50,16 +50,30 @@ def _figure_class():
         raise ImportError("tinytorch.viz draws with matplotlib: pip install matplotlib") from None
 
     class Drawing(Figure):
-        """A Figure that shows itself as the value of a notebook cell, whatever backend is on."""
+        """A Figure that shows itself as the value of a notebook cell, whatever backend is on.
+
+        alt: what it shows, in words, for those who do not see it; it travels with the picture.
+        """
+
+        alt = ""
 
         def _repr_png_(self):
             from io import BytesIO
 
             png = BytesIO()
             self.savefig(png, format="png", dpi=110)
-            return png.getvalue()
+            return png.getvalue(), {"alt": self.alt or _titles(self)}
 
     return Drawing
+
+
+def _titles(figure):
+    """What a figure's titles and axes say, as one line."""
+    parts = [figure.get_suptitle() or ""]
+    for axes in figure.get_axes():
+        across, up = axes.get_xlabel(), axes.get_ylabel()
+        parts += [axes.get_title() or axes.get_title(loc="left"), f"{up} against {across}" if across and up else ""]
+    return "Figure: " + "; ".join(dict.fromkeys(part for part in parts if part))
 
 
 def _canvas(figure, width, height):
@@ -72,15 +86,21 @@ def _canvas(figure, width, height):
 
 
 def _styled(draw):
-    """Run a drawing function under the house's style; the reader's own settings stay as they are."""
+    """Run a drawing function under the house's style; the reader's own settings stay as they are.
+
+    Every one takes `alt`, the picture in words; without it the titles speak.
+    """
 
     @wraps(draw)
-    def run(*inputs, **named):
+    def run(*inputs, alt="", **named):
         _figure_class()
         import matplotlib
 
         with matplotlib.rc_context(STYLE):
-            return draw(*inputs, **named)
+            figure = draw(*inputs, **named)
+        if alt:
+            figure.alt = alt
+        return figure
 
     return run
 
@@ -386,19 +406,22 @@ def _plane(axes, wall, limit, numbers):
 
 @_styled
 def repeated(results, title="", ylabel="accuracy", figure=None):
-    """Runs with several seeds: {name: {condition: values}}; mean and standard deviation, and every run as a dot.
+    """Runs with several seeds: {name: {condition: values}}; the median, the middle half, and every run as a dot.
 
-    One part with its own scale for each condition; every name has a mark of its own, told by the legend below.
+    One part with its own scale for each condition; every name has a mark of its own, told by the legend below. A single
+    run that went wrong moves a mean and a standard deviation far, the median hardly.
     """
     conditions = list(next(iter(results.values())))
     figure = _canvas(figure, 2.9 * len(conditions), 3.6)
     for axes, condition in zip(figure.subplots(1, len(conditions), squeeze=False)[0], conditions, strict=True):
         for place, (runs, color, mark) in enumerate(zip(results.values(), PALETTE, MARKS, strict=False)):
             values = np.asarray(runs[condition], dtype=float)
-            spread = values.std(ddof=1) if len(values) > 1 else 0.0
+            low, middle, high = np.percentile(values, [25, 50, 75])
             axes.plot(np.full(len(values), place - 0.15), values, ".", color=color, alpha=0.4, markersize=4)
-            axes.errorbar(place, values.mean(), spread, fmt=mark, color=color, capsize=4, markersize=6)
-            label = (place, values.mean()), (8, 0), f"{100 * values.mean():.1f}"
+            axes.errorbar(
+                place, middle, [[middle - low], [high - middle]], fmt=mark, color=color, capsize=4, markersize=6
+            )
+            label = (place, middle), (8, 0), f"{100 * middle:.1f}"
             axes.annotate(label[2], label[0], label[1], textcoords="offset points", va="center", fontsize=8)
         axes.set(title=condition, xlim=(-0.5, len(results) - 0.3), xticks=[])
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
@@ -525,12 +548,12 @@ def _sum_in_words(window, kernel, result, terms=9):
 
 
 @_styled
-def sliding_window(image, kernel, position=(0, 0), stride=1, padding=0, so_far=False, figure=None):
+def sliding_window(image, kernel, position=(0, 0), stride=1, padding=0, so_far=False, ask=False, figure=None):
     """One step of a convolution: the window on the input, the kernel, and the output cell they make.
 
     image (H, W) and kernel (kh, kw) hold numbers; position is the output cell (row, column). Zeros of the padding are
-    faint. so_far hides the output cells that come after this one. Computed here from the definition, so the figure
-    also checks the reader's own convolution.
+    faint. so_far hides the output cells that come after this one, ask hides this one, too: the reader is to say what it
+    is. Computed here from the definition, so the figure also checks the reader's own convolution.
     """
     image, kernel = np.asarray(image), np.asarray(kernel)
     (ph, pw), (sh, sw), (kh, kw) = _pair(padding), _pair(stride), kernel.shape
@@ -540,7 +563,10 @@ def sliding_window(image, kernel, position=(0, 0), stride=1, padding=0, so_far=F
     if not (0 <= row < out.shape[0] and 0 <= column < out.shape[1]):
         raise ValueError(f"the output is {out.shape[0]}x{out.shape[1]}; it has no cell {tuple(position)}")
     window = padded[row * sh : row * sh + kh, column * sw : column * sw + kw]
-    known = np.arange(out.size).reshape(out.shape) <= row * out.shape[1] + column if so_far else None
+    here = row * out.shape[1] + column
+    known = np.arange(out.size).reshape(out.shape) <= here if so_far or ask else None
+    if ask:
+        known[row, column] = False
     widths = [padded.shape[1], kw, out.shape[1]]
     figure = _canvas(figure, 0.4 * sum(widths) + 1.8, 0.4 * padded.shape[0] + 0.9)
     places = figure.subplots(1, 3, width_ratios=widths, gridspec_kw={"wspace": 0.12})
@@ -548,7 +574,8 @@ def sliding_window(image, kernel, position=(0, 0), stride=1, padding=0, so_far=F
     _cells(places[0], padded, "input, padded" if ph or pw else "input", (row * sh, column * sw, kh, kw), border)
     _cells(places[1], kernel, "kernel", (0, 0, kh, kw))
     _cells(places[2], out, "output", (row, column, 1, 1), known=known)
-    figure.supxlabel(_sum_in_words(window, kernel, out[row, column]), fontsize=9)
+    words = _sum_in_words(window, kernel, out[row, column])
+    figure.supxlabel(words.rpartition(" = ")[0] + " = ?" if ask else words, fontsize=9)
     return figure
 
 
@@ -616,18 +643,18 @@ class Predict:
     """Guess before you run: `predict("shape", (2, 8, 15, 15))`, then, after running, `predict.reveal(out.shape)`.
 
     Guesses are kept by kind, so that several can stand open; `reveal` answers the newest open one, or the one whose
-    kind it is given. `...` or None stands for "no guess yet".
+    kind it is given. `...` or None stands for "no guess yet": then `reveal` asks for one, once, before it tells.
     """
 
     def __init__(self):
-        self.open, self.right, self.asked = {}, 0, 0
+        self.open, self.right, self.asked, self.reminded = {}, 0, 0, set()
 
     def __call__(self, kind, *guess):
         guess = guess[0] if len(guess) == 1 else guess or None
         self.open.pop(kind, None)
         self.open[kind] = None if guess is ... else guess
         if self.open[kind] is None:
-            print(f"{kind}: write your guess in place of the dots, then run this cell again")
+            print(f"{kind}: write your guess in place of the dots, and run this cell; the next one answers")
         else:
             print(f"{kind}: you say {_show(guess)}. Now run the next cell.")
 
@@ -638,6 +665,11 @@ class Predict:
             return
         kind = kind or next(reversed(self.open))
         guess = self.open.pop(kind)
+        if guess is None and kind not in self.reminded:
+            self.reminded.add(kind)
+            self.open[kind] = None
+            print(f"{kind}: guess first, in the cell above, and run it; or run this cell again, and it tells")
+            return
         if guess is None:
             print(f"{kind}: it is {_show(actual)} (no guess this time)")
             return

@@ -97,13 +97,30 @@ def run_milestone(course: Course, milestone: Milestone, arguments: list[str]) ->
     if not script.is_file():
         raise CourseError(f"no script at {script}: restore it")
     check_requirements(course, milestone)
+    began = time.time()
     called = f"tito milestone run {milestone.id}"  # what the script names when it says how to resume
     environment = course.environment(TITO_COMMAND=called)
     child = platform.start_beside([sys.executable, str(script), *arguments], env=environment)
     code = _wait(child)
     if code not in (0, INTERRUPTED):
         _say_what_is_unwritten(course, milestone)
+    if code != INTERRUPTED and milestone.id == MILESTONE and "--no-page" not in arguments:
+        _write_live_page(course, milestone, began)
     return code
+
+
+def _write_live_page(course: Course, milestone: Milestone, since: float) -> None:
+    """The network that was trained since then, on a page where it runs by itself; says where it is."""
+    from tito.web import page
+
+    folder = course.folder("runs") / milestone.folder
+    run = next((run for run in kept_runs(folder) if run.time >= since), None)
+    if run is None:  # nothing new was kept there
+        return
+    told = _asked(course, milestone, run, ["--describe"])
+    name = "network.html" if run.data == "digits" else f"network-{run.data}.html"
+    made = page.write(told, run.path.with_name(name))
+    print(f"Live: {os.path.relpath(made)} (open it in a browser: the network, while you {page.doing(told)})")
 
 
 def _say_what_is_unwritten(course: Course, milestone: Milestone) -> None:
@@ -221,9 +238,14 @@ def ask_network(course: Course, run: KeptRun, images: list[Path]) -> list[dict]:
     """For each picture {"classes": [[name, probability], ...]}, likeliest first, or {"error": text}."""
     milestone = find_milestone(course, MILESTONE)
     check_requirements(course, milestone)
+    return _asked(course, milestone, run, [os.path.abspath(image) for image in images])
+
+
+def _asked(course: Course, milestone: Milestone, run: KeptRun, words: list[str]):
+    """What the milestone's predict.py answers, run by itself."""
     script = milestone.path(course).with_name("predict.py")
     environment = course.environment(PYTHONIOENCODING="utf-8")
-    command = [sys.executable, str(script), str(run.path), *(os.path.abspath(image) for image in images)]
+    command = [sys.executable, str(script), str(run.path), *words]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", env=environment)
     try:
         return json.loads(done.stdout.splitlines()[-1])

@@ -1,12 +1,16 @@
 """Say what is on pictures, with a network that this milestone has trained: `tito predict` calls this and shows it.
 
 python predict.py RUN.json IMAGE... prints one line of JSON: for each image, the classes with their probabilities,
-the likeliest first, or what is wrong with it.
+the likeliest first, or what is wrong with it. python predict.py RUN.json --describe prints the network itself, layer by
+layer with its weights, for the page on which it runs by itself (tito/web).
 """
 
+import base64
 import json
 import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 from networks import NETWORKS
@@ -87,12 +91,75 @@ def told(model, prepare, scale, names, path):
     return {"classes": [[names[at], float(shares[at])] for at in np.argsort(-shares, kind="stable")]}
 
 
+def text_of(array):
+    """An array as {"shape", "base64"}: float32, little-endian."""
+    array = np.asarray(array, "<f4")
+    return {"shape": list(array.shape), "base64": base64.b64encode(array.tobytes()).decode()}
+
+
+SETTINGS = {
+    "Conv2d": {
+        "kernel": "kernel_size",
+        "stride": "stride",
+        "padding": "padding",
+        "dilation": "dilation",
+        "groups": "groups",
+    },
+    "MaxPool2d": {"kernel": "kernel_size", "stride": "stride", "padding": "padding"},
+    "BatchNorm2d": {"eps": "eps"},
+}
+
+
+def described(record, file, names):
+    """The network as plain data: layers with their settings and arrays, weights after each kept epoch, ten pictures."""
+    model = network(record, file.with_suffix(".safetensors"))
+    state, layers = model.state_dict(), []
+    for at, layer in enumerate(model):
+        kind = type(layer).__name__
+        settings = {name: getattr(layer, attribute) for name, attribute in SETTINGS.get(kind, {}).items()}
+        arrays = {k.removeprefix(f"{at}."): text_of(v) for k, v in state.items() if k.startswith(f"{at}.") and v.ndim}
+        layers.append({"kind": kind, **settings, **arrays})
+    return {
+        "data": record["data"],
+        "run": file.stem,
+        "names": list(names),
+        "accuracy": record["test_accuracy"],
+        "parameters": record["parameters"],
+        "convolution": record["convolution"],
+        "scale": record.get("scale"),
+        "layers": layers,
+        "epochs": kept_epochs(file.with_name(f"{file.stem}-epochs.safetensors")),
+        "samples": samples(record) if record["data"] == "digits" else [],
+    }
+
+
+def kept_epochs(path):
+    """[{"0.weight": array as text, ...}, ...]: before training, and after each epoch; empty if some are missing."""
+    from fitting import kept_album
+
+    album = kept_album(path)
+    whole = sorted(album) == list(range(len(album)))
+    return [{name: text_of(array) for name, array in album[at].items()} for at in range(len(album))] if whole else []
+
+
+def samples(record):
+    """Ten pictures of the run's own test part to begin with: up to five of its surest mistakes, then others."""
+    from tinytorch.data.loader import digits
+
+    _, _, images, labels = digits(record["seed"])
+    wrong = [one["index"] for one in record["mistakes"]][:5]
+    chosen = wrong + [one["index"] for one in record["samples"] if one["index"] not in wrong][: 10 - len(wrong)]
+    return [{"image": text_of(images[at]), "label": int(labels[at]), "mistake": at in wrong} for at in chosen]
+
+
 def main(file, *paths):
     from tinytorch.data.loader import CIFAR10
 
     file = Path(file)
     record = json.loads(file.read_text(encoding="utf-8"))
     names, prepare = ("0123456789", digit) if record["data"] == "digits" else (CIFAR10.classes, photograph)
+    if paths == ("--describe",):
+        return print(json.dumps(described(record, file, names)))
     model = network(record, file.with_suffix(".safetensors"))
     print(json.dumps([told(model, prepare, record.get("scale"), names, path) for path in paths]))
 

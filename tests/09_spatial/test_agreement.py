@@ -6,7 +6,7 @@ import pytest
 from tinytorch.backend import BACKENDS, kernel, resolve, use_backend
 from tinytorch.core.activations import ReLU
 from tinytorch.core.layers import Sequential
-from tinytorch.core.spatial import AvgPool2d, BatchNorm2d, Conv2d, MaxPool2d, global_avg_pool2d
+from tinytorch.core.spatial import AvgPool2d, Conv2d, MaxPool2d
 from tinytorch.core.tensor import Tensor
 
 try:
@@ -110,17 +110,9 @@ def test_whole_pixels_have_the_mean_of_real_numbers(name):
     with use_backend(name):
         for dtype in ("uint8", "int64", "float32"):
             x = Tensor(np.full((1, 1, 2, 2), 255, dtype))
-            assert AvgPool2d(2)(x).item() == global_avg_pool2d(x).item() == 255
+            assert AvgPool2d(2)(x).item() == 255
         assert AvgPool2d(2)(Tensor(np.array([[[[True, False], [True, True]]]]))).item() == 0.75
         assert MaxPool2d(2)(Tensor(np.full((1, 1, 2, 2), 200, np.uint8))).numpy().dtype == np.uint8
-
-
-def test_batch_norm_of_whole_pixels():
-    for dtype in ("int64", "uint8", "bool", "float32"):
-        layer, x = BatchNorm2d(1), np.array([[[[0, 1], [1, 1]]]]).astype(dtype)
-        np.testing.assert_allclose(layer(Tensor(x)).numpy().ravel(), [-1.732] + 3 * [0.577], atol=1e-3)
-        assert layer.running_mean.item() == pytest.approx(0.075) and layer.running_var.item() == pytest.approx(0.925)
-        assert layer.eval()(Tensor(x)).dtype == np.float32
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -163,17 +155,6 @@ def test_gradients_of_half_precision_beside_single_agree():
             kernel("conv2d")(Tensor(x.astype(np.float32)), half).backward(upstream.astype(np.float32))
         found.append(half.grad.item())
     np.testing.assert_allclose(found, (x * upstream).sum(), rtol=1e-3)
-
-
-@pytest.mark.parametrize(("weights", "result"), [("float16", "float16"), ("float32", "float32")])
-def test_batch_norm_of_half_precision(weights, result):
-    layer, x = BatchNorm2d(1).astype(weights), np.arange(8).reshape(2, 1, 2, 2) * 200.0
-    out = layer(Tensor(x, dtype="float16", requires_grad=True))
-    out.backward(x.astype(result))
-    np.testing.assert_allclose(out.numpy().ravel()[:4], [-1.5275, -1.0911, -0.6547, -0.2182], atol=1e-3)
-    assert out.dtype == result and layer.running_var.item() == pytest.approx(24000, 1e-3)
-    assert layer.weight.grad.item() == pytest.approx(18.33 * 200, 1e-3)
-    assert layer.eval()(Tensor(x, dtype="float16")).dtype == result
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -10,12 +10,10 @@ from tinytorch.core.autograd import gradcheck
 from tinytorch.core.spatial import (
     AvgPool2D,
     AvgPool2d,
-    GlobalAvgPool2d,
     MaxPool2D,
     MaxPool2d,
     avg_pool2d,
     avg_pool2d_loops,
-    global_avg_pool2d,
     max_pool2d,
     max_pool2d_loops,
 )
@@ -155,12 +153,3 @@ def test_repr():
     text = repr(AvgPool2d(3, 3, 1, count_include_pad=False))
     assert text == "AvgPool2d(kernel_size=3, stride=3, padding=1, count_include_pad=False)"
     assert MaxPool2D is MaxPool2d and AvgPool2D is AvgPool2d
-
-
-def test_global_average_pooling():
-    x = distinct(3, (2, 3, 4, 5))
-    np.testing.assert_allclose(global_avg_pool2d(Tensor(x)).numpy(), x.mean(axis=(2, 3)), rtol=1e-6)
-    assert GlobalAvgPool2d()(Tensor(x[0])).shape == (3,)
-    assert gradcheck(GlobalAvgPool2d(), x)
-    with pytest.raises(ValueError, match=r"\(4, 5\)"):
-        global_avg_pool2d(Tensor(x[0, 0]))

@@ -29,23 +29,28 @@ def test_generated_mutants_die(path):
 MISTAKES = tomllib.loads((ROOT / "tests/grading/mistakes.toml").read_text(encoding="utf-8"))
 
 
-def planted():
-    """The mistakes of people as mutants of module 09: (cell, line, name, faulty source)."""
-    cells = notebook.read(ROOT / "modules/09_spatial/spatial_dev.ipynb")["cells"]
-    sources = {cell["id"]: cell["source"] for cell in cells}
+LESSONS = [ROOT / f"modules/09_spatial/{name}.ipynb" for name in ("spatial_dev", "blocks_dev")]
+
+
+def planted(path):
+    """The mistakes of people as mutants of a notebook of module 09: (cell, line, name, faulty source)."""
+    sources = {cell["id"]: cell["source"] for cell in notebook.read(path)["cells"]}
     for name, mistake in MISTAKES.items():
+        if mistake["cell"] not in sources:
+            continue
         source = sources[mistake["cell"]]
         assert mistake["right"] in source, f"{name}: {mistake['cell']} no longer holds {mistake['right']!r}"
         yield mistake["cell"], 0, name, source.replace(mistake["right"], mistake["wrong"])
 
 
 def test_mistakes_of_people_die():
-    _, alive = survivors(ROOT / "modules/09_spatial/spatial_dev.ipynb", list(planted()))
-    assert alive == []
+    tried = {path: mistakes for path in LESSONS if (mistakes := list(planted(path)))}
+    assert sum(map(len, tried.values())) == len(MISTAKES)
+    assert [survivors(path, mistakes)[1] for path, mistakes in tried.items()] == [[] for _ in tried]
 
 
 def test_a_hidden_test_kills_what_the_visible_ones_do_not():
-    _, alive = survivors(ROOT / "modules/09_spatial/spatial_dev.ipynb", list(planted()), hidden=False)
+    _, alive = survivors(LESSONS[0], list(planted(LESSONS[0])), hidden=False)
     names = {name for _, _, name in alive}
     assert "settings not passed on" in names and len(names) < len(MISTAKES) / 2, names
 

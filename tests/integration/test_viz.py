@@ -158,7 +158,9 @@ def test_a_figure_shows_itself_and_leaves_the_readers_settings_alone():
     import matplotlib
 
     size = matplotlib.rcParams["axes.titlesize"]
-    assert viz.curves(ROWS)._repr_png_().startswith(b"\x89PNG")
+    picture, about = viz.curves(ROWS)._repr_png_()
+    assert picture.startswith(b"\x89PNG") and "Loss" in about["alt"] and "Accuracy" in about["alt"]
+    assert viz.curves(ROWS, alt="It learns.")._repr_png_()[1] == {"alt": "It learns."}
     assert matplotlib.rcParams["axes.titlesize"] == size
 
 
@@ -196,12 +198,12 @@ def test_panels_write_numbers_and_lay_tiles_side_by_side():
     np.testing.assert_array_equal(wall[3:, 3:5], tiles[4])
 
 
-def test_repeated_runs_show_mean_deviation_and_every_run():
+def test_repeated_runs_show_the_median_the_middle_half_and_every_run():
     figure = viz.repeated({"CNN": {"plain": [0.9, 1.0], "moved": [0.5, 0.7]}, "MLP": {"plain": [0.8], "moved": [0.4]}})
     plain, moved = figure.axes
     assert plain.get_title("left") == "plain" and texts(plain) == ["95.0", "80.0"] and texts(moved) == ["60.0", "40.0"]
     bars = [container.lines[2][0].get_segments()[0] for container in moved.containers]
-    np.testing.assert_allclose(bars[0][:, 1], 0.6 + np.array([-1, 1]) * np.std([0.5, 0.7], ddof=1))
+    np.testing.assert_allclose(bars[0][:, 1], [0.55, 0.65])
     np.testing.assert_allclose(bars[1][:, 1], [0.4, 0.4])
     np.testing.assert_allclose(moved.get_lines()[0].get_ydata(), [0.5, 0.7])
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["CNN", "MLP"]
@@ -297,5 +299,15 @@ def test_no_guess_is_not_counted(predict, capsys):
     predict("size", ...)
     predict.reveal(12345)
     said = capsys.readouterr().out
-    assert "write your guess" in said and "it is 12,345" in said
+    assert "write your guess" in said and "guess first" in said and "12,345" not in said
+    predict.reveal(12345)
+    assert "it is 12,345 (no guess this time)" in capsys.readouterr().out
     assert predict.asked == 0
+
+
+def test_a_guess_after_the_reminder_counts(predict, capsys):
+    predict("size", ...)
+    predict.reveal(7)
+    predict("size", 7)
+    predict.reveal(7)
+    assert "size: right" in capsys.readouterr().out and (predict.right, predict.asked) == (1, 1)

@@ -11,7 +11,8 @@ import pytest
 from tito.course import notebook
 
 HERE = Path(__file__).parent
-NOTEBOOK = HERE.parents[1] / "modules/09_spatial/spatial_dev.ipynb"
+FOLDER = HERE.parents[1] / "modules/09_spatial"
+NOTEBOOKS = {name: notebook.read(FOLDER / f"{name}.ipynb")["cells"] for name in ("spatial_dev", "blocks_dev")}
 OTHER = f"import sys; sys.path.insert(0, {str(HERE)!r}); import mistaken_09 as mistaken; mistake = "
 
 # What takes the place of a solution cell's regions, in order; None leaves one as it is.
@@ -42,7 +43,7 @@ WRITTEN = {
     "Conv2d": [
         """
         self.weight = Tensor(mistaken.he_weights(generator(), shape, mistake), requires_grad=True)
-        self.bias = zeros(out_channels, requires_grad=True) if bias else None""",
+        self.bias = Tensor(np.zeros(out_channels, np.float32), requires_grad=True) if bias else None""",
         """
         check_images(x.shape, self.in_channels)
         stride = (1, 1) if mistake == "stride not passed on" else self.stride
@@ -226,12 +227,13 @@ def planted(cell, mistake):
     return [cell, *pieces]
 
 
-def test_the_other_solutions_pass_every_graded_cell():
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_the_other_solutions_pass_every_graded_cell(name):
     spec = importlib.util.spec_from_file_location("planted", HERE / "planted.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     namespace = {"__name__": "__main__"}
-    for cell in notebook.read(NOTEBOOK)["cells"]:
+    for cell in NOTEBOOKS[name]:
         if notebook.kind(cell) in notebook.CORE:
             source = cell["source"]
             if cell["id"] in WRITTEN:
@@ -245,7 +247,11 @@ def test_the_other_solutions_pass_every_graded_cell():
 def told(messages):
     """(cell, mistake) -> what the first graded cell that fails says to a student."""
     cases = [(cell, mistake) for cell, causes in CAUSES.items() for mistake in causes]
-    said = messages("09_spatial/spatial_dev.ipynb", {": ".join(case): planted(*case) for case in cases})
+    said = {}
+    for name, cells in NOTEBOOKS.items():
+        here = {cell["id"] for cell in cells}
+        mistakes = {": ".join(case): planted(*case) for case in cases if case[0] in here}
+        said |= messages(f"09_spatial/{name}.ipynb", mistakes)
     return {case: said[": ".join(case)] for case in cases}
 
 

@@ -20,7 +20,8 @@ from onnx.backend.test.case import base
 
 from tinytorch.backend import BACKENDS, kernel, resolve, use_backend
 from tinytorch.core import activations, tensor
-from tinytorch.core.spatial import AvgPool2d, BatchNorm2d, MaxPool2d, global_avg_pool2d
+from tinytorch.core.blocks import BatchNorm2d, global_avg_pool2d
+from tinytorch.core.spatial import AvgPool2d, MaxPool2d
 from tinytorch.core.tensor import Tensor
 
 try:

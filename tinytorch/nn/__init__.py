@@ -8,7 +8,8 @@ _HOME = {
         "core.layers": "Module Linear Sequential Flatten Dropout",
         "core.activations": "ReLU LeakyReLU Sigmoid Tanh GELU Softmax LogSoftmax",
         "core.losses": "MSELoss CrossEntropyLoss BCEWithLogitsLoss",
-        "core.spatial": "Conv2d MaxPool2d AvgPool2d BatchNorm2d GlobalAvgPool2d SimpleCNN Conv2D MaxPool2D AvgPool2D",
+        "core.spatial": "Conv2d MaxPool2d AvgPool2d SimpleCNN Conv2D MaxPool2D AvgPool2D",
+        "core.blocks": "BatchNorm2d GlobalAvgPool2d DepthwiseSeparable2d ResidualBlock",
     }.items()
     for name in names.split()
 }

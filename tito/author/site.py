@@ -100,9 +100,17 @@ def _lesson(course: Course, module: Module, path: Path, pages: Path, tell: Tell)
             cell["source"] = "\n".join(line for line in lines if not line.lstrip().startswith("#|")).strip("\n")
             cell["outputs"] = outputs[cell["id"]]
         cell["metadata"] = {"tags": ["hide-input"]} if kind == "graded" else {}
+        if words := _words(cell.get("outputs", [])):
+            cell["metadata"]["mystnb"] = {"image": {"alt": words}}
     shown["cells"] = [cell for cell in shown["cells"] if cell["source"].strip()]
     shown["metadata"] = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}
     storage.write_atomic(_place(course, path, pages), notebook.dumps(shown))
+
+
+def _words(outputs: list[dict]) -> str:
+    """What a cell's figure says it shows, for those who do not see it."""
+    about = (output.get("metadata", {}).get("image/png", {}) for output in outputs)
+    return next((each["alt"] for each in about if each.get("alt")), "")
 
 
 def _outputs(course: Course, module: Module, path: Path, nb: dict, tell: Tell) -> dict[str, list]:

@@ -1,12 +1,13 @@
 """`tito grade`: the commands of the instructor's service. Each one asks the service and shows what it says."""
 
-import json
 import sys
 from typing import Annotated
 
 import typer
 
 from tito import CourseError
+from tito.cli import grade_desk
+from tito.cli.grade_desk import Json, ModuleName, Students, open_service, parse_due, print_json
 
 app = typer.Typer(
     help="Release, collect, grade and hand back, with nbgrader's gradebook.",
@@ -17,11 +18,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-ModuleName = Annotated[str, typer.Argument(metavar="MODULE", help="9, 09, spatial or 09_spatial.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-Students = Annotated[
-    list[str] | None, typer.Option("--student", metavar="ID", help="Only this student; may be repeated.")
-]
 Isolation = Annotated[
     str | None, typer.Option("--isolation", metavar="RUNG", help="bubblewrap or landlock; the best by default.")
 ]
@@ -46,36 +42,15 @@ def assign(
     as_json: Json = False,
 ) -> None:
     """Check a module's notebooks and release them, without solutions and hidden tests."""
-    chosen, service = _open_service(module)
-    folder = service.assign(chosen, _parse_due(due))
+    chosen, service = open_service(module)
+    folder = service.assign(chosen, parse_due(due))
     if as_json:
-        return _print_json({"assignment": chosen.folder, "release": str(folder), "due": due})
+        return print_json({"assignment": chosen.folder, "release": str(folder), "due": due})
     print(f"Released {chosen.folder} to {folder}." + (f" Due {due} UTC." if due else ""))
     print(f"\nNext: tito grade collect {chosen.number} DIR")
 
 
-@app.command()
-def collect(
-    module: ModuleName,
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A folder, a zip archive, or the word exchange.")],
-    as_json: Json = False,
-) -> None:
-    """Take submissions from a folder, a zip archive or nbgrader's exchange."""
-    chosen, service = _open_service(module)
-    taken = service.collect(chosen, source)
-    refused = [one for one in taken if one.what == "refused"]
-    if as_json:
-        _print_json({"assignment": chosen.folder, "taken": [one._asdict() for one in taken]})
-    else:
-        from tito.cli.grade_tables import one_line
-
-        for one in refused:
-            print(f"{one_line(one.student)}, {one_line(one.notebook)}: refused, {one_line(one.reason)}")
-        counts = {what: sum(one.what == what for one in taken) for what in ("new", "changed", "same", "refused")}
-        print("Collected: " + ", ".join(f"{count} {what}" for what, count in counts.items()) + ".")
-        print(f"\nNext: tito grade run {chosen.number}")
-    if refused:
-        raise typer.Exit(1)
+app.command()(grade_desk.collect)
 
 
 @app.command()
@@ -104,7 +79,7 @@ def run(
 
     from tito.cli import grade_tables
 
-    chosen, service = _open_service(module)
+    chosen, service = open_service(module)
     options = {"students": student, "jobs": jobs or os.cpu_count() or 1, "regrade_failed": regrade_failed}
     options |= {
         "isolation": isolation,
@@ -115,7 +90,7 @@ def run(
     with grade_tables.ProgressBar(chosen.folder, quiet=as_json) as progress:
         report = service.grade_submissions(chosen, progress=progress, **options)
     if as_json:
-        _print_json(grade_tables.grading_data(report))
+        print_json(grade_tables.grading_data(report))
     else:
         grade_tables.grading_report(report)
         print(f"\nNext: tito grade {'run ' + chosen.number if report.failures else 'feedback ' + chosen.number}")
@@ -128,21 +103,21 @@ def status(module: ModuleName, as_json: Json = False) -> None:
     """Show every submission's result, and what waits for a person."""
     from tito.cli import grade_tables
 
-    chosen, service = _open_service(module)
+    chosen, service = open_service(module)
     rows = service.status(chosen)
     if as_json:
-        return _print_json({"assignment": chosen.folder, "submissions": rows})
+        return print_json({"assignment": chosen.folder, "submissions": rows})
     grade_tables.status_table(chosen.folder, rows)
 
 
 @app.command()
 def feedback(module: ModuleName, student: Students = None, as_json: Json = False) -> None:
     """Make the pages that students read; without hidden tests and without scripts."""
-    chosen, service = _open_service(module)
+    chosen, service = open_service(module)
     pages = service.feedback(chosen, student)
     waiting = sum(mark.waiting for name, mark in service.marks(chosen).items() if not student or name in student)
     if as_json:
-        return _print_json({"assignment": chosen.folder, "pages": [str(page) for page in pages], "waiting": waiting})
+        return print_json({"assignment": chosen.folder, "pages": [str(page) for page in pages], "waiting": waiting})
     for page in pages[:5]:
         print(page)
     more = f"... and {len(pages) - 5} more in {service.settings['feedback']}\n" if len(pages) > 5 else ""
@@ -152,40 +127,7 @@ def feedback(module: ModuleName, student: Students = None, as_json: Json = False
     print(f"Next: tito grade {'formgrader' if waiting else f'export {chosen.number}'}")
 
 
-@app.command()
-def export(
-    module: Annotated[list[str], typer.Argument(metavar="MODULE...", help="One or several modules.")],
-    columns: Annotated[str, typer.Option(metavar="MAP", help="plain, canvas, moodle, or a TOML file.")] = "plain",
-    per_question: Annotated[bool, typer.Option("--per-question", help="A column for every question.")] = False,
-    output: Annotated[
-        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write here instead of the screen.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Print the marks as CSV."""
-    from pathlib import Path
-
-    from tito.course.storage import write_atomic
-    from tito.grading import gradebook, marks
-
-    chosen, service = None, None
-    for name in module:
-        one, service = _open_service(name)
-        chosen = [*(chosen or []), one.folder]
-    with gradebook.Gradebook(service.settings["url"]) as book:
-        rows = marks.read(book, chosen)
-    if as_json:
-        data = [{**mark.fields(), **({"questions": mark.questions} if per_question else {})} for mark in rows]
-        return _print_json({"marks": data})
-    text = marks.table(rows, marks.columns_of(columns), per_question)
-    if output:
-        write_atomic(Path(output), text)
-        print(f"{len(rows)} lines written to {output}.")
-    else:
-        sys.stdout.write(text)
-    waiting = sum(mark.waiting for mark in rows)
-    if waiting:
-        print(f"{waiting} answers still wait for a person: tito grade formgrader", file=sys.stderr)
+app.command()(grade_desk.export)
 
 
 @app.command()
@@ -210,7 +152,7 @@ def lint(
             if not as_json:
                 grade_tables.notebook_report(report)
     if as_json:
-        _print_json({"notebooks": [grade_tables.notebook_data(report) for report in reports]})
+        print_json({"notebooks": [grade_tables.notebook_data(report) for report in reports]})
     if not all(report.ok for report in reports):
         raise typer.Exit(1)
 
@@ -225,28 +167,3 @@ def formgrader(
     from tito.jupyter import open_formgrader
 
     open_formgrader(find_root(), browser, port)
-
-
-def _open_service(module: str):
-    """(module, service) of the course around here."""
-    from tito.course.registry import Course
-    from tito.grading.service import GradingService
-
-    course = Course.load()
-    return course.module(module), GradingService(course)
-
-
-def _parse_due(text: str | None):
-    from datetime import UTC, datetime
-
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise CourseError(f"the date {text!r} is not of the form 2026-12-24 or 2026-12-24T18:00") from None
-    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
-
-
-def _print_json(document: dict) -> None:
-    print(json.dumps(document, indent=1, sort_keys=True))
