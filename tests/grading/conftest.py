@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -90,5 +91,53 @@ def grade(course):
         command = [sys.executable, "-m", "tito", "grade", *words]
         done = subprocess.run(command, cwd=course.root, env=environment, capture_output=True, text=True, timeout=120)
         return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def run_steps():
+    """A function that runs a student's cells and graded cells (4 points each) in the box, with nothing but NumPy."""
+    from tito.course.scaffold import hidden_lines
+    from tito.grading import plan
+    from tito.grading.grade import Worker
+    from tito.grading.sandbox import isolation
+
+    rung = next(isolation.ladder(), None)
+    if rung is None:
+        pytest.skip("no isolation works on this machine")
+    limits = {"wall": 30.0, "cell": 5.0, "cpu": 20, "memory": 1 << 30}
+
+    def run(student, graded, own=None, seed=None, after=()):
+        def solution(id, source):
+            return {"kind": "solution", "id": id, "source": source, **plan._defined(source), "imports": ""}
+
+        steps = [solution("student", student)]
+        for id, source in graded.items():
+            hidden = hidden_lines(source)
+            steps.append({"kind": "graded", "id": id, "source": source, "points": 4.0, "hidden": hidden})
+        steps += [solution(f"after {number}", source) for number, source in enumerate(after)]
+        with tempfile.TemporaryDirectory() as folder:
+            os.chmod(folder, 0o755)
+            kit = isolation.make_kit(Path(folder), Path(folder) / "none", [])
+
+            class One:
+                def __init__(self):
+                    self.limits = limits
+
+                def setting(self, part):
+                    command, environment = isolation.command(rung, kit, limits)
+                    box = {"command": command, "environment": environment, "limits": limits, "package": "tinytorch"}
+                    box |= {"exchange": str(kit.exchange), "drop": rung.drop, "own": own or {}}
+                    return {"name": folder, "setting": box}
+
+                def task(self, part, steps, seed):
+                    return {"name": folder, "steps": steps, "seed": seed}
+
+            worker = Worker(0)
+            try:
+                return worker.execute(One(), None, steps, seed)
+            finally:
+                worker.stop()
 
     return run

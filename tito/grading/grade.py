@@ -20,6 +20,7 @@ from pathlib import Path
 from tito import CourseError
 from tito.course.storage import write_atomic
 from tito.grading.plan import Assignment, Part, assemble, blank_submission, reference_submission
+from tito.grading.sandbox.cells import one_line
 from tito.grading.sandbox.isolation import FIRST_USER
 from tito.grading.submissions import STUDENT, RejectedError, parse, read_below
 
@@ -36,7 +37,7 @@ class Worker:
     def __init__(self, number: int):
         self.user, self.process, self.known = FIRST_USER + number, None, set()
 
-    def execute(self, assignment: Assignment, part: Part, steps: list[dict]) -> dict:
+    def execute(self, assignment: Assignment, part: Part, steps: list[dict], seed: list[int] | None = None) -> dict:
         """The outcome of one submission of one notebook. WorkerLostError if the worker ends on the way."""
         if self.process is None or self.process.poll() is not None:
             self._start()
@@ -47,7 +48,7 @@ class Worker:
                 box["user"] = self.user if box.pop("drop") else None
                 self._say(setting)
                 self.known.add(setting["name"])
-            self._say(assignment.task(part, steps))
+            self._say(assignment.task(part, steps, seed))
             timer = threading.Timer(assignment.limits["wall"] + GRACE, self.process.kill)
             timer.start()
             try:
@@ -235,8 +236,8 @@ def submission_key(assignment: Assignment, student: str, files: dict[str, bytes 
 
 def grade_submission(assignment: Assignment, worker: Worker, student: str, files: dict[str, bytes | str]) -> dict:
     """The result of one submission."""
-    start = time.time()
-    parts = {part.name: _grade_part(assignment, worker, part, files[part.name]) for part in assignment.parts}
+    start, seed = time.time(), assignment.seed(student)
+    parts = {part.name: _grade_part(assignment, worker, part, files[part.name], seed) for part in assignment.parts}
     return _submission_result(assignment, student, submission_key(assignment, student, files), parts, start)
 
 
@@ -256,7 +257,7 @@ def grade_own(assignment: Assignment, worker: Worker, which: str) -> dict:
     return _submission_result(assignment, f"*{which}*", content_key(f"*{which}*", assignment.digest, {}), parts, start)
 
 
-def _grade_part(assignment: Assignment, worker: Worker, part: Part, data: bytes | str) -> dict:
+def _grade_part(assignment: Assignment, worker: Worker, part: Part, data: bytes | str, seed: list[int]) -> dict:
     try:
         if isinstance(data, str):
             raise RejectedError(data)
@@ -275,15 +276,22 @@ def _grade_part(assignment: Assignment, worker: Worker, part: Part, data: bytes 
             "level": None,
         }
     steps, notes = assemble(part.plan, submission)
-    return run_steps(assignment, worker, part, steps, notes)
+    return run_steps(assignment, worker, part, steps, notes, seed)
 
 
-def run_steps(assignment: Assignment, worker: Worker, part: Part, steps: list[dict], notes: list[str]) -> dict:
-    """The result of one notebook, from its steps with a submission in them."""
+def run_steps(
+    assignment: Assignment,
+    worker: Worker,
+    part: Part,
+    steps: list[dict],
+    notes: list[str],
+    seed: list[int] | None = None,
+) -> dict:
+    """The result of one notebook, from its steps with a submission in them. `seed`: of the inputs in hidden tests."""
     for step in steps:
         step["reference"] = part.reference.get(step["id"], 0.0)
     try:
-        outcome = worker.execute(assignment, part, steps)
+        outcome = worker.execute(assignment, part, steps, seed)
     except WorkerLostError as error:
         return {"status": "infra_error", "reason": str(error), "cells": {}, "notes": notes, "level": None}
     if outcome["infrastructure"] or not (outcome["ended"] or outcome["overdue"]):
@@ -294,11 +302,18 @@ def run_steps(assignment: Assignment, worker: Worker, part: Part, steps: list[di
         cell = outcome["cells"].get(step["id"])
         if cell is None:
             cell = {"status": "timeout", "points": 0.0, "message": "the time for the submission was up"}
-        worst.add(WORST.get(cell["status"]))
         notes = [*notes, *cell.pop("notes", [])]
+        if step["kind"] == "own":
+            continue
+        worst.add(WORST.get(cell["status"]))
         cells[step["id"]] = _cell_result(cell, step)
     status = next((name for name in ("timeout", "oom", "died") if name in worst), "graded")
-    result = {"status": status, "reason": _reason(cells), "cells": cells, "notes": notes[:50]}
+    result = {
+        "status": status,
+        "reason": _reason(cells),
+        "cells": cells,
+        "notes": [one_line(note, 200) for note in notes[:50]],
+    }
     return {**result, "level": outcome["level"], "seconds": outcome["seconds"], "cpu": outcome["cpu"]}
 
 
@@ -329,7 +344,7 @@ def _cell_without_points(step: dict, status: str) -> dict:
 def _reason(cells: dict) -> str:
     for name, cell in cells.items():
         if cell["status"] in WORST:
-            return f"{name}: {cell.get('message', cell['status'])}"[:300]
+            return one_line(f"{name}: {cell.get('message', cell['status'])}", 300)
     return ""
 
 
@@ -346,6 +361,7 @@ def _submission_result(assignment: Assignment, student: str, key: str, parts: di
     score = None if status == "infra_error" else round(sum(cell["points"] for cell in cells), 4)
     reasons = [part["reason"] for part in parts.values() if part["reason"]]
     result = {"key": key, "student": student, "assignment": assignment.name, "status": status, "score": score}
+    result["seed"] = "".join(f"{word:08x}" for word in assignment.seed(student))  # of the inputs in hidden tests
     result |= {"max": assignment.points, "reason": "; ".join(reasons), "isolation": assignment.rung.words}
     result |= {"seconds": round(time.time() - start, 3), "at": round(start, 3), "notebooks": parts}
     return result

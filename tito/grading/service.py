@@ -14,7 +14,7 @@ from tito.course.registry import Course, Module
 from tito.course.storage import only_one, write_atomic
 from tito.grading import feedback, grade, gradebook, marks, submissions
 from tito.grading.grade import Store, audit
-from tito.grading.plan import Assignment, prepare
+from tito.grading.plan import Assignment, prepare, secret_of
 from tito.grading.sandbox.isolation import choose
 
 FAILED = ("timeout", "oom", "died", "rejected", "infra_error")
@@ -122,6 +122,7 @@ class GradingService:
             if free < SPACE:
                 raise CourseError(f"the disk is full ({free >> 20} MiB left): make room; nothing was graded")
             rung = choose(isolation, unsafe)
+            secret_of(self.course, make=True)
             assignment = prepare(self.course, module, rung, limits)
             with assignment.home:
                 report = self._grade_all(assignment, found, jobs, regrade_failed, scheduler, progress)

@@ -122,7 +122,7 @@ def alike(one, other) -> bool:
 
 
 def guard(read) -> None:
-    """From now on, NumPy's comparisons in this process are strict. `read(value)`: a stand-in's array, else the value."""
+    """From now on, NumPy's comparisons in this process are strict. `read(value)`: a stand-in's array, or the value."""
     for name in COMPARE:
         setattr(np, name, _strict(getattr(np, name), read, False))
     np.isclose = _strict(np.isclose, read, None)
@@ -161,6 +161,8 @@ def _keeping(function, read):
         inside = type(value) in (list, tuple)
         if inside:
             value = type(value)(map(read, value))
+        if type(value) in (int, float) or isinstance(value, np.generic):  # whose number it is, is not known here
+            return function(value, *rest, **named).view(Reading)
         if isinstance(value, Reading) or inside and any(isinstance(item, Reading) for item in value):
             return function(plain(value), *rest, **named).view(Reading)
         return function(value, *rest, **named)

@@ -18,7 +18,9 @@ from collections.abc import Callable
 import numpy as np
 
 from tito.course.notebook import definitions
-from tito.grading.sandbox.proxy import Conversation, Importer, read
+from tito.grading.sandbox import cells, hidden
+from tito.grading.sandbox.importing import Importer
+from tito.grading.sandbox.proxy import Conversation, read
 from tito.grading.sandbox.readings import guard
 from tito.grading.sandbox.wire import ClosedError, WireError
 
@@ -28,6 +30,8 @@ KEPT_OUTPUT = 1 << 20
 MOST_OUTPUT = 64 << 20
 IN_PLACE = "your code changed an array that it was given, which the test goes on with: work on a copy"
 LONGEST_MESSAGE = 4000
+HELD = "(what your code says here is not shown: hidden tests had run before)"
+SAID, PRINTED = ("message", "line", "places"), ("output", "printed")  # of an outcome: a student's code had a hand in it
 
 
 class CellTimeoutError(BaseException):
@@ -145,16 +149,23 @@ def alarm(seconds: float):
 
 
 class SubmissionRun:
-    """One submission on its way through the cells."""
+    """One submission on its way through the cells.
+
+    What the student's code says after a hidden test has run may hold that test's inputs, so it is `held`: the outcome
+    has it from a second look, at a run without any hidden test.
+    """
 
     def __init__(self, task: dict, student: StudentProcess, report: Callable):
         self.steps, self.limits, self.package = task["steps"], task["limits"], task["package"]
         self.own = task.get("own", {})  # modules of the tester's own: full name -> source
         self.student, self.report = student, report
         self.deadline = time.monotonic() + self.limits["wall"]
-        self.namespace: dict = {"__name__": "__main__"}
-        self.broken = Counter()  # (step, part) of the student's cells -> how often it took the process down
+        self.namespace: dict = {"__name__": "__main__", hidden.MARK: self._mark}
+        self.broken = Counter()  # step -> how often the student's cell took the process down
         self.restarts = 0
+        self.shown = 0  # up to here, what was printed in this step was printed before a hidden test
+        self.exposed = False  # whether a hidden test has run
+        self.held: dict[int, dict] = {}  # number of the step -> its outcome, of which something was not told
 
     def all(self) -> None:
         """Every cell in order."""
@@ -162,27 +173,24 @@ class SubmissionRun:
         self._forget()
         for number, step in enumerate(self.steps):
             outcome = self._step(number, step)
-            if outcome is not None:
-                self.report({"cell": step["id"], **outcome})
+            self.report({"cell": step["id"], **outcome})
+
+    def _mark(self, begins: bool) -> None:
+        """A hidden part of a test begins or ends."""
+        hidden.inside(begins)
+        if begins and not self.exposed:
+            if self.student.conversation is not None:
+                self.student.drain()
+            self.shown, self.exposed = len(self.student.output), True
 
     def _step(self, number: int, step: dict) -> dict:
         """Run a step; whatever ends it is its outcome."""
-        start, seen = time.monotonic(), len(self.student.output)
-        left = self.deadline - start
-        if left <= 0:
-            return {
-                "status": "timeout",
-                "points": 0.0,
-                "seconds": 0.0,
-                "message": "the time for the submission was up before this cell",
-            }
+        start, seen, before = time.monotonic(), len(self.student.output), self.exposed
+        none = {"points": 0.0, "seconds": 0.0}
+        if self.deadline <= start:
+            return {"status": "timeout", **none, "message": "the time for the submission was up before this cell"}
         if self.student.conversation is None and not self._restart(number):
-            return {
-                "status": "died",
-                "points": 0.0,
-                "seconds": 0.0,
-                "message": "your code ended its process too often to go on",
-            }
+            return {"status": "died", **none, "message": "your code ended its process too often to go on"}
         limit = min(self.limits["cell"] + step.get("reference", 0.0), self.deadline - time.monotonic())
         try:
             with alarm(limit):
@@ -195,17 +203,51 @@ class SubmissionRun:
             self._process_ended(number, step)
         except (WireError, OSError) as error:
             outcome = self._process_ended(number, step, error)
+        except NotStartedError:
+            raise
+        except Exception as error:  # whatever escapes from a student's object is the student's
+            outcome = {"status": "failed", **self._failure(error)}
+        finally:
+            hidden.inside(False)
         if self.student.conversation is not None:
             with contextlib.suppress(WireError, OSError):
                 self.student.drain()
-        shown = bytes(self.student.output[seen:]).decode("utf-8", "replace")
-        seconds = round(time.monotonic() - start, 4)
-        return {"points": 0.0, "output": shown, **outcome, "seconds": seconds}
+        end = self.shown if self.exposed and not before else len(self.student.output)
+        outcome["output"] = bytes(self.student.output[seen:end]).decode("utf-8", "replace")
+        outcome = {"points": 0.0, **outcome, "seconds": round(time.monotonic() - start, 4)}
+        return self._hold(number, step, outcome) if self.exposed else outcome
+
+    def _hold(self, number: int, step: dict, outcome: dict) -> dict:
+        """The outcome without what a hidden test's inputs might be in; that is told of a hidden test alone."""
+        printed = outcome.get("printed", "")
+        theirs = "error" in outcome and not outcome.get("hidden")
+        if not theirs and not outcome["output"] and all(line in step["source"] for line in printed.split("\n")):
+            return outcome
+        self.held[number] = outcome
+        return self._without(outcome, SAID * theirs + PRINTED)
+
+    def _without(self, outcome: dict, names: tuple) -> dict:
+        kept = {name: value for name, value in outcome.items() if name not in names}
+        return {**kept, "message": HELD} if "message" in names else kept
+
+    def look(self, steps: list[dict], first: dict[int, dict]) -> None:
+        """Report the outcomes `first` of another run again, with what the student's code says without hidden tests."""
+        self.student.start()
+        self._forget()
+        for number, step in enumerate(steps):
+            again = self._step(number, step)
+            if number in first:
+                known, told = first[number], PRINTED
+                same = all(known.get(name) == again.get(name) for name in ("status", "error"))
+                theirs = "error" in known and not known.get("hidden")
+                kept = self._without(known, SAID * theirs + PRINTED)
+                told += SAID * (theirs and same)
+                self.report({"cell": step["id"], **kept, **{name: again[name] for name in told if name in again}})
 
     def _process_ended(self, number: int, step: dict, error: BaseException | None = None) -> dict:
         """The process is ended, or has ended: what to say, and what to leave out next time."""
         if step["kind"] != "graded":
-            self.broken[number, getattr(self, "part", None)] += 1
+            self.broken[number] += 1
         closed = isinstance(error, ClosedError | OSError)
         if closed and self.student.process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -243,44 +285,50 @@ class SubmissionRun:
         Importer(self.package, self.student.conversation.ask, self.own).install()
 
     def _student_cell(self, number: int, step: dict) -> dict:
-        """A given or solution cell, in the student's process; then its names and imports are known to the tests."""
-        ask, notes, failure = self.student.conversation.ask, [], None
-        for part, source in enumerate([*step.get("helpers", []), step["source"]]):
-            self.part = part
-            if self.broken[number, part] > 1:
-                continue
-            if self.broken[number, part]:
-                source = definitions(source)
-            own = part == len(step.get("helpers", []))
+        """A cell of the student's, or a given one, in the student's process; the tests then know its names, imports."""
+        ask, failure, source = self.student.conversation.ask, None, step["source"]
+        cell = cells.prepare(source, self.package)
+        notes = cell.notes
+        if self.broken[number]:
+            cell.source = definitions(source) if self.broken[number] == 1 else ""
+        try:
+            ask("execute", cell.source, step["id"], cell.lacking)
+        except WireError:
+            raise
+        except Exception as error:
+            failure = self._failure(error)
+            if cell.lacking and isinstance(error, ImportError):
+                with contextlib.suppress(Exception):
+                    ask("execute", definitions(cell.source), step["id"], cell.lacking)
+        for name in step["names"]:
+            self.namespace.pop(name, None)
             try:
-                magics = ask("execute", source, step["id"] if own else f"your cell {part + 1} before {step['id']}")
-                notes += (
-                    [f"{magic} was left out" for magic in magics if isinstance(magic, str)]
-                    if isinstance(magics, list)
-                    else []
-                )
+                self.namespace[name] = ask("name", name)
+            except (WireError, NameError) as error:
+                if isinstance(error, WireError):
+                    raise
+            except Exception as error:
+                failure = failure or {
+                    **self._failure(error),
+                    "message": f"{name} cannot be used: {error}"[:LONGEST_MESSAGE],
+                }
+        if step["imports"]:
+            try:
+                exec(compile(step["imports"], "<imports>", "exec"), self.namespace)
             except WireError:
                 raise
             except Exception as error:
-                told = self._failure(error)
-                failure = told if own else failure
-                if not own:
-                    notes.append(f"your own cell before {step['id']}: {told['message'][:200]}")
-        for name in step["names"]:
-            try:
-                self.namespace[name] = ask("name", name)
-            except NameError:
-                self.namespace.pop(name, None)
-        if step["imports"]:
-            with contextlib.suppress(ImportError, AttributeError):
-                exec(compile(step["imports"], "<imports>", "exec"), self.namespace)
-        outcome = {"status": "ran" if failure is None else "failed", "notes": notes}
-        return outcome if failure is None else {**outcome, **failure}
+                failure = failure or self._failure(error)
+        if step["kind"] == "own" and failure is not None:
+            said = "" if self.exposed else f": {failure['message']}"
+            notes.append(cells.one_line(f"{step['id']} failed: {failure['error']}{said}"))
+            failure = None
+        return {"status": "ran" if failure is None else "failed", "notes": notes, **(failure or {})}
 
     def _graded_cell(self, step: dict) -> dict:
         """A graded cell, here; its points, or why there are none."""
         shown, name, self.student.conversation.changed = io.StringIO(), f"<{step['id']}>", False
-        tree = compile(step["source"], name, "exec", ast.PyCF_ONLY_AST)
+        tree = hidden.marked(step["source"], step["hidden"], name)
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
         try:
             with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(io.StringIO()):
@@ -294,12 +342,8 @@ class SubmissionRun:
         except WireError:
             raise
         except Exception as error:
-            return {
-                "status": "failed",
-                "points": 0.0,
-                **self._failure(error, step),
-                "printed": shown.getvalue()[:10_000],
-            }
+            failure = self._failure(error, step)
+            return {"status": "failed", "points": 0.0, **failure, "printed": shown.getvalue()[:10_000]}
         except (SystemExit, GeneratorExit, KeyboardInterrupt) as error:
             return {"status": "failed", "points": 0.0, "message": f"{type(error).__name__} in the test"}
 
@@ -323,14 +367,18 @@ class SubmissionRun:
         if lines and not hidden:
             out["line"] = step["source"].split("\n")[lines[-1] - 1].strip()
         if theirs and self.student.conversation is not None:
-            out["places"] = [place for place in self.student.conversation.places if _is_place(place)][-3:]
+            out["places"] = [place for place in map(self._place, self.student.conversation.places) if place][-3:]
         if isinstance(error, MemoryError):
-            out["status"] = "oom"
+            out |= {"status": "oom", "message": out["message"] or "your code ran out of memory"}
         return out
 
-
-def _is_place(place) -> bool:
-    return isinstance(place, list) and len(place) == 3 and [type(part) for part in place] == [str, int, str]
+    def _place(self, told) -> list | None:
+        """[cell, line, its text] for a cell and a line that the student's process names: the text is the cell's own."""
+        if not isinstance(told, list) or len(told) < 2 or type(told[0]) is not str or type(told[1]) is not int:
+            return None
+        source = next((step["source"] for step in self.steps if step["id"] == told[0] and step["kind"] != "graded"), "")
+        lines = source.split("\n")
+        return [told[0], told[1], lines[told[1] - 1].strip()[:200]] if 0 < told[1] <= len(lines) and source else None
 
 
 def run_submission(task: dict, report: Callable) -> None:
@@ -339,12 +387,39 @@ def run_submission(task: dict, report: Callable) -> None:
     _open_folders()
     np.seterr(all="warn")
     guard(read)
+    hidden.seed(task.get("seed"))
     student = StudentProcess(task["command"], task["environment"], task["user"], report)
     try:
-        SubmissionRun(task, student, report).all()
+        run = SubmissionRun(task, student, report)
+        run.all()
         report({"done": student.levels})
+        if run.held and time.monotonic() < run.deadline:
+            _look_again(task, run, report)
     except NotStartedError as error:
         report({"infrastructure": str(error)})
+    finally:
+        student.stop()
+
+
+def _look_again(task: dict, run: SubmissionRun, report: Callable) -> None:
+    """What is held of a run is told after all, as another process says it that never meets a hidden test."""
+    run.student.stop()
+    steps = [
+        {**step, "source": hidden.without(step["source"], step["hidden"]), "hidden": []}
+        if step["kind"] == "graded"
+        else step
+        for step in run.steps[: max(run.held) + 1]
+    ]
+    for number, step in enumerate(steps):
+        if step["kind"] == "graded" and number not in run.held:  # tests share functions
+            steps[number] = {**step, "source": definitions(step["source"])}
+    student = StudentProcess(task["command"], task["environment"], task["user"], report)
+    again = SubmissionRun({**task, "steps": steps}, student, report)
+    again.deadline = run.deadline
+    try:
+        again.look(steps, run.held)
+    except NotStartedError:
+        pass
     finally:
         student.stop()
 
