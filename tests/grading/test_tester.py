@@ -3,7 +3,7 @@
 
 import pytest
 
-from tito.grading.sandbox.tester import definitions
+from tito.course.notebook import definitions
 
 STUDENT = """
 import contextlib

@@ -59,6 +59,7 @@ class Module:
     requires: tuple[str, ...]
     notebooks: tuple[Path, ...]
     exercises: tuple[Exercise, ...]
+    threads: int = 0  # how many its students' code may start when it is graded
 
     @property
     def folder(self) -> str:
@@ -161,7 +162,16 @@ def _read_settings(path: Path) -> dict[str, str]:
     return DEFAULTS | dict(parser.defaults())
 
 
-_MODULE = {"number": str, "name": str, "title": str, "summary": str, "requires": list, "notebooks": list, "bonus": list}
+_MODULE = {
+    "number": str,
+    "name": str,
+    "title": str,
+    "summary": str,
+    "requires": list,
+    "notebooks": list,
+    "bonus": list,
+    "threads": int,
+}
 _EXERCISE = {"id": str, "title": str, "difficulty": int, "minutes": int, "solution": list, "tests": list, "hints": list}
 
 
@@ -171,7 +181,7 @@ def _read_module(path: Path) -> Module:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise CourseError(f"{path} cannot be read as TOML: {error}") from None
     exercises = data.pop("exercise", [])
-    data.setdefault("bonus", [])
+    data = {"bonus": [], "threads": 0, **data}
     _check_table(data, _MODULE, path)
     if f"{data['number']}_{data['name']}" != path.parent.name or not data["number"].isdigit():
         raise CourseError(f"{path} says {data['number']}_{data['name']}, but its folder is {path.parent.name}")

@@ -260,7 +260,7 @@ def prepare(course: Course, module: Module, rung: isolation.Rung, limits: dict |
     _sweep()
     home = tempfile.TemporaryDirectory(prefix=PREFIX)
     Path(home.name).chmod(0o755)
-    parts, limits = [], {**LIMITS, **(limits or {})}
+    parts, limits = [], {**LIMITS, "threads": module.threads, **(limits or {})}
     own, secret = shared_by_tests(course), secret_of(course)
     digest = hashlib.sha256(_environment(rung, limits).encode() + json.dumps(own, sort_keys=True).encode())
     digest.update(hashlib.sha256(secret).digest())

@@ -84,6 +84,7 @@ class GradingService:
         if problems:
             raise CourseError(f"{module.folder} is not released:\n  " + "\n  ".join(problems[:10]))
         with self.locked():
+            secret_of(self.course, make=True)
             feedback.call_nbgrader(self.course, "generate_assignment", module.folder, patience=300)
             if due is not None:
                 with gradebook.Gradebook(self.settings["url"]) as book:

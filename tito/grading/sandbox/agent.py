@@ -1,8 +1,8 @@
 """The student's process: runs the student's cells, and answers the tester's questions about what they made.
 
-Started as `python -ISB agent.py REQUESTS REPLIES SETTINGS` with two pipes and JSON. It locks itself in before it
-touches a line of the student's, and it is trusted no further than that: whatever it says afterwards may be a lie, so
-the verdict is the tester's, who knows the tests and sees only data.
+Started as `python -ISB agent.py REQUESTS REPLIES DOOR SETTINGS` with two pipes, a socket or "", and JSON. It locks
+itself in before it touches a line of the student's, and it is trusted no further than that: whatever it says afterwards
+may be a lie, so the verdict is the tester's, who knows the tests and sees only data.
 """
 
 import ast
@@ -19,7 +19,7 @@ import types
 import warnings
 from collections import deque
 
-sys.path[:0] = json.loads(sys.argv[3])["path"]
+sys.path[:0] = json.loads(sys.argv[4])["path"]
 
 import numpy as np  # noqa: E402
 from lockdown import lock  # noqa: E402  (a neighbour in the box)
@@ -134,7 +134,7 @@ class Agent:
 
     # operations with a state
 
-    def execute(self, source, name, lacking):
+    def execute(self, source, name, lacking=()):
         """Execute a cell of the student's. `lacking`: imports to leave out; using what they name says why it fails."""
         linecache.cache[f"<{name}>"] = (len(source), None, io.StringIO(source, newline="").readlines(), f"<{name}>")
         if lacking:
@@ -307,11 +307,12 @@ OPERATIONS |= {"execute": Agent.execute, "name": Agent.name, "import": Agent.imp
 
 def main():
     """Lock the door, say so, serve."""
-    settings = json.loads(sys.argv[3])
+    settings = json.loads(sys.argv[4])
     pipe = Pipe(int(sys.argv[1]), int(sys.argv[2]))
     sys.path[:] = settings["path"] + settings["library"]
+    door = int(sys.argv[3]) if sys.argv[3] else None
     sys.argv[:] = [""]
-    level = lock(settings)
+    level = lock(settings, door)
     warnings.simplefilter("ignore")  # a warning costs nothing
     agent = Agent(pipe)
     pipe.send(frame({"value": {"ready": level}}, agent.refer))

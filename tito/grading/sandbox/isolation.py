@@ -23,9 +23,10 @@ import numpy
 
 from tito import CourseError
 from tito.grading.sandbox import lockdown
-from tito.grading.sandbox.tester import NotStartedError, StudentProcess
+from tito.grading.sandbox.student import NotStartedError, StudentProcess
 
 BOX = tuple(Path(__file__).with_name(f"{name}.py") for name in ("agent", "lockdown", "wire"))  # what goes inside
+SPARE = 12  # tasks beyond the threads that a module asks for: the box's own, and threads that are just ending
 FIRST_USER = 61_000  # as root, each worker's students get a user id of their own
 RUNGS = ("bubblewrap", "landlock", "none")
 SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
@@ -79,13 +80,15 @@ def command(rung: Rung, kit: Kit, limits: dict) -> tuple[list[str], dict]:
         "path": [box, deps] if inside else [box, f"{box}/deps"],
         "library": list(library),
         "readable": [*readable, str(kit.exchange)],
-        "landlock": rung.name != "none" and bool(lockdown.landlock_version()),
+        "landlock": lockdown.landlock_version() if rung.name != "none" else 0,
         "seccomp": rung.name != "none",
         "memory": limits["memory"],
         "cpu": limits["cpu"],
         "file": 0,
+        # the kernel counts a user's tasks: only where the box has a user of its own
+        "tasks": limits.get("threads", 0) + SPARE if rung.drop else 0,
     }
-    run = [interpreter, "-ISB", f"{box}/agent.py", "{requests}", "{replies}", _braces(json.dumps(settings))]
+    run = [interpreter, "-ISB", f"{box}/agent.py", "{requests}", "{replies}", "{door}", _braces(json.dumps(settings))]
     environment = {"PATH": "/usr/bin", "LANG": "C.UTF-8", "HOME": "/", "PYTHONHASHSEED": "0", "PYTHONUTF8": "1"}
     environment |= dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     return (_bubblewrap(files, library, packages, kit) + run if inside else run), environment

@@ -8,7 +8,6 @@ import ast
 import contextlib
 import io
 import os
-import select
 import signal
 import subprocess
 import time
@@ -20,132 +19,16 @@ import numpy as np
 from tito.course.notebook import definitions
 from tito.grading.sandbox import cells, hidden
 from tito.grading.sandbox.importing import Importer
-from tito.grading.sandbox.proxy import Conversation, read
+from tito.grading.sandbox.proxy import read
 from tito.grading.sandbox.readings import guard
+from tito.grading.sandbox.student import CellTimeoutError, FloodError, NotStartedError, StudentProcess, alarm
 from tito.grading.sandbox.wire import ClosedError, WireError
 
 MOST_RESTARTS = 8
-STARTING = 30.0  # seconds for a sandbox to come up
-KEPT_OUTPUT = 1 << 20
-MOST_OUTPUT = 64 << 20
 IN_PLACE = "your code changed an array that it was given, which the test goes on with: work on a copy"
 LONGEST_MESSAGE = 4000
 HELD = "(what your code says here is not shown: hidden tests had run before)"
 SAID, PRINTED = ("message", "line", "places"), ("output", "printed")  # of an outcome: a student's code had a hand in it
-
-
-class CellTimeoutError(BaseException):
-    """The cell's time is up. Not an Exception, so that no test catches it."""
-
-
-class FloodError(WireError):
-    """The student's code printed without end."""
-
-
-class NotStartedError(Exception):
-    """The sandbox did not come up: a fault of the machine, never of the student."""
-
-
-class StudentProcess:
-    """A student's process in its box: started, talked to, killed."""
-
-    def __init__(self, command: list[str], environment: dict, user: int | None, report: Callable):
-        self.command, self.environment, self.user, self.report = command, environment, user, report
-        self.process, self.conversation, self.output, self.printed = None, None, bytearray(), 0
-        self.levels: list = []
-
-    def start(self) -> None:
-        """Start the process and wait until it has locked itself in."""
-        self.stop()
-        requests, replies, shown = os.pipe(), os.pipe(), os.pipe()
-        command = [part.format(requests=requests[0], replies=replies[1]) for part in self.command]
-        drop = {} if self.user is None else {"user": self.user, "group": self.user, "extra_groups": []}
-        try:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=shown[1], stderr=shown[1], env=self.environment, cwd="/",
-                pass_fds=(requests[0], replies[1]), **drop,
-            )  # fmt: skip
-        except (OSError, subprocess.SubprocessError) as error:
-            raise NotStartedError(f"the sandbox cannot be started: {error}") from None
-        finally:
-            for descriptor in (requests[0], replies[1], shown[1]):
-                os.close(descriptor)
-        self.report({"pid": self.process.pid})
-        self.writing, self.reading, self.shown = requests[1], replies[0], shown[0]
-        os.set_blocking(self.shown, False)
-        self.conversation = Conversation(self.reading, self.writing)
-        self.poll = _poll(self.reading, self.shown)
-        self.conversation.pipe.wait = self.wait
-        self.printed, early = 0, len(self.output)
-        try:
-            with alarm(STARTING):
-                self.levels = self.conversation.greet()
-        except (CellTimeoutError, WireError, OSError) as error:
-            self.drain()
-            said = bytes(self.output[early:]).decode("utf-8", "replace").strip().splitlines()[-1:]
-            self.stop()
-            raise NotStartedError(f"the sandbox did not come up: {(said or [type(error).__name__])[0][:300]}") from None
-
-    def wait(self) -> None:
-        """Until there is something to read from the process; what it prints is taken in meanwhile."""
-        while True:
-            ready = {descriptor for descriptor, _ in self.poll.poll()}
-            if self.shown in ready and not self.drain():
-                self.poll.unregister(self.shown)
-            if self.reading in ready:
-                return
-
-    def drain(self) -> bool:
-        """Take in what was printed; False at the end of it."""
-        while True:
-            try:
-                part = os.read(self.shown, 1 << 16)
-            except BlockingIOError:
-                return True
-            if not part:
-                return False
-            self.printed += len(part)
-            if len(self.output) < KEPT_OUTPUT:
-                self.output += part[: KEPT_OUTPUT - len(self.output)]
-            if self.printed > MOST_OUTPUT:
-                raise FloodError(f"more than {MOST_OUTPUT >> 20} MiB were printed")
-
-    def stop(self) -> int | None:
-        """End the process; its exit code, None if it was still alive."""
-        if self.process is None:
-            return None
-        code = self.process.poll()
-        self.process.kill()
-        self.process.wait()
-        for descriptor in (self.writing, self.reading, self.shown):
-            os.close(descriptor)
-        self.process = self.conversation = None
-        return code
-
-
-def _poll(*descriptors):
-    poll = select.poll()
-    for descriptor in descriptors:
-        poll.register(descriptor, select.POLLIN | select.POLLHUP)
-    return poll
-
-
-@contextlib.contextmanager
-def alarm(seconds: float):
-    """CellTimeoutError after `seconds` of wall time, again and again until the block is left."""
-    armed = [True]
-
-    def ring(*_):
-        if armed[0]:
-            raise CellTimeoutError
-
-    signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001), 0.2)
-    try:
-        yield
-    finally:
-        armed[0] = False
-        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 class SubmissionRun:
@@ -388,7 +271,7 @@ def run_submission(task: dict, report: Callable) -> None:
     np.seterr(all="warn")
     guard(read)
     hidden.seed(task.get("seed"))
-    student = StudentProcess(task["command"], task["environment"], task["user"], report)
+    student = _student(task, report)
     try:
         run = SubmissionRun(task, student, report)
         run.all()
@@ -399,6 +282,11 @@ def run_submission(task: dict, report: Callable) -> None:
         report({"infrastructure": str(error)})
     finally:
         student.stop()
+
+
+def _student(task: dict, report: Callable) -> StudentProcess:
+    threads = task["limits"].get("threads", 0)
+    return StudentProcess(task["command"], task["environment"], task["user"], report, threads)
 
 
 def _look_again(task: dict, run: SubmissionRun, report: Callable) -> None:
@@ -413,7 +301,7 @@ def _look_again(task: dict, run: SubmissionRun, report: Callable) -> None:
     for number, step in enumerate(steps):
         if step["kind"] == "graded" and number not in run.held:  # tests share functions
             steps[number] = {**step, "source": definitions(step["source"])}
-    student = StudentProcess(task["command"], task["environment"], task["user"], report)
+    student = _student(task, report)
     again = SubmissionRun({**task, "steps": steps}, student, report)
     again.deadline = run.deadline
     try:
