@@ -118,14 +118,6 @@ def one_shape(lengths):
     return lengths
 
 
-def new_shape(lengths):
-    """one_shape for reshape, where -1 is the only negative length."""
-    shape = one_shape(lengths)
-    if any(isinstance(length, int) and length < -1 for length in shape):
-        raise ValueError(f"reshape takes lengths from 0 on, and one -1 for the rest, got {shape}: write -1")
-    return shape
-
-
 def made(name, make, shape):
     """make(shape), with the shape in any form, or an error that names the maker."""
     shape = one_shape(shape)
@@ -206,7 +198,6 @@ _TYPED = {  # operations that stand behind another one: the name that people typ
     "binary_cross_entropies": "binary_cross_entropy_with_logits",
     "weighted_cross_entropy": "cross_entropy",
 }
-_WIDE = ("mse_loss", "binary_cross_entropy_with_logits", "cross_entropy", "weighted_cross_entropy")
 
 
 def _in_float32(forward):
@@ -219,6 +210,34 @@ def _in_float32(forward):
         if not isinstance(result, tuple):
             return result.astype(np.float16)
         return result[0].astype(np.float16), _narrow(result[1])
+
+    return call
+
+
+def _by_lengths(forward):
+    """forward, a reshape, in which -1 is the only negative length: NumPy takes others for it."""
+
+    def call(a, shape):
+        result = forward(a, shape)
+        if shape.__class__ is not tuple or getattr(result, "shape", None) != shape:
+            lengths = one_shape((shape,))
+            if any(length < -1 for length in lengths):
+                raise ValueError(f"reshape takes lengths from 0 on, and one -1 for the rest, got {lengths}: write -1")
+        return result
+
+    return call
+
+
+def _with_bias(forward):
+    """forward, a linear, whose bias has one number for each row of the weight: another may broadcast."""
+
+    def call(x, weight, bias):
+        if np.ndim(weight) != 2:
+            raise ValueError(f"linear: weight is (out, in), got {np.shape(weight)}: reshape it to two axes")
+        if bias is not None and np.shape(bias) != weight.shape[:1]:
+            raise ValueError(f"linear: bias is {weight.shape[:1]}, one number for each row of weight {weight.shape}, "
+                             f"got {np.shape(bias)}: reshape it")  # fmt: skip
+        return forward(x, weight, bias)
 
     return call
 
@@ -245,26 +264,17 @@ def _keep_exponent(arrays):
     return arrays
 
 
-def _keep_linear(arrays):
-    _, weight, bias = arrays
-    if weight.ndim != 2 or (bias is not None and (bias.ndim != 1 or len(bias) != len(weight))):
-        _check_linear(weight, bias)
-    return arrays
-
-
-def _check_linear(weight, bias):
-    if np.ndim(weight) != 2:
-        raise ValueError(f"linear: weight is (out, in), got {np.shape(weight)}: reshape it to two axes")
-    if bias is not None and np.shape(bias) != weight.shape[:1]:
-        raise ValueError(f"linear: bias is {weight.shape[:1]}, one number for each row of weight {weight.shape}, "
-                         f"got {np.shape(bias)}: reshape it")  # fmt: skip
-
-
+_CALLS = {  # functions with more to them than stands in the lesson
+    "reshape": _by_lengths,
+    "linear": _with_bias,
+    **dict.fromkeys(
+        ("mse_loss", "binary_cross_entropy_with_logits", "cross_entropy", "weighted_cross_entropy"), _in_float32
+    ),
+}
 _KEEP = {  # what a recipe holds, where it is not just the arrays
     "index": _keep_labels,
     "cross_entropy": _keep_labels,
     "power": _keep_exponent,
-    "linear": _keep_linear,
 }
 
 
@@ -285,7 +295,7 @@ class Inputs:
         self.axis_at = self.names.index("axis") if "axis" in self.names else 0
         real_at = tuple(map(self.names.index, real.split()))
         as_is = PLAIN - {tuple} if OPERANDS.issuperset(self.names) else PLAIN  # where no axis or shape is, numbers
-        call = _in_float32(forward) if its in _WIDE else forward
+        call = _CALLS[its](forward) if its in _CALLS else forward
         self.rules = len(self.names), self.needed, self.defaults, real_at, self.axis_at, as_is, call, _KEEP.get(its)
 
     def further(self, inputs, named):
@@ -328,8 +338,6 @@ class Inputs:
             self.checked_axis(arrays)
             if self.name in ("softmax", "log_softmax") and getattr(arrays[0], "size", 1) == 0 and arrays[0].ndim:
                 return np.zeros_like(arrays[0])
-        if self.name == "linear" and len(arrays) == 3:
-            _check_linear(*arrays[1:])
         explain(error, self.name, arrays, self.needed)
 
 
@@ -442,8 +450,11 @@ def reduced(mean, losses, reduction, *inputs):
     """A loss by its reduction; the mean is taken in any case, for its checks, unless there is nothing to take it of."""
     check_reduction(reduction)
     shapes = [getattr(x, "shape", None) or np.shape(x) for x in inputs]
-    empty = shapes[0] == shapes[1] and 0 in shapes[0]
-    value = mean(*inputs) if reduction == "mean" or not empty else None
+    empty = 0 in shapes[0] and reduction != "mean"
+    if empty and shapes[0] != shapes[1]:
+        raise ValueError(f"{mean.__name__} compares entry with entry, got the shapes {shapes[0]} and {shapes[1]}: "
+                         "reshape one of them to the other's shape")  # fmt: skip
+    value = None if empty else mean(*inputs)
     return value if reduction == "mean" else losses(*inputs).sum() if reduction == "sum" else losses(*inputs)
 
 
@@ -520,75 +531,90 @@ def check_operation(operation):
 
 # Module 03: the tree of layers
 
-_LEAVES = frozenset((int, float, bool, str, bytes, bytearray, memoryview, range, type(None)))  # nothing stands in them
 _ONCE = (types.GeneratorType, map, filter, zip)
+_PLAIN, _TENSOR, _MODULE, _SEQUENCE, _MAPPING, _ODD = range(6)  # what a value is to a walk
+
+
+@functools.lru_cache(512)
+def _kind_of(cls, tensor, module):
+    """_PLAIN: nothing stands in it; _ODD: what stands in it has no names."""
+    if issubclass(cls, module):
+        return _MODULE
+    if issubclass(cls, tensor):
+        return _TENSOR
+    if issubclass(cls, str | bytes | bytearray | memoryview | range):
+        return _PLAIN
+    if issubclass(cls, abc.Mapping | abc.Sequence):
+        return _MAPPING if issubclass(cls, abc.Mapping) else _SEQUENCE
+    odd = (*_ONCE, abc.Set, abc.MappingView, np.ndarray, types.SimpleNamespace)
+    return _ODD if issubclass(cls, odd) or hasattr(cls, "__dataclass_fields__") else _PLAIN
 
 
 def leaves(attributes, tensor, module, unnamed=()):
     """All values as a list of (name, value); those in sequences and mappings, however deep, as "layers.0.left".
 
+    A sequence of numbers, such as a shape, is a value itself.
     unnamed: attributes whose own names are left out. TypeError for layers or parameters where no walk finds them,
     ValueError for two values of the same name and for a container that holds itself.
     """
-    found = {}
+    found, parts = {}, []  # name -> (path, value); names of the tensors and modules
 
-    def shown(path):
-        return path[0] + "".join(f"[{key!r}]" for key in path[1:])
-
-    def walk(path, value, holders):
-        if type(value) not in _LEAVES and not isinstance(value, tensor | module | str):
-            if isinstance(value, abc.Sequence | abc.Mapping):
-                if any(value is holder for holder in holders):
-                    kind = type(value).__name__
-                    raise ValueError(f"{shown(path)} is the {kind} that it stands in: keep layers in a tree")
-                pairs = value.items() if isinstance(value, abc.Mapping) else enumerate(value)
-                for key, item in list(pairs):
-                    walk((*path, key), item, (*holders, value))
-                return
-            _check_hidden(".".join(map(str, path)), value, tensor, module)
-        name = ".".join(map(str, path[1:] if path[0] in unnamed and len(path) > 1 else path))
+    def walk(name, path, value, holders):
+        kind = _kind_of(type(value), tensor, module)
+        if kind in (_SEQUENCE, _MAPPING):
+            if any(value is holder for holder in holders):
+                raise ValueError(
+                    f"{_shown(path)} is the {type(value).__name__} that it stands in: keep layers in a tree"
+                )
+            prefix = "" if name in unnamed and len(path) == 1 else f"{name}."
+            for key, item in list(value.items() if kind == _MAPPING else enumerate(value)):
+                walk(f"{prefix}{key}", (*path, key), item, (*holders, value))
+            return
+        if kind == _ODD:
+            _check_hidden(name, value, tensor, module)
         if name in found:
-            raise ValueError(f"{shown(found[name][0])} and {shown(path)} are both called {name!r}: rename one")
+            raise ValueError(f"{_shown(found[name][0])} and {_shown(path)} are both called {name!r}: rename one")
         found[name] = path, value
+        if kind in (_TENSOR, _MODULE):
+            parts.append(name)
 
-    kinds = tensor | module
     for name, value in attributes.items():
-        if name not in found and (type(value) in _LEAVES or isinstance(value, kinds)):
-            found[name] = (name,), value
+        kind = _kind_of(value.__class__, tensor, module)
+        if name in found or kind > _MODULE and not (kind == _SEQUENCE and _NUMBERS.issuperset(map(type, value))):
+            walk(name, (name,), value, ())
         else:
-            walk((name,), value, ())
-    if len(found) == len(attributes) and found.keys() == attributes.keys():
-        return [(name, value) for name, (_, value) in found.items()]  # nothing stands in containers
-    named = {name: path for name, (path, value) in found.items() if isinstance(value, tensor | module)}
-    for name, path in named.items():
-        for i in (i for i, letter in enumerate(name) if letter == "."):
-            if name[:i] in named and isinstance(found[name[:i]][1], module):
-                inside = f"{shown(named[name[:i]])}, whose parts are called so,"
-                raise ValueError(f"{shown(path)} is called {name!r} like a part of {inside} might be: rename one")
+            found[name] = (name,), value
+            if kind in (_TENSOR, _MODULE):
+                parts.append(name)
+    modules = {name for name in parts if isinstance(found[name][1], module)}
+    for name in parts if modules else ():
+        for holder in (name[:i] for i, letter in enumerate(name) if letter == "."):
+            if holder in modules:
+                inside = f"{_shown(found[holder][0])}, whose parts are called so,"
+                raise ValueError(
+                    f"{_shown(found[name][0])} is called {name!r} like a part of {inside} might be: rename one"
+                )
     return [(name, value) for name, (_, value) in found.items()]
+
+
+def _shown(path):
+    return path[0] + "".join(f"[{key!r}]" for key in path[1:])
 
 
 def _check_hidden(name, value, tensor, module):
     """TypeError for layers or parameters in something that the walk does not enter."""
-    kind = type(value).__name__
+    kind, inside = type(value).__name__, ()
     if isinstance(value, _ONCE):
         raise TypeError(f"{name} is a {kind}, which gives its items only once: make it a list")
-    if isinstance(value, abc.Set | abc.MappingView):
-        inside, counts = list(value), (lambda item: True)
-    elif isinstance(value, np.ndarray):
-        inside, counts = value.ravel().tolist() if value.dtype.kind == "O" else (), _is_trained
-    elif isinstance(value, types.SimpleNamespace) or hasattr(type(value), "__dataclass_fields__"):
-        names = getattr(value, "__dataclass_fields__", None) or vars(value)
-        inside, counts = [getattr(value, key, None) for key in names], _is_trained
+    a_set = isinstance(value, abc.Set | abc.MappingView)
+    if a_set or isinstance(value, np.ndarray):
+        inside = list(value) if a_set else value.ravel().tolist() if value.dtype.kind == "O" else ()
     else:
-        return
-    inside = _flat(inside)
-    if any(isinstance(item, module) or (isinstance(item, tensor) and counts(item)) for item in inside):
-        raise TypeError(f"{name} is a {kind}, in which layers and tensors have no names: make it a list or a dict")
-
-
-def _is_trained(item):
-    return item.requires_grad
+        names = getattr(value, "__dataclass_fields__", None) or vars(value)
+        inside = [getattr(value, key, None) for key in names]
+    for item in _flat(inside):
+        if isinstance(item, module) or (isinstance(item, tensor) and (a_set or item.requires_grad)):
+            raise TypeError(f"{name} is a {kind}, in which layers and tensors have no names: make it a list or a dict")
 
 
 def _flat(items, depth=3):
@@ -600,13 +626,41 @@ def _flat(items, depth=3):
             yield item
 
 
-def check_parts(module, children):
-    """ValueError if a module stands inside itself: the names of its tensors would have no end."""
-    for name, child in children:
-        if any(part is module for part in child.modules()):
-            kind = type(module).__name__
-            raise ValueError(f"{name} leads back to the {kind} that holds it, so the names of its tensors have no end: "
-                             "hand a parent over in a function, or as weakref.ref(parent)")  # fmt: skip
+def children_of(parent, tensor, module):
+    """The modules among a module's parts, (name, child) each; ValueError if one leads back to the module.
+
+    The names of its tensors would then have no end.
+    """
+
+    def inside(value, kind):
+        """What stands in a value, and may have more in it."""
+        held = vars(value).values() if kind == _MODULE else value.values() if kind == _MAPPING else value
+        found = []
+        for item in list(held):
+            kind = _kind_of(item.__class__, tensor, module)
+            if kind > _TENSOR and not (kind == _SEQUENCE and _NUMBERS.issuperset(map(type, item))):
+                found.append((item, kind))
+        return found
+
+    def leads_back(value):
+        seen, ahead = {}, inside(value, _SEQUENCE)
+        while ahead:
+            value, kind = ahead.pop()
+            if value is parent:
+                return True
+            if id(value) not in seen and kind != _ODD:
+                seen[id(value)] = value
+                ahead += inside(value, kind)
+        return False
+
+    if not inside(parent, _MODULE):
+        return []
+    children = [(name, part) for name, part in parent.named_parts() if isinstance(part, module)]
+    if leads_back([child for _, child in children]):
+        name = next(name for name, child in children if leads_back([child]))
+        raise ValueError(f"{name} leads back to the {type(parent).__name__} that holds it, so the names of its tensors have "
+                         "no end: hand a parent over in a function, or as weakref.ref(parent)")  # fmt: skip
+    return children
 
 
 def check_layers(layers):
@@ -725,6 +779,13 @@ _SETTINGS = {
     "last_step": functools.partial(checked_count, smallest=0),
     "nesterov": switch,
 }
+
+
+class Checked:
+    """What has settings that are numbers: one that is assigned later is checked as it is at first."""
+
+    def __setattr__(self, name, value):
+        super().__setattr__(name, _SETTINGS[name](name, value) if name in _SETTINGS else value)
 
 
 def checked_settings(part, state):

@@ -185,3 +185,11 @@ def test_dropout_keeps_memory_order():
 def test_dropout_refuses(p):
     with pytest.raises(ValueError, match=f"got {p}"):
         Dropout(p)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+@pytest.mark.parametrize("bias", [np.ones(1), np.ones((4, 1)), np.ones((1, 4)), 2.0])
+def test_a_bias_of_another_shape_is_refused_with_gradients_and_without(wanted, bias):
+    x, weight = Tensor(np.ones((2, 3)), requires_grad=wanted), Tensor(np.ones((4, 3)))
+    with pytest.raises(ValueError, match=r"linear: bias is \(4,\), one number for each row of weight \(4, 3\), got"):
+        linear(x, weight, bias)

@@ -233,3 +233,11 @@ def test_names_that_people_type():
         CrossEntropyLoss("a")
     assert "made by cross_entropy)" in repr(cross_entropy(X, [0, 1], reduction="sum"))
     assert "made by mse_loss)" in repr(mse_loss(X, X, reduction="none"))
+
+
+@pytest.mark.parametrize("loss", [mse_loss, binary_cross_entropy_with_logits])
+@pytest.mark.parametrize("reduction", ["sum", "none"])
+@pytest.mark.parametrize("shapes", [((0, 2), (0, 3)), ((0, 1), (0, 3)), ((0,), (1,)), ((0, 2), (2, 0))])
+def test_nothing_beside_another_shape_is_refused(loss, reduction, shapes):
+    with pytest.raises(ValueError, match=f"{loss.__name__} compares entry with entry, got the shapes"):
+        loss(*map(np.zeros, shapes), reduction=reduction)

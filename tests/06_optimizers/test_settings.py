@@ -107,3 +107,23 @@ def test_clipping_beside_pytorch(grad):
 def test_refusals(act, kind, said):
     with pytest.raises(kind, match=said):
         act()
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "value", "said"),
+    [
+        (lambda: SGD([w()], 0.1), "lr", "x", "lr must be a number, got 'x'"),
+        (lambda: SGD([w()], 0.1), "lr", -1.0, "lr must be at least 0, got -1.0"),
+        (lambda: SGD([w()], 0.1, 0.9), "momentum", 1, "momentum must be at least 0 and below 1"),
+        (lambda: SGD([w()], 0.1, 0.9), "nesterov", 3, "nesterov takes True or False"),
+        (lambda: Adam([w()]), "beta1", None, "beta1 must be a number"),
+        (lambda: AdamW([w()]), "weight_decay", float("nan"), "weight_decay must be a finite number"),
+        (lambda: StepLR(SGD([w()], 0.1), 3), "step_size", 0, "step_size counts steps, so it is at least 1"),
+    ],
+)
+def test_a_setting_assigned_later_is_checked(make, name, value, said):
+    part = make()
+    before = getattr(part, name)
+    with pytest.raises((TypeError, ValueError), match=said):
+        setattr(part, name, value)
+    assert getattr(part, name) == before

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tito.web import page
+from tito.web import Explorer, page
 
 ROOT = Path(__file__).resolve().parents[2]
 MILESTONE = ROOT / "milestones" / "04_1998_cnn"
@@ -56,10 +56,10 @@ def kept(tmp_path_factory):
     return record, json.loads(told)
 
 
-def in_node(script, given):
-    """What a script prints with `network` at hand and its input in `given`, as JSON."""
-    where = json.dumps(str(ROOT / "tito" / "web" / "network.js"))
-    whole = f"const network = require({where}), given = JSON.parse(require('fs').readFileSync(0));\n{script}"
+def in_node(script, given, of="network"):
+    """What a script prints with `network` (or another of the files) at hand and its input in `given`, as JSON."""
+    where = json.dumps(str(ROOT / "tito" / "web" / f"{of}.js"))
+    whole = f"const {of} = require({where}), given = JSON.parse(require('fs').readFileSync(0));\n{script}"
     done = subprocess.run(["node", "-e", whole], input=json.dumps(given), capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -221,6 +221,82 @@ def test_a_photograph_is_prepared_as_tito_predict_does(size):
     np.testing.assert_allclose(found, predict().photograph(picture, scale), atol=2 * level)
 
 
+@node
+def test_the_window_has_the_lessons_sizes_and_products():
+    from tinytorch.core.spatial import output_size
+
+    generator, cases = np.random.default_rng(3), []
+    while len(cases) < 200:
+        case = [int(generator.integers(low, high)) for low, high in ((3, 13), (1, 6), (1, 5), (0, 4), (1, 4))]
+        if case[4] * (case[1] - 1) + 1 <= case[0] + 2 * case[3]:
+            cases.append(case)
+    script = """console.log(JSON.stringify(given.map((case_) =>
+      [explorers.outputSize(...case_), explorers.productCount(...case_)])));"""
+    for (size, kernel, stride, padding, dilation), (out, products) in zip(
+        cases, in_node(script, cases, "explorers"), strict=True
+    ):
+        assert out == output_size(size, kernel, stride, padding, dilation)
+        starts = np.arange(out)[:, None] * stride - padding + np.arange(kernel) * dilation
+        inside = ((starts >= 0) & (starts < size)).sum()
+        assert products == {"all": (out * kernel) ** 2, "frame": (out * kernel) ** 2 - int(inside) ** 2}
+    assert in_node("console.log(explorers.outputSize(3, 5, 1, 0, 1))", 0, "explorers") == 0
+
+
+@node
+def test_the_field_is_what_gradients_reach():
+    from tinytorch import Tensor, nn
+
+    layers = [(3, 1, 1, 1), (2, 2, 0, 1), (3, 1, 2, 2), (5, 2, 2, 1)]
+    network = nn.Sequential(*(nn.Conv2d(1, 1, k, stride=s, padding=p, dilation=d) for k, s, p, d in layers))
+    for layer in network:
+        layer.weight = Tensor(np.ones(layer.weight.shape, np.float32), requires_grad=True)
+    given = [dict(zip(("kernel", "stride", "padding", "dilation"), one, strict=True)) for one in layers]
+    x = Tensor(np.zeros((1, 1, 48, 48), np.float32), requires_grad=True)
+    out = network(x)
+    out[0, 0, 5, 6].backward()
+    reached = [(int(line.min()), int(line.max())) for line in np.nonzero(x.grad[0, 0])]
+    script = """const grown = explorers.fields(given).pop();
+    console.log(JSON.stringify([5, 6].map((at) => [explorers.cone(given, at)[0], grown])));"""
+    for (found, grown), seen in zip(in_node(script, given, "explorers"), reached, strict=True):
+        assert tuple(found) == seen and grown == {"field": seen[1] - seen[0] + 1, "jump": 4}
+
+
+@node
+def test_the_race_is_run_by_the_courses_optimizers():
+    from tinytorch import Tensor, optim
+
+    makers = {
+        "SGD": lambda p, lr, mu: optim.SGD(p, lr=lr),
+        "momentum": lambda p, lr, mu: optim.SGD(p, lr=lr, momentum=mu),
+        "Nesterov": lambda p, lr, mu: optim.SGD(p, lr=lr, momentum=mu, nesterov=True),
+        "Adam": lambda p, lr, mu: optim.Adam(p, lr=lr),
+    }
+    for steep, lr, momentum in ((20.0, 0.03, 0.8), (5.0, 0.08, 0.5), (20.0, 0.01, 0.0)):
+        given = {"steep": steep, "settings": {"lr": lr, "momentum": momentum}, "kinds": list(makers)}
+        script = """console.log(JSON.stringify(given.kinds.map((kind) =>
+          explorers.race(kind, given.settings, given.steep, 40))));"""
+        for path, (kind, make) in zip(in_node(script, given, "explorers"), makers.items(), strict=True):
+            if kind == "Nesterov" and not momentum:
+                continue  # refused without momentum
+            w = Tensor(np.array([-3.0, 1.0]), requires_grad=True)
+            optimizer = make([w], lr, momentum)
+            for step, expected in enumerate(path):
+                np.testing.assert_allclose(w.numpy(), expected, atol=2e-5, err_msg=f"{kind}, step {step}")
+                w.grad = (np.array([1.0, steep]) * w.numpy()).astype(np.float32)
+                optimizer.step()
+
+
+def test_an_explorer_is_a_frame_that_lets_in_its_own_script_only():
+    frame = Explorer("race")._repr_html_()
+    assert 'sandbox="allow-scripts"' in frame and "src=" not in frame.replace("srcdoc=", "")
+    for name in page.EXPLORERS:
+        text = Explorer(name).page()
+        found = Scripts(text)
+        assert "default-src 'none'" in found.policy and not REQUEST.search(text) and "without it" in text
+    with pytest.raises(ValueError, match="there is no explorer 'zoo': there are 'window', 'field', 'race'"):
+        Explorer("zoo")
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
@@ -318,3 +394,33 @@ def test_weights_that_are_none_are_a_sentence(browser, kept, tmp_path):
     assert "a layer Alert, which this page does not know" in find("trouble").text
     find = opened(browser, {**kept[1], "layers": None}, tmp_path)
     assert "cannot be read" in find("trouble").text and "tito milestone run 04" in find("trouble").text
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 390])
+def test_explorers_by_keys_in_a_frame(browser, tmp_path, width):
+    from selenium.webdriver import ActionChains, Keys
+
+    screen = {"width": width, "height": 1200, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    moved = {"window": "column 2", "field": "unit 6 of 8", "race": ""}
+    for name in page.EXPLORERS:
+        file = tmp_path / f"{name}.html"
+        head = '<!doctype html><meta name="viewport" content="width=device-width"><title>x</title>'
+        file.write_text(head + Explorer(name)._repr_html_(), encoding="utf-8")
+        browser.get(file.as_uri())
+        browser.switch_to.frame(0)
+        numbers = browser.find_element("id", "numbers")
+        before = numbers.text
+        assert before and browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+        if moved[name]:
+            ActionChains(browser).click(browser.find_element("css selector", "svg .out")).perform()
+            ActionChains(browser).send_keys(Keys.ARROW_RIGHT).perform()
+            assert moved[name] in browser.find_element("css selector", "svg").get_attribute("aria-label")
+        browser.find_elements("css selector", "input[type=range]")[1 if name == "window" else 0].send_keys(Keys.END)
+        time.sleep(0.2)
+        assert browser.find_element("id", "numbers").text != before
+        browser.switch_to.default_content()
+        if folder := os.environ.get("TITO_SCREENSHOTS"):
+            browser.save_screenshot(str(Path(folder) / f"explorer-{name}-{width}.png"))
+        assert [line["message"] for line in browser.get_log("browser")] == []

@@ -296,7 +296,7 @@ def _initial_gradient(tensor, upstream):
     if upstream is None:
         if tensor.data.size != 1:
             raise RuntimeError(f"backward from the shape {tensor.shape}: take its .sum() or .mean(), or pass upstream")
-        return np.ones_like(tensor.data)
+        return np.array(1, tensor.dtype).reshape(tensor.shape)
     try:
         upstream = np.asarray(upstream, tensor.dtype)
     except (TypeError, ValueError) as error:

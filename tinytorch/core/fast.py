@@ -810,7 +810,7 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0, count_include_pad=True):
     by_rows = x.dtype.char in "fd" and worth_rows(x.data, settings[0], None, settings[2])
     return (avg_pool2d_ if by_rows else spatial.avg_pool2d)(x, *settings, count_include_pad)
 
-# %% ../../modules/09_spatial/fast_dev.ipynb #tape-fused
+# %% ../../modules/09_spatial/fast_dev.ipynb #saved-block
 class SavedBlock:
     """What the fused forward saved, and gradients that one pass found and no rule has taken yet: three rules, one pass.
 
@@ -823,14 +823,29 @@ class SavedBlock:
 
     def take(self, which, upstream, x, weight):
         """The gradient of input `which`. The rule for x runs first where it is wanted, so the pass knows whether it is."""
-        rows = as_rows(upstream)
-        if which not in self.gradients or not np.array_equal(self.upstream, rows):
+        if which not in self.gradients or not self.same(upstream):
             found = conv_relu_pool_gradients(upstream, self.saved, x, weight, self.sizes, which == 0)
-            self.upstream, self.gradients = empty_cached(rows.shape, rows.dtype), {i: found[i] for i in range(which, 3)}
-            copy_rows(rows, self.upstream)
+            self.gradients = {i: found[i] for i in range(which, 3)}
+            self.upstream = _copied(upstream)
         return self.gradients.pop(which)
 
+    def same(self, upstream):
+        """Whether these are the numbers of the last pass."""
+        if type(self.upstream) is bytes:
+            return self.upstream == as_rows(upstream).tobytes()
+        return np.array_equal(self.upstream, as_rows(upstream))
 
+
+def _copied(upstream):
+    """A copy of the rows; of few numbers their bytes, which are compared in no time."""
+    rows = as_rows(upstream)
+    if rows.nbytes < SMALL:
+        return rows.tobytes()
+    copy = empty_cached(rows.shape, rows.dtype)
+    copy_rows(rows, copy)
+    return copy
+
+# %% ../../modules/09_spatial/fast_dev.ipynb #tape-fused
 @operation
 def conv_relu_pool2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """max_pool2d(relu(conv2d(...)), 2) as one operation: (B, C, H, W) to (B, O, H_out // 2, W_out // 2)."""
@@ -864,13 +879,11 @@ _WRITTEN = _methods() if all(map(_as_written, _methods())) else None
 
 def _settings(*given):
     """Settings that can be keys of a cache: pairs may be lists or arrays."""
-    return tuple([value if _is_pair(value) else tuple(np.ravel(value).tolist()) for value in given])
+    return tuple([value if type(value) is int or _is_pair(value) else tuple(np.ravel(value).tolist()) for value in given])
 
 
 def _is_pair(value):
-    if type(value) is tuple:
-        return len(value) == 2 and type(value[0]) is type(value[1]) is int
-    return isinstance(value, int)
+    return type(value) is tuple and len(value) == 2 and type(value[0]) is type(value[1]) is int
 
 
 @lru_cache(256)
@@ -892,10 +905,11 @@ def fuse(layer, rest):
     pool = rest[1]
     if type(pool) is not MaxPool2d or "forward" in vars(pool) or pool.ceil_mode:
         return None
-    if _settings(pool.kernel_size, pool.stride, pool.padding) != ((2, 2), (2, 2), (0, 0)):
+    cells = pool.kernel_size, pool.stride, pool.padding
+    if not type(cells[0]) is type(cells[1]) is type(cells[2]) is tuple or cells != ((2, 2), (2, 2), (0, 0)):
         return None
     called = spatial.backends.kernels()  # those that layers call
-    if (called.get("conv2d"), called.get("max_pool2d")) != (conv2d, max_pool2d):
+    if called.get("conv2d") is not conv2d or called.get("max_pool2d") is not max_pool2d:
         return None
 
     def run(x):

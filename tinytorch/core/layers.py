@@ -11,7 +11,7 @@ import reprlib
 import numpy as np
 
 from .tensor import Tensor, as_real, as_tensor, generator, operation
-from ..refusals import check_layers, check_parts, check_size, checked_float, item_of, leaves, real_entries, switch
+from ..refusals import check_layers, check_size, checked_float, children_of, item_of, leaves, real_entries, switch
 
 # %% ../../modules/03_layers/layers_dev.ipynb #named_tensors
 class ModuleTree:
@@ -29,9 +29,7 @@ class ModuleTree:
 
     def named_children(self):
         """The modules directly inside this one, as a list of (name, module)."""
-        children = [(name, part) for name, part in self.named_parts() if isinstance(part, ModuleTree)]
-        check_parts(self, children)
-        return children
+        return children_of(self, Tensor, ModuleTree)
 
     def modules(self):
         """This module and all modules inside it, as a list; a shared one stands there once."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from .tensor import Tensor
 from tinytorch.refusals import (
+    Checked,
     check_state,
     checked_count,
     checked_limit,
@@ -51,19 +52,17 @@ _REFERENCES = sys.getrefcount(_HELD[0]) + 1  # to an array that only its tensor 
 
 
 def _chunks(w, grad, state):
-    """Yield (w, grad, state) in flat views of at most CHUNK numbers; a small parameter comes whole.
+    """(w, grad, state) in flat views of at most CHUNK numbers, one after the other; a small parameter comes whole.
 
     The views follow w's own memory order. A gradient in another order is copied into that order, w never is.
     """
     if w.size <= CHUNK:
-        yield w, grad, state
-        return
+        return ((w, grad, state),)
     axes = np.argsort([-stride for stride in w.strides], kind="stable")
     w, grad = w.transpose(axes).reshape(-1), grad.transpose(axes).reshape(-1)
     arrays = {name: a.transpose(axes).reshape(-1) for name, a in state.items() if name != "step"}
-    for start in range(0, w.size, CHUNK):
-        part = slice(start, start + CHUNK)
-        yield w[part], grad[part], {"step": state["step"], **{name: a[part] for name, a in arrays.items()}}
+    parts = [slice(start, start + CHUNK) for start in range(0, w.size, CHUNK)]
+    return ((w[at], grad[at], {"step": state["step"], **{name: a[at] for name, a in arrays.items()}}) for at in parts)
 
 
 def _in_order_of(w, array):
@@ -75,7 +74,7 @@ def _in_order_of(w, array):
     return copy
 
 # %% ../../modules/06_optimizers/optimizers_dev.ipynb #state_dict_mixin
-class StateDictMixin:
+class StateDictMixin(Checked):
     """What optimizers can put into a checkpoint and take back. `Optimizer` builds on it."""
 
     settings, buffers = ("lr",), ()
@@ -137,10 +136,9 @@ class Optimizer(StateDictMixin):
 
     def step(self):
         """Move every parameter that has a gradient; the others stay as they are."""
-        for number, p in enumerate(self.parameters):
-            if p.grad is None:
-                continue
-            missing = {"step", *self.buffers} - self.state[number].keys()
+        needed = {"step", *self.buffers}
+        for number, p in ((number, p) for number, p in enumerate(self.parameters) if p.grad is not None):
+            missing = not needed <= self.state[number].keys()
             if missing or p.data is not self._own[number] or sys.getrefcount(p.data) > _REFERENCES:
                 self.own_data(number)
             self.state[number]["step"] += 1
@@ -270,7 +268,7 @@ def clip_grad_norm(parameters, max_norm):
     return norm
 
 # %% ../../modules/06_optimizers/optimizers_dev.ipynb #scheduler
-class Scheduler:
+class Scheduler(Checked):
     """Sets `optimizer.lr` as a function of the number of steps. A kind of schedule adds `get_lr(n)`.
 
     Make it after the optimizer, whose lr at that moment is the base rate; call `step()` after `optimizer.step()`,

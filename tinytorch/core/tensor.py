@@ -282,7 +282,7 @@ Tensor.__gt__, Tensor.__ge__ = _comparison(np.greater), _comparison(np.greater_e
 @refusals.method
 def _reshape(self, *shape):
     """The same elements in another shape: x.reshape(2, -1) or x.reshape((2, -1))."""
-    return reshape(self, refusals.new_shape(shape))
+    return reshape(self, refusals.one_shape(shape))
 
 
 @refusals.method

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import html
 import json
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
@@ -37,6 +38,39 @@ def network_page(told: dict) -> str:
         script=script,
         data=json.dumps(told, separators=(",", ":")).replace("<", "\\u003c"),
     )
+
+
+EXPLORERS = {  # name -> (title, height of its frame in pixels)
+    "window": ("The window slides", 520),
+    "field": ("What one unit sees", 600),
+    "race": ("The race, with your settings", 680),
+}
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """One of the explorers in a frame of its own, as the value of a notebook's cell: "window", "field" or "race"."""
+
+    name: str
+
+    def __post_init__(self):
+        if self.name not in EXPLORERS:
+            raise ValueError(f"there is no explorer {self.name!r}: there are {', '.join(map(repr, EXPLORERS))}")
+
+    def page(self) -> str:
+        """The page by itself."""
+        return fill(
+            _part("explorer.html"),
+            title=EXPLORERS[self.name][0],
+            style=_part("network.css"),
+            script=_part("explorers.js"),
+            data=json.dumps({"name": self.name}),
+        )
+
+    def _repr_html_(self) -> str:
+        title, height = EXPLORERS[self.name]
+        frame = f'sandbox="allow-scripts" title="{title}" width="100%" height="{height}" loading="lazy"'
+        return f'<iframe srcdoc="{html.escape(self.page())}" {frame} style="border:0"></iframe>'
 
 
 def fill(template: str, style: str, script: str, **parts: str) -> str:
