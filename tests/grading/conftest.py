@@ -110,7 +110,7 @@ def run_steps():
 
     def run(student, graded, own=None, seed=None, after=()):
         def solution(id, source):
-            return {"kind": "solution", "id": id, "source": source, **plan._defined(source), "imports": ""}
+            return {"kind": "solution", "id": id, "source": source, **plan.defined(source), "imports": ""}
 
         steps = [solution("student", student)]
         for id, source in graded.items():

@@ -43,7 +43,7 @@ def plan_notebook(path: Path, package: str) -> dict:
         known[cell["id"]] = release
         if kind in ("export", "solution"):
             step = {"kind": "given" if kind == "export" else "solution", "id": cell["id"], "source": release}
-            steps.append({**step, **_defined(cell["source"])})
+            steps.append({**step, **defined(cell["source"])})
         elif kind == "graded":
             step = {"kind": "graded", "id": cell["id"], "source": cell["source"], "points": float(marks["points"])}
             steps.append({**step, "hidden": hidden_lines(cell["source"])})
@@ -68,7 +68,7 @@ def _names(source: str):
     return (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name))
 
 
-def _defined(source: str) -> dict:
+def defined(source: str) -> dict:
     """What a cell defines at its top level: names, and its imports as source."""
     names, imports = set(), []
     for node in ast.parse(source).body:
@@ -158,11 +158,11 @@ def _first_test(plan: dict, submission: Submission, name: str) -> int:
 def _stray(plan: dict, submission: Submission, name: str) -> SubmittedCell | None:
     """A cell of the student's own that defines what a deleted solution cell should define."""
     release = plan["known"][name]
-    wanted = set(_defined(release)["names"])
+    wanted = set(defined(release)["names"])
     for cell in submission.cells:
         if cell.code and cell.id not in plan["known"]:
             try:
-                names = set(_defined(cell.source)["names"])
+                names = set(defined(cell.source)["names"])
             except (SyntaxError, ValueError, RecursionError, MemoryError):
                 continue
             if wanted and wanted <= names:

@@ -19,10 +19,14 @@ def inside(begins: bool) -> None:
     _state["inside"] = begins
 
 
-def seed(words: list[int] | None) -> None:
-    """From now on generators made in hidden parts draw the inputs of the student whose numbers these are."""
-    _state["seed"] = words
+def install() -> None:
+    """From now on generators made in hidden parts of this process's tests draw what `seed` says."""
     np.random.default_rng = _own_inputs(np.random.default_rng)
+
+
+def seed(words: list[int] | None) -> None:
+    """The numbers of the student whose inputs hidden parts draw; None: the same for everybody."""
+    _state["seed"] = words
 
 
 def _own_inputs(make):

@@ -270,6 +270,7 @@ def run_submission(task: dict, report: Callable) -> None:
     _open_folders()
     np.seterr(all="warn")
     guard(read)
+    hidden.install()
     hidden.seed(task.get("seed"))
     student = _student(task, report)
     try:
