@@ -1,8 +1,11 @@
-"""Shared settings: quiet, repeatable property tests; what of the tests runs on this system; Ctrl-C that is heard."""
+"""Shared settings: quiet, repeatable property tests; what of the tests runs here; Ctrl-C that is heard."""
 
 import contextlib
+import importlib.util
+import re
 import signal
 import sys
+from pathlib import Path
 
 from hypothesis import settings
 
@@ -10,6 +13,26 @@ settings.register_profile("tinytorch", deadline=None, derandomize=True, max_exam
 settings.load_profile("tinytorch")
 
 collect_ignore = [] if sys.platform == "linux" else ["grading"]  # as `tito grade` does, it needs Linux
+
+
+def unwritten():
+    """The numbers of the modules that a student has not exported yet, as the files say that stand in their places."""
+    package = importlib.util.find_spec("tinytorch")
+    files = [file for folder in package.submodule_search_locations for file in Path(folder).rglob("*.py")]
+    openings = (file.read_text(encoding="utf-8").partition("\n")[0] for file in files)
+    return sorted(
+        {found[1] for line in openings if (found := re.match(r"# Not written yet: `tito export (\d+)", line))}
+    )
+
+
+UNWRITTEN = unwritten()
+collect_ignore_glob = [f"{number}_*" for number in UNWRITTEN]
+
+
+def pytest_terminal_summary(terminalreporter):
+    if UNWRITTEN:
+        terminalreporter.write_line(f"Left out, as not exported yet: the tests of module {', '.join(UNWRITTEN)}.")
+
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # ignored from outside, by a script's trap or by nohup
     with contextlib.suppress(ValueError):  # not in the main thread

@@ -164,6 +164,18 @@ def seeded(seed):
         raise type(error)(f"manual_seed takes a whole number from 0 on, got {seed!r:.60}") from None
 
 
+def patch_class(known):
+    """Decorator: add what a class holds to the class `known`, which comes back. So one is written over several cells."""
+
+    def add(more):
+        for name, value in vars(more).items():
+            if callable(value) or not name.startswith("__"):  # methods; not the docstring, the line number, ...
+                setattr(known, name, value)
+        return known
+
+    return add
+
+
 def method(function):
     """The function under the name that people type; a keyword that it does not have is answered with those it has."""
     name, signature = function.__name__.strip("_"), inspect.signature(function)

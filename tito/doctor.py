@@ -18,6 +18,7 @@ from tito.student.template import workspace_settings
 
 CIFAR10 = (*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin")
 CIFAR10_FOLDER = "cifar-10-batches-bin"
+STUDENTS = ("lab",)  # the extras that a student needs
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,11 @@ class Finding:
     text: str
 
 
-def diagnose(course: Course) -> Iterator[Finding]:
-    """Every finding, as it is made."""
+def diagnose(course: Course, everything: bool = False) -> Iterator[Finding]:
+    """Every finding, as it is made; what no student needs only if `everything` is wanted."""
     project = _project(course)
     yield _python(project.get("requires-python", ">=3.11"))
-    yield from _dependencies(project)
+    yield from _dependencies(project, everything)
     yield from _constraints(course)
     yield _package(course)
     yield from _sync(course)
@@ -65,14 +66,14 @@ def _python(wanted: str) -> Finding:
     return Finding("wrong", "Python", f"{version} at {sys.executable}; the course needs {wanted}")
 
 
-def _dependencies(project: dict) -> Iterator[Finding]:
-    """Required libraries one by one if wrong, together if right; extras only if they are installed and do not fit."""
+def _dependencies(project: dict, everything: bool) -> Iterator[Finding]:
+    """Required libraries one by one if wrong, together if right; one note for what an extra lacks."""
     from packaging.requirements import Requirement
 
     needed = [(Requirement(text), "") for text in project.get("dependencies", [])]
     for extra, texts in project.get("optional-dependencies", {}).items():
-        needed += [(Requirement(text), extra) for text in texts]
-    good = []
+        needed += [(Requirement(text), extra) for text in texts if everything or extra in STUDENTS]
+    good, lacking = {}, {}
     for requirement, extra in needed:
         elsewhere = requirement.marker and not requirement.marker.evaluate()
         if elsewhere or requirement.name == project.get("name"):  # of another system; an extra made of other extras
@@ -81,12 +82,15 @@ def _dependencies(project: dict) -> Iterator[Finding]:
         if version is None and not extra:
             yield Finding("wrong", requirement.name, f"is not installed: {_pip(requirement)}")
         elif version is None:
-            yield Finding("note", requirement.name, f"is not installed; it belongs to the extra [{extra}]")
+            lacking.setdefault(extra, []).append(requirement.name)
         elif not requirement.specifier.contains(version, prereleases=True):
             yield Finding("wrong", requirement.name, f"is {version}: {_pip(requirement)}")
         else:
-            good.append(f"{requirement.name} {version}")
+            good[f"{requirement.name} {version}"] = None
     yield Finding("ok", "libraries", ", ".join(good) or "the course names none")
+    for extra, names in lacking.items():
+        install = f'pip install "{project.get("name", "tinytorch")}[{extra}]"'
+        yield Finding("note", f"extra [{extra}]", f"without {', '.join(names)}; to install it: {install}")
 
 
 def _pip(requirement) -> str:
@@ -129,21 +133,24 @@ def _package(course: Course) -> Finding:
         return Finding("ok", name, f"{course.package}; only tito finds it there, plain Python elsewhere does not")
     if Path(plain["origin"]).is_relative_to(course.package):
         return Finding("ok", name, str(course.package))
-    return Finding("note", name, f"{course.package}; but plain Python imports {plain['origin']}")
+    elsewhere = f"in other folders, plain Python imports {Path(plain['origin']).parent}"
+    return Finding("ok", name, f"{course.package}, for tito, for pytest, and for Python in {course.root}; {elsewhere}")
 
 
 def _sync(course: Course) -> Iterator[Finding]:
     """One finding for every module whose package file is not what its notebooks say. What is given is in order."""
     faults = {"missing": "is not in the package", "differs": "differs from what the package holds"}
-    behind = 0
+    behind, open = 0, []
     for standing in Progress(course).standings(course.modules):
         number, folder = standing.module.number, standing.module.folder
         if standing.package == "missing" and standing.origin == "scaffold":
-            yield Finding("note", folder, f"is yours to write: tito lab {number}")
+            open.append(number)
         elif standing.package not in ("in sync", "reference"):
             behind += 1
             text = f"{faults.get(standing.package)}: tito export {number}"
             yield Finding("wrong", folder, text if standing.package in faults else standing.package)
+    if open:
+        yield Finding("note", "modules", f"{', '.join(open)} yours to write; the first: tito lab {open[0]}")
     if not behind:
         yield Finding("ok", "package", f"in sync with the notebooks of {len(course.modules)} modules")
 

@@ -25,6 +25,9 @@ SETTINGS = {
 }
 # nbgrader's tools for instructors; a student needs its Validate button only.
 INSTRUCTORS = ("assignment-list", "course-list", "create-assignment", "formgrader", "menu")
+SERVING_THEM = ("assignment_list", "course_list", "formgrader")  # their parts of the server, which warn at every start
+# What no student edits: the script that an export writes beside a notebook, and what JupyterLab hides by itself.
+HIDDEN = ("*_dev.py", "__pycache__", "*.pyc", "*.pyo", ".DS_Store", "*~")
 
 
 def kernel_spec() -> dict:
@@ -84,6 +87,7 @@ def lab_command(course: Course, opened: Path | None, options: list[str]) -> list
         "--LabApp.news_url=None",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         "--LabApp.log_level=WARN",
+        "--ServerApp.log_level=WARN",
         *(["--allow-root"] if platform.is_superuser() else []),
         *options,
     ]
@@ -94,8 +98,15 @@ def lab_environment(course: Course) -> dict[str, str]:
     settings = course.state / "jupyter"
     student = (course.state / PRISTINE).is_dir()
     disabled = {f"@jupyter/nbgrader:{name}": True for name in INSTRUCTORS if student}
-    for name, content in ("default_setting_overrides", SETTINGS), ("page_config", {"disabledExtensions": disabled}):
-        write_atomic(settings / "labconfig" / f"{name}.json", json.dumps(content, indent=1) + "\n")
+    served = {f"nbgrader.server_extensions.{name}": False for name in SERVING_THEM if student}
+    hidden = {"ContentsManager": {"hide_globs": HIDDEN}} if student else {}
+    files = {
+        "labconfig/default_setting_overrides": SETTINGS,
+        "labconfig/page_config": {"disabledExtensions": disabled},
+        "jupyter_server_config": {"ServerApp": {"jpserver_extensions": served}, **hidden},
+    }
+    for name, content in files.items():
+        write_atomic(settings / f"{name}.json", json.dumps(content, indent=1) + "\n")
     first = {
         "PYTHONPATH": course.package.parent,
         "PATH": Path(sys.executable).parent,

@@ -12,11 +12,13 @@ import subprocess
 import sys
 import time
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tito import CourseError
-from tito.course.registry import Course
+from tito.course.registry import Course, Module
+from tito.course.scaffold import origin_of
 from tito.runner import platform
 from tito.runner.child import STUB
 from tito.runner.process import import_all
@@ -77,9 +79,80 @@ def find_milestone(course: Course, key: str) -> Milestone:
     raise CourseError(f"no milestone {key!r}: {hint}")
 
 
+@dataclass(frozen=True)
+class Readiness:
+    """The modules that a milestone still waits for, and the one command to type next."""
+
+    missing: tuple[Module, ...]
+    command: str
+
+    @property
+    def words(self) -> str:
+        return f"waits for {numbers(self.missing)}" if self.missing else "ready"
+
+
+def readiness(course: Course, milestone: Milestone) -> Readiness:
+    """What the package lacks for a milestone: files, or functions in them. Nothing is imported."""
+    missing = tuple(module for module in course.select(milestone.requires) if _lacking(course, module))
+    return Readiness(missing, _to_write(course, missing[0]) if missing else f"tito milestone run {milestone.id}")
+
+
+def numbers(modules: Sequence[Module]) -> str:
+    """`03`, `03, 05` or, where it is shorter, `03 to 09`."""
+    found = [module.number for module in modules]
+    run = [f"{n:02}" for n in range(int(found[0]), int(found[-1]) + 1)]
+    return f"{found[0]} to {found[-1]}" if found == run and len(found) > 2 else ", ".join(found)
+
+
+def next_milestone(course: Course, milestones: list[Milestone]) -> str:
+    """The command for the first milestone that can run and has not; else what the first needs, or the last again."""
+    states = [(milestone, readiness(course, milestone)) for milestone in milestones]
+    ready = [milestone for milestone, state in states if not state.missing]
+    fresh = [milestone for milestone in ready if not any((course.folder("runs") / milestone.folder).glob("*.json"))]
+    if fresh or len(ready) == len(milestones):
+        return f"tito milestone run {(fresh or ready[-1:])[0].id}"
+    return next(state.command for _, state in states if state.missing)
+
+
+def _lacking(course: Course, module: Module) -> bool:
+    """Whether a module's first notebook has no file in the package, a placeholder, or one with unwritten functions."""
+    file = _package_file(course, module)
+    return not file.is_file() or is_placeholder(file) or bool(unwritten(file))
+
+
+def _package_file(course: Course, module: Module) -> Path:
+    return course.package / (module.targets[module.notebooks[0]].replace(".", "/") + ".py")
+
+
+def _to_write(course: Course, module: Module) -> str:
+    """The command for a module that the package lacks: to write it, or to export what is written."""
+    file = _package_file(course, module)
+    exported = file.is_file() and not is_placeholder(file)
+    written = not exported and origin_of(course, module) != "scaffold"
+    return f"tito {'export' if written else 'lab'} {module.number}"
+
+
+def is_placeholder(file: Path) -> bool:
+    """Whether a file of the package only says, when it is imported, that its module is not written yet."""
+    tree = _parsed(file)
+    return tree is not None and any(isinstance(node, ast.Raise) for node in tree.body)
+
+
 def check_requirements(course: Course, milestone: Milestone) -> None:
-    """CourseError, naming the module, if one that the milestone needs cannot be imported."""
+    """CourseError, naming the module, if one that the milestone needs is not exported or cannot be imported."""
     modules = course.select(milestone.requires)
+    lacking = [
+        module for module in modules if not (file := _package_file(course, module)).is_file() or is_placeholder(file)
+    ]
+    if lacking:
+        module, *later = lacking
+        more = f", and {numbers(later)} after it" if later else ""
+        command = _to_write(course, module)
+        state = "is not exported yet" if "export" in command else "is yours to write"
+        raise CourseError(
+            f"milestone {milestone.id} needs module {module.number} ({module.title}){more}\n"
+            f"Module {module.number} {state}: {command}"
+        )
     names = {f"{course.lib_name}.{target}": module for module in modules for target in module.targets.values()}
     for name, outcome in import_all(course.package.parent, list(names)).items():
         if outcome["state"] != "passed":
@@ -117,7 +190,7 @@ def _write_live_page(course: Course, milestone: Milestone, since: float) -> None
     run = next((run for run in kept_runs(folder) if run.time >= since), None)
     if run is None:  # nothing new was kept there
         return
-    told = _asked(course, milestone, run, ["--describe"])
+    told = describe(course, milestone, run)
     name = "network.html" if run.data == "digits" else f"network-{run.data}.html"
     made = page.write(told, run.path.with_name(name))
     print(f"Live: {os.path.relpath(made)} (open it in a browser: the network, while you {page.doing(told)})")
@@ -130,18 +203,21 @@ def _say_what_is_unwritten(course: Course, milestone: Milestone) -> None:
         if names := [name for file in files for name in unwritten(file)]:
             shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
             print(f"Module {module.number} is not finished; still to write: {shown}", file=sys.stderr)
-            print(f"Then type: tito test {module.number}", file=sys.stderr)
+            print(f"To write it: tito lab {module.number}", file=sys.stderr)
             return
 
 
 def unwritten(file: Path) -> list[str]:
     """The functions of an exported module in which a scaffold's stub stands."""
-    try:
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, SyntaxError):
-        return []
-    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    functions = (node for node in ast.walk(_parsed(file) or ast.Module([])) if isinstance(node, ast.FunctionDef))
     return [function.name for function in functions if any(map(_is_stub, ast.walk(function)))]
+
+
+def _parsed(file: Path) -> ast.Module | None:
+    try:
+        return ast.parse(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, SyntaxError):
+        return None
 
 
 def _is_stub(node: ast.AST) -> bool:
@@ -174,7 +250,7 @@ def _wait(child: subprocess.Popen) -> int:
 
 @dataclass(frozen=True)
 class Request:
-    """Which network: of a data set, or of one file of weights; by default the newest that there is."""
+    """Which network: of a data set, or of one file of weights; by default the best that there is."""
 
     data: str | None = None
     weights: Path | None = None
@@ -189,16 +265,18 @@ class KeptRun:
     accuracy: float
     whole: bool
     time: float
+    best_of: int = 1  # how many like it there are
 
     @property
     def words(self) -> str:
         """Which network it is, in a sentence."""
         trial = "" if self.whole else ", a trial run"
-        return f"Network: {self.path.stem}, {100 * self.accuracy:.1f} % of its own test pictures right{trial}."
+        several = f"; the best of {self.best_of} runs" if self.best_of > 1 else ""
+        return f"Network: {self.path.stem}, {100 * self.accuracy:.1f} % of its own test pictures right{trial}{several}."
 
 
 def kept_runs(folder: Path) -> list[KeptRun]:
-    """The finished runs below a folder whose weights are there, the one to take first: whole before trial, newest."""
+    """The finished runs below a folder whose weights are there: whole before trial, then the newest data's best."""
     found = []
     for path in [*folder.glob("*.json"), *folder.glob("trial/*.json")]:
         try:
@@ -210,7 +288,8 @@ def kept_runs(folder: Path) -> list[KeptRun]:
         ready = record["data"] == "digits" or record.get("scale")
         if fit and ready and path.with_suffix(".safetensors").is_file():
             found.append(KeptRun(path, *told, path.stat().st_mtime))
-    return sorted(found, key=lambda run: (run.whole, run.time), reverse=True)
+    latest = {run.data: run.time for run in sorted(found, key=lambda run: (run.whole, run.time))}
+    return sorted(found, key=lambda run: (run.whole, latest[run.data], run.accuracy, run.time), reverse=True)
 
 
 def choose_run(course: Course, asked: Request) -> KeptRun:
@@ -231,7 +310,8 @@ def choose_run(course: Course, asked: Request) -> KeptRun:
             f"{wanted}\nTo train one: tito milestone run {MILESTONE}{option}"
             + ("" if asked.data else "  (digits)\n          or: tito milestone run 04 --data cifar10  (photographs)")
         )
-    return runs[0]
+    like = [run for run in runs if (run.data, run.whole) == (runs[0].data, runs[0].whole)]
+    return replace(runs[0], best_of=len(like))
 
 
 def ask_network(course: Course, run: KeptRun, images: list[Path]) -> list[dict]:
@@ -239,6 +319,11 @@ def ask_network(course: Course, run: KeptRun, images: list[Path]) -> list[dict]:
     milestone = find_milestone(course, MILESTONE)
     check_requirements(course, milestone)
     return _asked(course, milestone, run, [os.path.abspath(image) for image in images])
+
+
+def describe(course: Course, milestone: Milestone, run: KeptRun) -> dict:
+    """The network of a run as plain data: its layers, their weights after each epoch, pictures to begin with."""
+    return _asked(course, milestone, run, ["--describe"])
 
 
 def _asked(course: Course, milestone: Milestone, run: KeptRun, words: list[str]):
@@ -260,7 +345,7 @@ def show_predictions(course: Course, images: list[Path], asked: Request, screen)
     with screen.working("Looking"):
         answers = ask_network(course, run, images)
     screen.say(run.words)
-    failed = 0
+    failed, seen = 0, False
     for image, answer in zip(images, answers, strict=True):
         screen.say()
         if "error" in answer:
@@ -268,6 +353,12 @@ def show_predictions(course: Course, images: list[Path], asked: Request, screen)
             screen.line(f"{image}: no picture that can be read: {answer['error']}")
             continue
         screen.line(str(image))
+        if "seen" in answer:
+            if not seen:
+                screen.say(f"What the network sees, in {len(answer['seen'])}x{len(answer['seen'][0])} pixels:")
+            seen = True
+            for line in picture(answer["seen"]):
+                screen.line(line)
         for line in bars(answer["classes"], min(BAR, screen.terminal.width - 24)):
             screen.line(line)
     return failed
@@ -279,6 +370,12 @@ def bars(classes: list, width: int) -> list[str]:
     room = max(len(name) for name, _ in classes[:SHOWN])
     lines = (f"  {name.ljust(room)} {100 * p:5.1f} %  {block * round(width * p)}" for name, p in classes[:SHOWN])
     return [line.rstrip() for line in lines]
+
+
+def picture(pixels: list[list[float]]) -> list[str]:
+    """Pixels from 0 (ground) to 1 (ink) as lines, two characters a pixel."""
+    shades = " ░▒▓█" if _can_write("░▒▓█") else " .:*#"
+    return [("  " + "".join(2 * shades[round(4 * ink)] for ink in row)).rstrip() for row in pixels]
 
 
 def _can_write(mark: str) -> bool:

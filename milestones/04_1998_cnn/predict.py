@@ -20,7 +20,7 @@ from tinytorch import Tensor, no_grad
 
 def network(record, weights):
     """The network of a kept run, ready to be asked."""
-    from tinytorch.core.training import read_arrays
+    from tinytorch.files import read_arrays
 
     arrays, _ = read_arrays(weights)
     model = NETWORKS[record["data"]]()
@@ -79,7 +79,7 @@ def digit(picture, scale=None):
 
 
 def told(model, prepare, scale, names, path):
-    """{"classes": [[name, probability], ...]} for one picture, or {"error": text}."""
+    """{"classes": [[name, probability], ...]} for one picture, or {"error": text}; a digit as it was "seen", too."""
     try:
         pixels = prepare(opened(path), scale)
     except (OSError, ValueError, SyntaxError) as error:
@@ -88,7 +88,8 @@ def told(model, prepare, scale, names, path):
         logits = model(Tensor(pixels)).numpy()[0].astype(float)
     powers = np.exp(logits - logits.max())
     shares = powers / powers.sum()
-    return {"classes": [[names[at], float(shares[at])] for at in np.argsort(-shares, kind="stable")]}
+    seen = {"seen": pixels[0, 0].tolist()} if prepare is digit else {}
+    return {"classes": [[names[at], float(shares[at])] for at in np.argsort(-shares, kind="stable")], **seen}
 
 
 def text_of(array):

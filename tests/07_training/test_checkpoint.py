@@ -9,7 +9,8 @@ from training_loaders import loaders, model, numbers, trainer, weights
 
 from tinytorch.core.layers import Linear
 from tinytorch.core.optimizers import Adam
-from tinytorch.core.training import Trainer, load_weights, read_checkpoint, save_weights, snapshot, write_safely
+from tinytorch.core.training import Trainer, load_weights, read_checkpoint, save_weights, snapshot
+from tinytorch.files import write_safely
 
 pytest.importorskip("safetensors", reason="safetensors is not installed")
 

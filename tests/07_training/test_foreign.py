@@ -9,7 +9,8 @@ from tinytorch import nn
 from tinytorch.core.losses import mse_loss
 from tinytorch.core.optimizers import SGD, Scheduler, StepLR
 from tinytorch.core.tensor import Tensor, manual_seed
-from tinytorch.core.training import Trainer, average, evaluate, load_weights, read_arrays, save_weights, train_epoch
+from tinytorch.core.training import Trainer, average, evaluate, load_weights, save_weights, train_epoch
+from tinytorch.files import read_arrays
 
 BATCH = Tensor(np.ones((2, 3), np.float32)), Tensor(np.zeros((2, 1), np.float32))
 

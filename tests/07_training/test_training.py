@@ -11,7 +11,6 @@ from tinytorch.core.losses import accuracy, cross_entropy, mse_loss
 from tinytorch.core.optimizers import SGD, CosineAnnealingLR, OneCycleLR, StepLR
 from tinytorch.core.tensor import Tensor, manual_seed
 from tinytorch.core.training import (
-    FORMAT,
     History,
     Trainer,
     TrainingInterrupted,
@@ -22,6 +21,7 @@ from tinytorch.core.training import (
     train_epoch,
     training_step,
 )
+from tinytorch.files import FORMAT
 
 
 def batch(count=5, seed=0):
@@ -148,12 +148,15 @@ def test_other_losses_and_metrics():
     assert isinstance(row["test_biggest"], float) and "test_accuracy" not in row
 
 
-@pytest.mark.parametrize(("make", "every", "steps"), [
-    (lambda o: CosineAnnealingLR(o, 10), None, 3),
-    (lambda o: OneCycleLR(o, 0.1, 18), None, 18),
-    (lambda o: StepLR(o, 1, 0.9), "step", 18),
-    (lambda o: OneCycleLR(o, 0.1, 18), "epoch", 3),
-])
+@pytest.mark.parametrize(
+    ("make", "every", "steps"),
+    [
+        (lambda o: CosineAnnealingLR(o, 10), None, 3),
+        (lambda o: OneCycleLR(o, 0.1, 18), None, 18),
+        (lambda o: StepLR(o, 1, 0.9), "step", 18),
+        (lambda o: OneCycleLR(o, 0.1, 18), "epoch", 3),
+    ],
+)
 def test_a_schedule_steps_as_it_is_meant_or_as_told(make, every, steps):
     layer, sgd = linear()
     schedule = make(sgd)

@@ -278,3 +278,45 @@ def test_copies_made_within_a_second_have_names_of_their_own(workspace):
     names = [backup.back_up(course, course.modules[0], "test").name for _ in range(3)]
     assert len(set(names)) == 3 and time.monotonic() - start < 1
     assert json.loads((course.state / "backups/01_alpha" / names[0] / "note.json").read_text()) == {"why": "test"}
+
+
+def test_one_exercise_is_restored_and_later_work_stays(workspace, tito):
+    said = tito("reset", "1", "triple").out
+    command = said.partition("To bring it back: tito ")[2].splitlines()[0].split()
+    assert command[-1] == "triple"
+    nb = notebook.read(workspace.path)
+    nb["cells"].append(workspace.cell("code", "later", "print('later work')"))
+    notebook.write(workspace.path, nb)
+    end = tito(*command)
+    assert end.code == 0 and "1 cell changed: triple." in end.out and "exercise only" not in end.out
+    assert sources(workspace.path)["triple"] == DONE and "later" in sources(workspace.path)
+
+
+def test_a_whole_copy_says_which_cells_it_changes_and_how_to_have_one_only(workspace, tito):
+    name = tito("reset", "1", "triple").out.partition("tito restore ")[2].split()[0]
+    nb = notebook.read(workspace.path)
+    nb["cells"].append(workspace.cell("code", "later", "print('later work')"))
+    notebook.write(workspace.path, nb)
+    end = tito("restore", name)
+    assert "2 cells changed: triple, later." in end.out
+    undo = end.out.partition("Was it to be one exercise only? tito ")[2].partition(",")[0].split()
+    assert tito(*undo).code == 0 and "later" in sources(workspace.path)
+
+
+@pytest.mark.parametrize("words", [["1"], ["alpha"], ["01_alpha", "triple"]])
+def test_a_module_in_place_of_a_copy_lists_its_copies(workspace, tito, words):
+    end = tito("restore", *words)
+    assert end.code == 1 and "It has no copy yet." in end.out
+    tito("reset", "1", "triple")
+    before = workspace.path.read_bytes()
+    end = tito("restore", *words)
+    assert end.code == 1 and "is a module" in end.out and "before reset 01 triple" in end.out
+    assert workspace.path.read_bytes() == before
+    assert tito(*end.out.partition("Next: tito ")[2].split()).code == 0
+    assert sources(workspace.path)["triple"] == DONE
+
+
+def test_an_exercise_that_no_copy_has_is_a_sentence(workspace, tito):
+    name = tito("reset", "1", "triple").out.partition("tito restore ")[2].split()[0]
+    end = tito("restore", name, "tripel")
+    assert end.code == 1 and "did you mean triple?" in end.err

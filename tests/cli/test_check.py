@@ -1,5 +1,6 @@
 """`tito dev check` on toy courses with one fault each."""
 
+import json
 import subprocess
 
 import pytest
@@ -157,3 +158,21 @@ def test_lines_that_can_be_typed(line):
 
 def test_words_are_counted_without_code_and_formulas():
     assert count_words("Two words: `x = 1` and $a^2 + b$\n```\ncode here\n```\nit's | --- |") == 4
+
+
+def test_fmt_puts_a_notebook_that_jupyterlab_has_saved_in_order(toy, tito):
+    toy.module("01", "alpha", [("double", toy.DOUBLE, toy.TEST_DOUBLE, 10)])
+    path = toy.root / "modules/01_alpha/alpha_dev.ipynb"
+    assert tito("dev", "fmt").code == 0
+    before = path.read_bytes()
+    assert "All notebooks are in order." in tito("dev", "fmt").out and path.read_bytes() == before
+    nb = json.loads(before)
+    for number, cell in enumerate(nb["cells"]):
+        if cell["cell_type"] == "code":
+            cell |= {"outputs": [{"output_type": "stream", "name": "stdout", "text": ["hello"]}], "execution_count": 3}
+        cell["metadata"] |= {"collapsed": False, "execution": {"iopub": "now"}}
+        if "nbgrader" in cell["metadata"]:
+            cell["id"] = f"{number:08x}"
+    nb["metadata"]["language_info"] = {"name": "python", "version": "3.13.0"}
+    path.write_text(json.dumps(nb), encoding="utf-8")
+    assert "1 put in order." in tito("dev", "fmt").out and path.read_bytes() == before

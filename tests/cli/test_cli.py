@@ -125,7 +125,7 @@ def test_a_terminal_gets_colours_unless_it_refuses_them(course, tito_process):
 
 def test_no_more_threads_is_a_sentence(toy):
     toy.module("01", "alpha", [("double", toy.DOUBLE, toy.TEST_DOUBLE, 1)])
-    code = "import threading\ndef start(self):\n    raise RuntimeError(\"can't start new thread\")\n"
+    code = 'import threading\ndef start(self):\n    raise RuntimeError("can\'t start new thread")\n'
     code += "threading.Thread.start = start\nfrom tito.cli import main\nmain()"
     command = [sys.executable, "-c", code, "test", "1"]
     ended = subprocess.run(command, cwd=toy.root, capture_output=True, encoding="utf-8")
@@ -150,3 +150,23 @@ def test_a_signal_ends_a_test_and_its_processes(toy, tito_process, number, code)
     marker.unlink()
     time.sleep(0.3)
     assert not marker.exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="one process cannot send another Ctrl-C there")
+@pytest.mark.parametrize("words", [["test", "1"], ["module", "complete", "1"], ["solution", "1", "double"]])
+def test_ctrl_c_ends_a_command_with_one_sentence(toy, tito_process, words):
+    begun = toy.root / "modules/01_alpha/begun"
+    hang = toy.HANG.replace("    while", "    open('begun', 'w').close()\n    while")
+    toy.module("01", "alpha", [("double", hang, toy.TEST_DOUBLE, 10)])
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    if words[0] == "solution":
+        solved = hang.replace("    open", "    ### BEGIN SOLUTION\n    open") + "\n    ### END SOLUTION"
+        toy.notebook("01", "alpha", [("double", solved, toy.TEST_DOUBLE, 10)])
+    process = tito_process(*words, start=subprocess.Popen, start_new_session=True, **pipes)
+    for _ in range(600):
+        if begun.exists():
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (130, "Stopped by Ctrl-C.\n")

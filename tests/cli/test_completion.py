@@ -39,6 +39,7 @@ def test_commands_modules_and_exercises(complete, shell):
 
 def test_names_of_modules_and_exercises_after_them(complete):
     assert "watch" in complete("bash", "tito wa")
+    assert "alpha_dev.ipynb" in complete("zsh", "tito lab 01 al")
     assert "alpha" in complete("bash", "tito lab al") and "triple" in complete("bash", "tito test alpha tr")
 
 

@@ -74,3 +74,13 @@ def test_differences_from_the_constraints_are_a_note(course, tito):
     (course.root / "constraints.txt").write_text("# tested with\nrich==0.0.1\ntyper==0.0.1 ; python_version > '3'\n")
     end = tito("doctor")
     assert end.code == 0 and "note  versions" in end.out and "constraints.txt" in flat(end.out)
+
+
+def test_what_no_student_needs_is_left_out_until_it_is_asked_for(course, tito):
+    extras = '[project.optional-dependencies]\nlab = ["no-such-lab"]\nsite = ["no-such-site", "no-such-theme"]\n'
+    with open(course.root / "pyproject.toml", "a") as file:
+        file.write(extras)
+    short, long = tito("doctor"), tito("doctor", "--all")
+    assert short.code == long.code == 0
+    assert 'without no-such-lab; to install it: pip install "tinytorch[lab]"' in flat(short.out)
+    assert "site" not in short.out and "without no-such-site, no-such-theme" in flat(long.out)

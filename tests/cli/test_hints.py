@@ -104,3 +104,30 @@ def test_a_workspace_shows_the_reference_only_if_it_has_it(course, tito):
     notebook.write(course.root / ".tito/reference/01_alpha/alpha_dev.ipynb", solved)
     assert "Only the solution says more: tito solution 01 double --give-up" in tito("hint", "1", "double").out
     assert "return 2 * x" in tito("solution", "1", "double", "--give-up").out
+
+
+def test_after_a_hint_comes_the_notebook_until_something_is_written(course, tito):
+    assert tito("hint", "1", "triple").out.endswith("Next: tito lab 01\n")
+    assert tito("hint", "1", "double").out.endswith("Next: tito test 01 double\n")
+
+
+def test_an_exercise_that_is_not_begun_names_its_own_notebook(course, tito):
+    folder = course.root / "modules/01_alpha"
+    nb = notebook.read(folder / "alpha_dev.ipynb")
+    more = [{**nb["cells"][0], "source": "#| default_exp core.more"}, *nb["cells"][3:]]
+    notebook.write(folder / "more_dev.ipynb", {**nb, "cells": more})
+    notebook.write(folder / "alpha_dev.ipynb", {**nb, "cells": nb["cells"][:3]})
+    registry = (
+        (folder / "module.toml").read_text().replace('["alpha_dev.ipynb"]', '["alpha_dev.ipynb", "more_dev.ipynb"]')
+    )
+    double, triple = registry.split("[[exercise]]")[1:]
+    parts = [registry.split("[[exercise]]")[0] + 'bonus = ["more_dev.ipynb"]\n']
+    parts += [f'\nnotebook = "{name}_dev.ipynb"{text}' for name, text in (("alpha", double), ("more", triple))]
+    (folder / "module.toml").write_text("[[exercise]]".join(parts))
+    assert tito("hint", "1", "triple").out.endswith("Next: tito lab 01 more\n")
+    assert tito("test", "1", "triple").out.endswith("Next: tito lab 01 more\n")
+    start = tito("module", "start", "1").out
+    assert start.index("double") < start.index("Bonus") < start.index("triple")
+    tested = tito("test", "1", columns=200).out
+    assert "Bonus, without which the module is complete too: 1 exercise, 5 points, not started." in tested
+    assert "0/1 + 0/1  0/10 + 0/5" in tested

@@ -1,11 +1,15 @@
 """`tito milestone`: the right package, the script's own words and exit code, and Ctrl-C exactly once."""
 
+import json
 import os
 import signal
 import subprocess
 import time
+from types import SimpleNamespace
 
 import pytest
+
+from tito.milestone import kept_runs, numbers, picture
 
 SCRIPT = """\
 import sys
@@ -45,6 +49,35 @@ def test_list_and_info(course, tito):
     assert "04  1998  A CNN" in tito("milestone", "list").out
     end = tito("milestone", "info", "4")
     assert "It sees." in end.out and "01_alpha" in end.out and "Next: tito milestone run 04" in end.out
+
+
+def test_what_a_milestone_waits_for_is_said_with_the_command_that_helps(course, tito):
+    course.module("02", "beta", [("double", course.STUB, course.TEST_DOUBLE, 10)])
+    listed = course.root / "milestones/milestones.toml"
+    listed.write_text(listed.read_text().replace('["01"]', '["01", "02"]'))
+    for words in (["list"], ["info", "4"]):
+        end = tito("milestone", *words)
+        assert "waits for 02" in end.out and end.out.endswith("Next: tito export 02\n")
+    course.package("beta", course.STUB)
+    assert tito("milestone", "list").out.endswith("Next: tito lab 02\n"), "exported, and not finished"
+    course.package("beta", "raise ModuleNotFoundError('Module 02 is yours to write: tito lab 02')\n")
+    notebook = "modules/02_beta/beta_dev.ipynb"
+    (course.root / ".tito/pristine/02_beta").mkdir(parents=True)
+    (course.root / ".tito/pristine/02_beta/beta_dev.ipynb").write_bytes((course.root / notebook).read_bytes())
+    assert tito("milestone", "list").out.endswith("Next: tito lab 02\n")
+    end = tito("milestone", "run", "4")
+    assert end.code == 1 and "Module 02 is yours to write: tito lab 02" in end.err and "ModuleNotFound" not in end.err
+    course.package("beta", course.DOUBLE)
+    assert "ready" in tito("milestone", "list").out and "Next: tito milestone run 04" in tito("milestone", "list").out
+
+
+def test_numbers_of_modules_are_short():
+    def modules(text):
+        return [SimpleNamespace(number=number) for number in text.split()]
+
+    assert [numbers(modules(text)) for text in ("03", "03 04", "03 05 06", "07 08 09")] == [
+        "03", "03, 04", "03, 05, 06", "07 to 09"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["4", "04", "04_1998_cnn"])
@@ -100,3 +133,24 @@ def test_ctrl_c_reaches_the_script_once(course, tito_process, times):
         time.sleep(0.05)
     out, err = process.communicate(timeout=10)
     assert out == "caught 1\n" and err == "" and process.returncode == 130
+
+
+def test_predict_takes_the_best_whole_run_of_the_newest_data(tmp_path):
+    """(data, accuracy, age in minutes, a trial) of runs that were kept -> the one that is asked."""
+    runs = {"a": ("digits", 0.90, 5, False), "b": ("digits", 0.97, 9, False), "c": ("digits", 0.99, 1, True),
+            "d": ("cifar10", 0.99, 20, False)}  # fmt: skip
+    (tmp_path / "trial").mkdir()
+    for name, (data, accuracy, age, trial) in runs.items():
+        path = tmp_path / ("trial" if trial else "") / f"{name}.json"
+        record = {"network": "cnn", "finished": True, "data": data, "test_accuracy": accuracy, "scale": 1}
+        path.write_text(json.dumps(record))
+        path.with_suffix(".safetensors").touch()
+        os.utime(path, times=(time.time() - 60 * age,) * 2)
+    assert [run.path.stem for run in kept_runs(tmp_path)] == ["b", "a", "d", "c"]
+
+
+def test_what_the_network_sees_is_drawn_with_what_the_terminal_can_write(monkeypatch):
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(encoding="utf-8"))
+    assert picture([[0.0, 1.0], [0.5, 0.25]]) == ["    ██", "  ▒▒░░"]
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(encoding="ascii"))
+    assert picture([[0.0, 1.0], [0.5, 0.25]]) == ["    ##", "  ::.."]

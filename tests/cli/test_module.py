@@ -142,3 +142,13 @@ def test_a_workspace_tells_what_is_given_what_is_to_write_and_what_is_yours(work
 def test_hidden_tests_are_told_of_where_there_are_some(workspace, tito):
     assert "grading adds hidden ones" in tito("test", "2").out
     assert "grading adds hidden ones" not in tito("test", "1").out
+
+
+def test_the_words_of_a_table_are_explained_where_they_stand(good, tito):
+    assert "does not pass:" not in tito("status").out and "differs:" not in tito("status").out
+    tito("export", "1")
+    good.notebook("01", "alpha", [("double", good.WRONG, good.TEST_DOUBLE, 10)])
+    tito("test", "1")
+    for words in (["status"], ["module", "status", "1"]):
+        out = tito(*words, columns=200).out
+        assert "does not pass: some exercise" in out and "differs: the notebook" in out and "changed since:" not in out

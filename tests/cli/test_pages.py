@@ -2,6 +2,8 @@
 
 import inspect
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
@@ -9,6 +11,7 @@ import pytest
 
 pytest.importorskip("myst_nb", reason="needs the extra `site`")
 from bs4 import BeautifulSoup  # noqa: E402
+from PIL import Image  # noqa: E402
 
 from tito.author import site  # noqa: E402
 from tito.course.registry import Course  # noqa: E402
@@ -37,6 +40,10 @@ import tinytorch
 folder = Path(sys.argv[sys.argv.index("--runs") + 1])
 (folder / "page.png").write_bytes(b"a picture from " + tinytorch.__file__.encode())
 """
+
+AXE = "axe-core@4.14.1"
+RUN_AXE = """const done = arguments[0];
+axe.run(document, {iframes: false}).then((r) => done(r.violations.map((v) => [v.id, v.impact, v.nodes[0].html])));"""
 
 
 @pytest.fixture
@@ -140,6 +147,63 @@ def test_somebody_elses_folder_and_a_students_course_are_refused(course, tito):
     course.module("01", "alpha", [("double", course.STUB, "assert 1", 10)])
     end = tito("site", "build")
     assert end.code == 1 and "has no solutions to run" in end.err
+
+
+def test_predictions_are_closed_figures_open_and_keys_reach_what_scrolls(course, tito, monkeypatch):
+    guess = "class predict:\n    reveal = print\npredict.reveal('it is 18')"
+    Image.new("RGB", (600, 300)).save(course.root / "modules/01_alpha/figure.png")
+    draw = "from IPython.display import Image\nImage('figure.png', width=300, alt='a figure')"
+    course.use(course.cell("code", "reveal", guess), course.cell("code", "draw", draw))
+    monkeypatch.setattr("psutil.getloadavg", lambda: (99.0, 0, 0))
+    assert tito("site", "build").code == 0
+    tree = BeautifulSoup((course.root / "site/modules/01_alpha/alpha_dev.html").read_bytes(), "html.parser")
+    closed = next(tag for tag in tree.find_all("details") if "it is 18" in tag.text)
+    assert "Guess first" in closed.summary.text and not closed.has_attr("open")
+    picture = tree.select_one("article a.whole img")
+    assert picture["alt"] == "a figure" and picture.parent["href"] == picture["src"]
+    assert all(block.has_attr("tabindex") for block in tree.select("div.highlight pre"))
+    assert "busy machine (load 99" in tree.text
+    home = (course.root / "site/index.html").read_text(encoding="utf-8")
+    assert "Alpha" in home and "2000: Draw" in home and 'href="readme.html"' in home
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_axe_finds_nothing_serious_on_any_page(tmp_path):
+    if not shutil.which("npm") or not shutil.which("chromedriver"):
+        pytest.skip("npm and chromedriver are not installed")
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    packed = subprocess.run(["npm", "pack", AXE], cwd=tmp_path, capture_output=True, encoding="utf-8")
+    if packed.returncode:
+        pytest.skip("axe-core cannot be had")
+    shutil.unpack_archive(tmp_path / packed.stdout.split()[-1], tmp_path)
+    axe = (tmp_path / "package" / "axe.min.js").read_text(encoding="utf-8")
+    site.build(Course.load(Path(inspect.getfile(site)).parents[2]), tmp_path / "site")
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium") or shutil.which("chromium-browser")
+    for flag in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ):
+        options.add_argument(flag)
+    browser, found, pages = webdriver.Chrome(options=options), [], sorted((tmp_path / "site").rglob("*.html"))
+    try:
+        for width in (1280, 390):
+            screen = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": width < 500}
+            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+            for path in pages:
+                browser.get(path.as_uri())
+                browser.execute_script(axe)
+                for name, impact, example in browser.execute_async_script(RUN_AXE):
+                    if impact in ("serious", "critical"):
+                        found.append(f"{path.name} at {width}: {name}: {example}")
+                if browser.execute_script("return document.documentElement.scrollWidth > innerWidth"):
+                    found.append(f"{path.name} at {width}: scrolls sideways")
+    finally:
+        browser.quit()
+    assert found == [] and len(pages) > 20
 
 
 @pytest.mark.slow

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tito.author.drawing import direct, draw, imports, levels
+
 ROOT = Path(__file__).resolve().parents[2]
 TITO = ROOT / "tito"
 LONGEST = 400  # lines of a file that are not blank
@@ -78,3 +80,13 @@ def test_a_file_is_read_in_one_sitting(path):
 
 def test_the_package_imports_nothing_of_tito():
     assert [str(path) for path in (ROOT / "tinytorch").rglob("*.py") if list(imported(path, "tito"))] == []
+
+
+def test_the_drawing_of_the_rooms_is_the_codes():
+    assert (ROOT / "docs" / "rooms.svg").read_text(encoding="utf-8") == draw(TITO), "type: tito dev draw"
+    found = imports(TITO)
+    assert found["cli"] >= {"author", "student"} and found["course"] == set()
+    assert levels({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == [["a"], ["b"], ["c"]]
+    assert direct({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == {"a": {"b"}, "b": {"c"}, "c": set()}
+    with pytest.raises(ValueError, match="in a circle: a, b"):
+        levels({"a": {"b"}, "b": {"a"}})

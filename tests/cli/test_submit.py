@@ -146,3 +146,42 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(workspace, tito, tmp_path
     (tmp_path / "in").write_text("a file")
     end = tito("submit", "1", "--to", str(tmp_path / "in"))
     assert end.code == 1 and "cannot write" in end.err and json.loads(workspace.path.read_text())
+
+
+def test_who_hands_in_is_said_and_what_has_no_answer(workspace, tito, tmp_path, edit, monkeypatch):
+    (tmp_path / "in").mkdir()
+    monkeypatch.setattr("getpass.getuser", lambda: "jane")
+    end = tito("submit", "1", "--to", str(tmp_path / "in"), columns=200)
+    assert "Handed in as jane, your login" in end.out and "1 question (4 points) has no answer yet." in end.out
+    assert "as you got it" not in end.out and "has been made" not in end.out
+    end = tito("submit", "1", "--to", str(tmp_path / "in"), "--as", "ada", columns=200)
+    assert "Handed in as ada:" in end.out and "login" not in end.out
+    for text, said in (("Because.", False), (" \n", True)):
+        edit(lambda cells, text=text: at(cells, "think").update(source=text))
+        assert ("no answer yet" in tito("submit", "1", "--to", str(tmp_path / "in")).out) == said
+
+
+def test_complete_names_what_has_no_answer(workspace, tito, edit):
+    edit(lambda cells: at(cells, "double").update(source=workspace.DOUBLE))
+    assert "1 question (4 points) has no answer yet." in tito("module", "complete", "1").out
+    edit(lambda cells: at(cells, "think").update(source="Because."))
+    assert "answer" not in tito("module", "complete", "1").out
+
+
+def test_a_notebook_as_it_was_handed_out_is_handed_in_with_a_word(workspace, tito, tmp_path, edit):
+    notebook.write(workspace.path, notebook.read(workspace.root / ".tito/pristine/01_alpha/alpha_dev.ipynb"))
+    end = tito("submit", "1", "--to", str(tmp_path / "in"), columns=200)
+    assert end.code == 0 and "as you got it" in end.out and "tito lab 01" in end.out
+    edit(lambda cells: at(cells, "think").update(source="Because."))
+    assert "as you got it" not in tito("submit", "1", "--to", str(tmp_path / "in"), columns=200).out
+
+
+def test_a_new_folder_is_said_and_a_misspelt_one_is_not_made(workspace, tito, tmp_path):
+    (tmp_path / "handed-in").mkdir()
+    end = tito("submit", "1", "--to", str(tmp_path / "handed_in"))
+    assert end.code == 1 and f"did you mean {tmp_path / 'handed-in'}?" in end.err
+    end = tito("submit", "1", "--to", str(tmp_path / "no such/folder"))
+    assert end.code == 1 and "there is no folder" in end.err
+    assert [path.name for path in tmp_path.iterdir() if path.name != "course"] == ["handed-in"]
+    end = tito("submit", "1", "--to", str(tmp_path / "elsewhere"), columns=200)
+    assert end.code == 0 and f"{tmp_path / 'elsewhere'} was not there and has been made" in end.out

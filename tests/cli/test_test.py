@@ -451,3 +451,118 @@ def test_a_message_that_no_terminal_can_show_is_shown_all_the_same(toy, tito):
     toy.module("01", "alpha", [("double", toy.WRONG, bad, 10)])
     end = tito("test", "01")
     assert end.code == 1 and "expected 8, got 12" in end.out
+
+
+# What a student reads
+
+
+def test_a_line_is_named_by_its_own_function(toy, tito):
+    two = (
+        "def first(x):\n    return x\n\n\ndef second(x):\n    assert x == 8, f'expected 8, got {x}'\nsecond(double(4))"
+    )
+    toy.module("01", "alpha", [("double", toy.WRONG, two, 10)])
+    assert "second in test_double, line 6: assert x == 8" in tito("test", "1").out
+
+
+FORGOTTEN = {
+    "nothing": "    y = 2 * x",
+    "printed": "    print(2 * x)",
+    "on one way": "    if x > 100:\n        return 2 * x",
+    "in a loop": "    for n in range(3):\n        if n > 5:\n            return n",
+    "after with": "    import contextlib\n    with contextlib.suppress(ValueError):\n        y = 2 * x",
+}
+
+
+@pytest.mark.parametrize("body", FORGOTTEN.values(), ids=FORGOTTEN)
+@pytest.mark.parametrize("test", ["import numpy as np\nassert np.shape(double(4)) == (1,), 'shape'", "double(4) + 1"])
+def test_a_forgotten_return_is_told_as_such(toy, tito, body, test):
+    toy.module("01", "alpha", [("double", f"#| export\ndef double(x):\n{body}", test, 10)])
+    out = tito("test", "1", "double").out
+    assert "double returned None: is a `return` missing?" in out and "line 2" in out or "line 1" in out
+
+
+@pytest.mark.parametrize(
+    "solution, test",
+    [
+        (
+            "def double(x):\n    x.append(2)",
+            "x = []\ndouble(x)\nassert x == [3], 'expected [3]'",
+        ),  # its result is dropped
+        ("def double(x):\n    while True:\n        return 3", "assert double(4) == 8, 'expected 8'"),
+        (
+            "def double(x):\n    try:\n        return 3\n    finally:\n        x = 2",
+            "assert double(4) == 8, 'expected 8'",
+        ),
+        ("def double(x):\n    yield x", "assert list(double(4)) == 8, 'expected 8'"),
+        ("class double:\n    def __init__(self, x):\n        self.x = x", "assert double(4) == 8, 'expected 8'"),
+        ("def double(x):\n    return None", "assert double(4) == 8, 'got None; is there a return?'"),
+    ],
+)
+def test_no_return_is_missed_where_none_is(toy, tito, solution, test):
+    toy.module("01", "alpha", [("double", f"#| export\n{solution}", test, 10)])
+    out = tito("test", "1", "double").out
+    assert "is a `return` missing?" not in out and ("expected" in out or "is there a return?" in out)
+
+
+def several(toy, tests, wrong="double"):
+    """A module of three exercises, the last one not written, whose own tests notice nothing; `tests`: pytest's."""
+    body = {"double": "2 * x", "half": "x / 2"}
+    body[wrong] = f"{body[wrong]} + (x > 100)"
+    exercises = [(name, f"#| export\n\n# a comment\ndef {name}(x):\n    \"\"\"Doc.\"\"\"\n    return {text}",
+                  f"assert {name}(4)", 5) for name, text in body.items()]  # fmt: skip
+    head = "import pytest\nfrom tinytorch.core.alpha import double, half, triple\n\n\n"
+    toy.module("01", "alpha", [*exercises, ("triple", toy.STUB, toy.TEST_TRIPLE, 5)], tests=head + tests)
+
+
+BOTH = "@pytest.mark.parametrize('x', [1, 200])\ndef test_both(x):\n    assert half(double(x)) == x\n\n\n"
+
+
+@pytest.mark.parametrize("wrong, other", [("double", "half"), ("half", "double")])
+def test_a_failing_pytest_test_names_its_exercise_and_its_case(toy, tito, wrong, other):
+    alone = f"def test_alone():\n    assert {wrong}(2)\n\n\n"
+    alone += f"@pytest.mark.parametrize('n', [2, 3, 4])\ndef test_other(n):\n    assert {other}(n)\n"
+    several(toy, BOTH.replace("half(double(x)) == x", "half(double(x)) == x or x < 5") + alone, wrong)
+    out = tito("test", "1", columns=200).out
+    assert f"First failure: probably Task {wrong} ({wrong}), in tests/01_alpha/test_alpha.py::test_both[200]" in out
+    assert "with x=200" in out and f"tito hint 01 {wrong}" not in out, "these exercises have no hints"
+
+
+def test_an_error_in_a_students_function_names_it_by_the_cell(toy, tito):
+    several(toy, "def test_it():\n    assert double('a') + 1\n")
+    out = tito("test", "1", columns=200).out
+    assert "First failure: Task double (double), in tests/01_alpha/test_alpha.py::test_it" in out
+    assert "double, line 6: return 2 * x + (x > 100)" in out and "tinytorch/core" not in out
+
+
+def test_a_pytest_test_that_only_waits_is_no_failure_to_mend(toy, tito):
+    several(toy, "def test_three():\n    assert triple(2) == 6\n\n\ndef test_two():\n    assert double(2) == 4\n")
+    out = tito("test", "1", columns=200).out
+    assert "1 failed, 1 passed" in out and "Tests also fail while exercises are not written: Task triple." in out
+    assert "First failure" not in out and "the check does not hold" not in out
+    assert out.endswith("Next: tito lab 01\n")
+
+
+def test_what_hypothesis_found_is_one_line(toy, tito):
+    tests = "from hypothesis import given, settings\nfrom hypothesis import strategies as st\n\n\n"
+    tests += (
+        "@settings(derandomize=True)\n@given(x=st.integers(0, 500))\ndef test_it(x):\n    assert double(x) == 2 * x\n"
+    )
+    several(toy, tests)
+    out = tito("test", "1", columns=200).out
+    assert "\n  with x=101\n  assert 203 == (2 * 101)\n" in out.replace(" ...", ""), out
+
+
+def test_why_tests_were_skipped_is_said(toy, tito):
+    tests = "@pytest.mark.skip(reason='no second GPU')\n@pytest.mark.parametrize('n', range(3))\n"
+    several(toy, f"{tests}def test_it(n):\n    pass\n\n\ndef test_two():\n    assert double(2) == 4\n")
+    out = tito("test", "1").out
+    assert "1 passed, 3 skipped" in out and "3 skipped: no second GPU" in out
+
+
+def test_a_module_that_waits_for_another_names_that_one_next(toy, tito):
+    toy.package("alpha", "raise ModuleNotFoundError('Module 01 is yours to write: tito lab 01', name=__name__)\n")
+    toy.module("01", "alpha", [("double", toy.STUB, toy.TEST_DOUBLE, 10)])
+    needs = toy.cell("code", "imports", "#| export\nfrom tinytorch.core.alpha import double")
+    toy.module("02", "beta", [("double", toy.DOUBLE, toy.TEST_DOUBLE, 10)], extra=[needs])
+    end = tito("test", "02")
+    assert end.out.endswith("Next: tito lab 01\n") and "core/alpha.py, line" not in end.out

@@ -72,5 +72,27 @@ def test_the_students_wheel_holds_no_solution(site, tmp_path):
     assert asked.returncode == 1 and "no reference of module 09" in asked.stderr
 
 
+def test_a_corrected_course_is_a_new_version_and_update_brings_it(site, tmp_path):
+    """pip skips a version that is installed; the same course keeps its version."""
+    tree = tmp_path / "corrected"
+    shutil.copytree(site / "tito/_course", tree)
+
+    def build(folder):
+        plan = workspace.choose_modules(Course.load(tree), "09", [], False)
+        wheel = students_wheel(plan, tmp_path / folder)
+        return wheel.name, unpacked(wheel, tmp_path / f"site-{folder}")
+
+    first, old = build("first")
+    assert build("again")[0] == first
+    assert run(old, tmp_path, "init", "mine", "--from", "09", "--no-kernel").returncode == 0
+    page = tree / "modules/09_spatial/README.md"
+    page.write_text(page.read_text(encoding="utf-8") + "\nA correction.\n", encoding="utf-8")
+    second, new = build("second")
+    assert second.split("-")[1] != first.split("-")[1] and "+students.v" in second
+    updated = run(new, tmp_path, "init", "mine", "--update", "--no-kernel")
+    assert updated.returncode == 0 and "newest" not in updated.stdout, updated.stderr
+    assert (tmp_path / "mine/modules/09_spatial/README.md").read_text(encoding="utf-8").endswith("A correction.\n")
+
+
 def test_the_command_says_where_the_wheel_is(tito):
     assert "--students" in tito("dev", "wheel").err

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tito import CourseError
 from tito.author.leak_check import regions, search
 from tito.course import journal, notebook
+from tito.course.export import HAND_WRITTEN
 from tito.course.registry import Course
 from tito.milestone import unwritten
 from tito.student import template, workspace
@@ -52,7 +53,7 @@ def source(toy):
     text = {"cell_type": "markdown", "id": "story", "metadata": {}, "source": "Once upon a time."}
     toy.module("01", "first", [exercise("double", 2)])
     toy.module("02", "second", [exercise("double", 2), exercise("triple", 3)], extra=[text, *words])
-    for name in ("nn/__init__.py", "optim/__init__.py", "backend.py", "kernels.py", "refusals.py", "viz.py"):
+    for name in sorted(set(HAND_WRITTEN) - {"__init__.py"}):
         (toy.root / "tinytorch" / name).parent.mkdir(exist_ok=True)
         (toy.root / "tinytorch" / name).write_text("")
     (toy.root / "README.md").write_text("# The repository\n")
@@ -215,6 +216,56 @@ def test_the_command(source, tito, tmp_path, monkeypatch):
     wrong = tito("init", "other", "--from", "spacial", cwd=tmp_path)
     assert wrong.code == 1 and "no module 'spacial'" in wrong.err and not (tmp_path / "other").exists()
     assert tito("init", "my course", "--update", "--from", "01", cwd=tmp_path).code == 2
+
+
+def test_init_says_what_else_it_made_and_what_it_would_take(source, student, tito, tmp_path, monkeypatch):
+    monkeypatch.setattr(template, "source", lambda: source)
+    made = tito("init", "a", "--zip", "a.zip", "--no-kernel", cwd=tmp_path)
+    assert "Packed the same into a.zip" in made.out
+    assert tito("init", cwd=tmp_path).code == 2 and "tito init mycourse" in tito("init", cwd=tmp_path).err
+    inside = tito("init", "--update", "--no-kernel", cwd=student / "modules/02_second")
+    assert inside.code == 0 and "newest course text" in inside.out and inside.out.endswith("Next: tito\n")
+    authors = tito("init", str(source.root), "--no-kernel", cwd=tmp_path)
+    assert authors.code == 1 and "name a new folder" in authors.err and "--update" not in authors.err
+    assert "only such a folder" in tito("init", str(source.root), "--update", cwd=tmp_path).err
+
+
+def test_the_authors_check_is_one_sentence_in_a_students_course(student, tito):
+    end = tito("dev", "check", cwd=student)
+    assert end.code == 1 and end.out == "" and len(end.err.splitlines()) == 1 and "tito doctor" in end.err
+
+
+def test_the_front_page_lists_the_students_commands(student):
+    page = (student / "README.md").read_text()
+    commands = ("start 02", "lab 02", "watch 02", "test 02 double", "hint 02 double", "reset 02 double", "restore",
+                "submit 02 --to")  # fmt: skip
+    assert [command for command in commands if command not in page] == []
+
+
+def test_a_placeholder_names_the_notebook_that_fills_it(everything_to_write):
+    files = {"core/spatial.py": "tito lab 09'", "core/fast.py": "tito lab 09 fast'"}
+    for name, command in files.items():
+        module = Course.load(everything_to_write).module("09")
+        assert command in template.stub(module, f"tinytorch/{name}")
+
+
+def test_plain_pytest_tests_the_students_package_and_leaves_out_what_is_not_exported(tmp_path):
+    course = Course.load(REPOSITORY)
+    workspace.init(tmp_path / "mine", workspace.choose_modules(course, None, ["02", "03"], False))
+    package = tmp_path / "mine/tinytorch/core"
+    for name in ("tensor.py", "activations.py"):
+        (package / name).write_bytes((course.package / "core" / name).read_bytes())
+    with open(package / "activations.py", "a") as file:
+        file.write("\n\ndef relu(x):\n    return 'mine'\n")
+    test = "from tinytorch.core.activations import relu\n\n\ndef test_it():\n    assert relu(1) == 'mine'\n"
+    (tmp_path / "mine/tests/02_activations/test_activations.py").write_text(test)
+    script = Path(sys.executable).with_name("pytest")
+    command = [str(script)] if script.exists() else [sys.executable, "-P", "-m", "pytest"]
+    options = ["-q", "-p", "no:cacheprovider", "tests/02_activations/test_activations.py", "tests/03_layers"]
+    clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run([*command, *options], cwd=tmp_path / "mine", env=clean, capture_output=True, text=True)
+    assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout
+    assert "not exported yet: the tests of module 03." in done.stdout
 
 
 def test_any_command_finishes_an_interrupted_update(student, source, tito):

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -13,6 +14,7 @@ from tito.grading.sandbox import isolation
 from tito.grading.service import GradingService
 
 LIMITS = {"wall": 12.0, "cell": 2.0, "cpu": 6}
+LOUD = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e]")  # what a terminal would obey
 WORDS = ("WROTE", "READ", "SOCKET", "KILLED", "TRACED", "ESCAPED")  # printed by an attack that came through
 
 
@@ -45,6 +47,17 @@ def fingerprint(folder):
             if inside not in ("grading/gradebook.db", "grading/audit.jsonl", "grading/.lock"):
                 found[inside] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
+
+
+def _texts(kept):
+    """Every text in a result."""
+    if isinstance(kept, dict | list):
+        return [text for part in (kept.values() if isinstance(kept, dict) else kept) for text in _texts(part)]
+    return [kept] if isinstance(kept, str) else []
+
+
+def _notes(result):
+    return [note for part in result["notebooks"].values() for note in [*part["notes"], part["reason"]]]
 
 
 @pytest.fixture
@@ -98,6 +111,8 @@ def _run_cases(course, hand_in, secret, mark, cases, isolation, jobs=2):
             )
         if any(f"{word} " in text or f"{word}\\n" in text for word in WORDS) or row.seconds > LIMITS["wall"] + 5:
             wrong.append(f"{case.name}: came through, or took {row.seconds} s: {text[-600:]}")
+        if any(map(LOUD.search, _texts(result))) or any(len(text) > 300 for text in _notes(result)):
+            wrong.append(f"{case.name}: what is kept would act on a terminal, or is long: {text[-600:]}")
         if secret in str(result["notebooks"]["activations_dev"]["cells"].get("relu", {}).get("output")):
             wrong.append(f"{case.name}: has seen what it must not see")
         assert result["isolation"] == report.isolation and isolation in report.isolation
@@ -112,7 +127,7 @@ def _run_cases(course, hand_in, secret, mark, cases, isolation, jobs=2):
 
 
 @pytest.mark.parametrize("isolation", ["bubblewrap", "landlock"])
-def test_a_tenth_of_the_attacks(hostile, run_cases, isolation):
+def test_a_part_of_the_attacks(hostile, run_cases, isolation):
     names = {
         "says yes to everything",
         "agent answers yes",
@@ -122,7 +137,10 @@ def test_a_tenth_of_the_attacks(hostile, run_cases, isolation):
         "ends it in a function",
     }
     names |= {"loops in a function", "writes the gradebook", "reads the hidden tests", "opens sockets", "a fork bomb"}
-    assert not run_cases([case for case in hostile.CASES if case.name in names], isolation)
+    cases = [case for case in hostile.CASES if case.name in names]
+    cases += hostile.KERNEL[::3] + hostile.NOT_FUNCTIONS[::4] + hostile.OBJECTS[::4] + hostile.RUNTIME[::5]
+    wrong = run_cases(cases, isolation)
+    assert not wrong, "\n\n".join(wrong)
 
 
 @pytest.mark.slow

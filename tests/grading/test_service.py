@@ -225,15 +225,6 @@ def test_a_page_in_which_nothing_runs():
     assert 'href="#top"' in found and "default-src 'none'" in found
 
 
-def test_a_page_says_which_answers_nobody_has_read():
-    heading = '<p><a name="{0}"></a> Score: 0.0 / 2.0 <a href="#top">(Top)</a></p>'
-    heading += '<li><a href="#{0}">x</a> (Score: 0.0 / 2.0)</li>'
-    found = sanitize_page(f"<html><body>{heading.format('why')}{heading.format('how')}</body></html>", {"why"})
-    why, how = found.split('name="how"')
-    assert why.count("Not read yet, of 2.0") == 2 and "Score" not in why
-    assert how.count("Score: 0.0 / 2.0") == 2 and "Not read" not in how
-
-
 def test_the_commands(grade, course, submission, tmp_path):
     submission(tmp_path / "in/ada/activations_dev.ipynb", solved="all")
     code, out, err = grade("collect", "02", str(tmp_path / "in"))
@@ -282,7 +273,7 @@ def test_killed_twenty_times_and_run_again(desk, submission):
 
 def test_feedback_says_how_many_answers_wait_for_a_person(course, monkeypatch, capsys):
     monkeypatch.chdir(course.root)
-    monkeypatch.setattr(GradingService, "feedback", lambda self, module, students: [])
+    monkeypatch.setattr(GradingService, "feedback", lambda self, module, students, jobs, progress: [])
     known = {
         name: marks.Mark({"id": name}, "02_activations", {}, count, 0.0) for name, count in (("ada", 2), ("ben", 1))
     }

@@ -27,7 +27,7 @@ from tinytorch.core import training
 from tinytorch.data.loader import CIFAR10
 CIFAR10.records = {RECORDS}
 if sys.argv[1] == "cut":
-    save = training.Keeping.save
+    save = training.Trainer.save
     def cut(self, *inputs):
         save(self, *inputs)
         raise KeyboardInterrupt
@@ -107,7 +107,7 @@ def test_ctrl_c_and_resume_give_the_same_numbers(whole, slice_of_pictures, tmp_p
 
 @pytest.mark.slow
 def test_the_deep_network_trains_and_its_statistics_stay_those_of_training(slice_of_pictures, tmp_path):
-    from tinytorch.core.training import read_arrays
+    from tinytorch.files import read_arrays
 
     done = play(tmp_path, slice_of_pictures, "--model", "deep", "--no-mlp")
     assert done.returncode == 0, done.stderr

@@ -160,7 +160,8 @@ def test_a_figure_shows_itself_and_leaves_the_readers_settings_alone():
     size = matplotlib.rcParams["axes.titlesize"]
     picture, about = viz.curves(ROWS)._repr_png_()
     assert picture.startswith(b"\x89PNG") and "Loss" in about["alt"] and "Accuracy" in about["alt"]
-    assert viz.curves(ROWS, alt="It learns.")._repr_png_()[1] == {"alt": "It learns."}
+    assert viz.curves(ROWS, alt="It learns.")._repr_png_()[1]["alt"] == "It learns."
+    assert 1.9 < int.from_bytes(picture[16:20], "big") / about["width"] < 2.1  # as shown, and as fine as it is
     assert matplotlib.rcParams["axes.titlesize"] == size
 
 

@@ -249,7 +249,7 @@ def by_storage(folder):
 
 
 def by_the_trainer(folder):
-    from tinytorch.core.training import write_safely
+    from tinytorch.files import write_safely
 
     return write_safely(folder / "old", b"new")
 

@@ -314,7 +314,8 @@ _NAMED = re.compile(r"(?:`|Next: |: |^|\"|')tito ((?:[a-z]+\b|--[a-z-]+)(?:[ ]+[
 def named_commands(text: str) -> Iterator[list[str]]:
     """The commands in a text, where it is set as code or as a line to type, as words."""
     for match in _NAMED.finditer(text):
-        yield ["tito", *match[1].rstrip(".").split()]
+        words = match[1].rstrip(".").split()
+        yield ["tito", *words[: words.index("--") if "--" in words else None]]  # what follows it is another program's
 
 
 def unknown(words: list[str], tree) -> str:

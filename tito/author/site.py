@@ -3,6 +3,7 @@
 Notebooks run with their solutions and are shown without them; milestones run for their pictures.
 """
 
+import base64
 import hashlib
 import json
 import os
@@ -15,15 +16,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tito import CourseError, milestone
-from tito.author import leak_check
+from tito.author import finish, leak_check
 from tito.course import notebook, scaffold, storage
 from tito.course.registry import Course, Module
+from tito.web import page
 
 LIMIT = 300  # seconds a cell, or a milestone, may take
 INSTALL = 'pip install -c constraints.txt -e ".[lab,grade,site]"'
 MARK = ".buildinfo"  # Sphinx leaves it in what it builds
-# a page cannot answer a slider: the notebook's own still picture is shown
-STILL = 'import sys\nsys.modules["ipywidgets"] = None'
+# a page cannot answer a slider: the notebook's own still picture is shown; figures are drawn for sharp screens
+STILL = (
+    'import sys\nsys.modules["ipywidgets"] = None\n'
+    'from matplotlib_inline.backend_inline import set_matplotlib_formats\nset_matplotlib_formats("retina")'
+)
 CONFIGURATION = {
     "project": "TinyTorch",
     "extensions": ["myst_nb", "tito.author.site"],
@@ -58,10 +63,13 @@ def build(course: Course, to: Path, tell: Tell = print) -> int:
             for path in module.notebooks:
                 _lesson(course, module, path, work / "pages", tell)
         stories = milestone.load_milestones(course)
-        for one in stories:
-            _picture(course, one, work / "pages", tell)
-        _texts(course, stories, work / "pages")
+        told = {one.folder: _play(course, one, work / "pages", tell) for one in stories}
+        live = next((work / "pages").glob(f"milestones/*/{finish.LIVE}"), None)
+        _texts(course, stories, told, work / "pages", live is not None)
         _sphinx(work)
+        if live is not None:
+            storage.replace(live, work / "html" / finish.LIVE)
+        finish.finish(work / "html")
         for folder in (work / "pages", work / "html"):
             for leak in leak_check.search(course, course.modules, folder):
                 where = leak.path.relative_to(work)
@@ -91,8 +99,8 @@ def _check(course: Course, to: Path) -> None:
 def _lesson(course: Course, module: Module, path: Path, pages: Path, tell: Tell) -> None:
     """A notebook as the site shows it: without answers, with the outputs that the answers gave."""
     nb = notebook.read(path)
-    outputs = _outputs(course, module, path, nb, tell)
-    shown = scaffold.strip(nb)
+    kept = _outputs(course, module, path, nb, tell)
+    outputs, shown = kept["outputs"], scaffold.strip(nb)
     for cell in shown["cells"]:
         kind = notebook.kind(cell)
         if cell["cell_type"] == "code":
@@ -100,32 +108,42 @@ def _lesson(course: Course, module: Module, path: Path, pages: Path, tell: Tell)
             cell["source"] = "\n".join(line for line in lines if not line.lstrip().startswith("#|")).strip("\n")
             cell["outputs"] = outputs[cell["id"]]
         cell["metadata"] = {"tags": ["hide-input"]} if kind == "graded" else {}
-        if words := _words(cell.get("outputs", [])):
-            cell["metadata"]["mystnb"] = {"image": {"alt": words}}
+        if "predict.reveal(" in cell["source"] and cell["cell_type"] == "code":
+            closed = {"code_prompt_show": "Guess first, then open: what came out", "code_prompt_hide": "Close"}
+            cell["metadata"] = {"tags": ["hide-output"], "mystnb": closed}
+        if image := _image(cell.get("outputs", [])):
+            cell["metadata"].setdefault("mystnb", {})["image"] = image
+    if note := finish.busy(kept["load"]):
+        shown["cells"].insert(1, {"cell_type": "markdown", "id": "busy", "metadata": {}, "source": note})
     shown["cells"] = [cell for cell in shown["cells"] if cell["source"].strip()]
     shown["metadata"] = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}
     storage.write_atomic(_place(course, path, pages), notebook.dumps(shown))
 
 
-def _words(outputs: list[dict]) -> str:
-    """What a cell's figure says it shows, for those who do not see it."""
-    about = (output.get("metadata", {}).get("image/png", {}) for output in outputs)
-    return next((each["alt"] for each in about if each.get("alt")), "")
+def _image(outputs: list[dict]) -> dict:
+    """{"alt", "width"} of a cell's figure: what it says it shows, and how wide it is shown."""
+    about = [output.get("metadata", {}).get("image/png", {}) for output in outputs]
+    words = {"alt": next((each["alt"] for each in about if each.get("alt")), "")}
+    words["width"] = next((f"{each['width']}px" for each in about if each.get("width")), "")
+    return {key: value for key, value in words.items() if value}
 
 
-def _outputs(course: Course, module: Module, path: Path, nb: dict, tell: Tell) -> dict[str, list]:
-    """Cell id -> outputs of the notebook with its solutions; kept until the notebook or the package changes."""
-    key = hashlib.sha256(path.read_bytes())
+def _outputs(course: Course, module: Module, path: Path, nb: dict, tell: Tell) -> dict:
+    """{"outputs": {cell id: outputs}, "load"} of a notebook with its solutions; kept till it or the package changes."""
+    key = hashlib.sha256(STILL.encode() + path.read_bytes())
     for file in sorted(course.package.rglob("*.py")):
         key.update(file.read_bytes())
     kept = course.state / "site" / f"{module.folder}-{path.stem}-{key.hexdigest()[:16]}.json"
     if not kept.is_file():
+        import psutil
+
         began = time.monotonic()
-        outputs = _execute(course, path, nb)
+        load = psutil.getloadavg()[0]  # before: the notebook itself is part of it afterwards
+        found = {"outputs": _execute(course, path, nb), "load": load}
         for old in kept.parent.glob(f"{module.folder}-{path.stem}-*.json"):
             old.unlink(missing_ok=True)
         here = json.dumps(f"{course.root}{os.sep}")[1:-1]
-        storage.write_atomic(kept, json.dumps(outputs).replace(here, ""))  # where it was built is nobody's business
+        storage.write_atomic(kept, json.dumps(found).replace(here, ""))  # where it was built is nobody's business
         tell(f"ran {path.relative_to(course.root)} ({time.monotonic() - began:.0f} s)")
     return json.loads(kept.read_text(encoding="utf-8"))
 
@@ -149,8 +167,8 @@ def _execute(course: Course, path: Path, nb: dict) -> dict[str, list]:
     return {cell.id: cell.outputs for cell in node.cells[1:] if cell.cell_type == "code"}
 
 
-def _picture(course: Course, one: milestone.Milestone, pages: Path, tell: Tell) -> None:
-    """The page of figures that a milestone draws."""
+def _play(course: Course, one: milestone.Milestone, pages: Path, tell: Tell) -> str:
+    """Run a milestone for the page of figures that it draws, and its live network; returns what it said."""
     folder = pages / "milestones" / one.folder
     folder.mkdir(parents=True)
     began = time.monotonic()
@@ -167,7 +185,11 @@ def _picture(course: Course, one: milestone.Milestone, pages: Path, tell: Tell) 
             said = (ended.stderr.strip() or ended.stdout.strip()).splitlines()[-1:]
             raise CourseError(f"milestone {one.folder} ended with {ended.returncode}: {''.join(said)}")
         shutil.copyfile(drawn[0], folder / "run.png")
+        if run := next(iter(milestone.kept_runs(Path(runs) / one.folder)), None):
+            told = milestone.describe(course, one, run)
+            page.write(told, folder / finish.LIVE, "A network reads digits")
     tell(f"ran {one.path(course).relative_to(course.root)} ({time.monotonic() - began:.0f} s)")
+    return finish.transcript(ended.stdout)
 
 
 def _environment(course: Course) -> dict[str, str]:
@@ -176,16 +198,18 @@ def _environment(course: Course) -> dict[str, str]:
     return {name: value for name, value in given.items() if name != "MPLBACKEND"}
 
 
-def _texts(course: Course, stories: list[milestone.Milestone], pages: Path) -> None:
-    """The pages beside the notebooks: README.md of the course, of its modules and of its milestones, and docs."""
-    home = _read(course.root / "README.md")
-    for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", home):
+def _texts(course: Course, stories: list[milestone.Milestone], told: dict[str, str], pages: Path, live: bool) -> None:
+    """The pages beside the notebooks: the way in, README.md of the course, its modules and milestones, and docs."""
+    readme = (course.root / "README.md").read_text(encoding="utf-8").replace("/README.md)", "/index.md)")
+    for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", readme):
         (pages / picture).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(course.root / picture, pages / picture)
     modules = [f"{_place(course, module.path, Path())}/index" for module in course.modules]
     trees = _tree([f"milestones/{one.folder}/index" for one in stories], "Milestones")
     texts = sorted((course.root / "docs").glob("*.md"))
-    trees += _tree([f"docs/{text.stem}" for text in texts], "More") if texts else ""
+    trees += _tree(["readme", *(f"docs/{text.stem}" for text in texts)], "More")
+    storage.write_atomic(pages / "readme.md", readme)
+    home = finish.home(course, _first_figures(course, pages), stories, live)
     storage.write_atomic(pages / "index.md", home + _tree(modules, "Modules") + trees)
     for text in texts:
         storage.write_atomic(pages / "docs" / text.name, _read(text))
@@ -197,8 +221,21 @@ def _texts(course: Course, stories: list[milestone.Milestone], pages: Path) -> N
         storage.write_atomic(_place(course, module.path, pages) / "index.md", text)
     for one in stories:
         picture = "\n![What a run of this milestone draws](run.png)\n"
-        text = _after_the_first_paragraph(_read(one.path(course).with_name("README.md")), picture)
+        text = _after_the_first_paragraph(_read(one.path(course).with_name("README.md")), picture) + told[one.folder]
         storage.write_atomic(pages / "milestones" / one.folder / "index.md", text)
+
+
+def _first_figures(course: Course, pages: Path) -> dict[str, str]:
+    """Module's folder -> its lesson's first figure, as a file among the pages."""
+    found = {}
+    for module in course.modules:
+        cells = notebook.read(_place(course, module.notebooks[0], pages))["cells"]
+        outputs = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
+        if drawn := next((data["image/png"] for data in outputs if "image/png" in data), None):
+            file = _place(course, module.path, pages) / "first.png"
+            file.write_bytes(base64.b64decode("".join(drawn)))
+            found[module.folder] = file.relative_to(pages).as_posix()
+    return found
 
 
 def _place(course: Course, path: Path, pages: Path) -> Path:

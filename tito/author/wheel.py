@@ -1,5 +1,6 @@
 """`tito dev wheel --students`: the wheel an instructor hands out, which holds no solution of what is to be written."""
 
+import hashlib
 import os
 import re
 import shutil
@@ -44,8 +45,19 @@ def _lay_out(plan: Handout, tree: Path) -> None:
     left_out = shutil.ignore_patterns("__pycache__", "_course", ".*")
     shutil.copytree(Path(__file__).parents[1], tree / "tito", ignore=left_out)
     about = tree / "tito" / "__init__.py"
-    text = about.read_text(encoding="utf-8")
-    about.write_text(re.sub(r'(__version__ = "[^"+]+)[^"]*"', r'\1+students"', text), encoding="utf-8")
+    text = re.sub(r'(__version__ = "[^"+]+)[^"]*"', r'\1+students"', about.read_text(encoding="utf-8"))
+    about.write_text(text, encoding="utf-8")
+    version = f"+students.v{_digest(tree)}"  # pip skips a wheel whose version is there already
+    about.write_text(text.replace("+students", version), encoding="utf-8")
+
+
+def _digest(tree: Path) -> str:
+    """Of every file's name and content: the same course gives the same."""
+    found = hashlib.sha256()
+    for path in sorted(path for path in tree.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        found.update(f"{path.relative_to(tree).as_posix()}\0{len(content)}\0".encode() + content)
+    return found.hexdigest()[:8]
 
 
 def _build(tree: Path, built: Path) -> str:

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from tito import CourseError, __version__
-from tito.cli import author, grade, milestones, student
-from tito.cli.common import PLAIN, UsageError
+from tito.cli import author, folder, grade, milestones, student
+from tito.cli.common import PLAIN, PassingOn, UsageError
 
 app = typer.Typer(
     help="Build TinyTorch, module by module: edit a notebook, test it, export it.",
@@ -35,6 +35,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that children are ended too
     try:
         app(prog_name="tito")
+    except SystemExit as end:
+        if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):
+            print("Stopped by Ctrl-C.", file=sys.stderr)
+        raise
     except (CourseError, OSError, RuntimeError) as error:
         from tito.runner.platform import out_of
 
@@ -64,11 +68,11 @@ def root(
 
 
 for function in (
-    *(student.init, student.export, student.test, student.status, student.lab, student.watch, student.hint),
-    *(student.solution, student.reset, student.restore, student.submit, milestones.bench, student.doctor),
+    *(folder.init, student.export, student.test, student.status, student.lab, student.watch, student.hint),
+    *(student.solution, folder.reset, folder.restore, folder.submit, milestones.bench, folder.doctor),
     milestones.predict,
 ):
-    app.command(context_settings=ANY_OPTION if function is student.lab else None)(function)
+    app.command(cls=PassingOn if function is student.lab else None)(function)
 group(
     "module",
     "Start a module, look at it, complete it.",
@@ -91,5 +95,5 @@ group(
     fetch=milestones.fetch,
     verify=milestones.verify,
 )
-group("dev", "For authors of the course.", check=author.check, wheel=author.wheel)
-group("site", "The course as pages.", build=author.build)
+group("dev", "For authors of the course.", check=author.check, fmt=author.fmt, draw=author.draw, wheel=author.wheel)
+group("site", "The course as pages.", build=author.build, serve=author.serve)

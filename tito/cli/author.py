@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from tito import CourseError
 from tito.cli.common import UsageError, open_course
 
 
@@ -19,14 +20,44 @@ def check(
     from tito.author.check import check_course
     from tito.cli import app
     from tito.cli.console import Console
+    from tito.student.template import workspace_settings
 
     course, console, wrong = open_course(), Console(), 0
+    if workspace_settings(course.root) is not None:
+        raise CourseError(
+            "tito dev check is for the course's authors, in their repository; for this folder: tito doctor"
+        )
     for finding in check_course(course, typer.main.get_command(app), mutants, since):
         console.finding(finding)
         wrong += finding.state == "wrong"
     console.say(f"\n{wrong} to mend." if wrong else "\nAll is well.")
     if wrong:
         raise typer.Exit(1)
+
+
+def fmt() -> None:
+    """Put notebooks that JupyterLab has saved in order: no outputs, the grader's ids, the form that is committed."""
+    from tito.author.format import format_course
+    from tito.cli.console import Console
+
+    course, console = open_course(), Console()
+    changed = format_course(course)
+    for path in changed:
+        console.line(str(path.relative_to(course.root)))
+    console.say(f"{len(changed)} put in order." if changed else "All notebooks are in order.")
+
+
+def draw(
+    to: Annotated[Path, typer.Option(metavar="FILE", help="Where to put it.")] = Path("docs/rooms.svg"),
+) -> None:
+    """Draw the rooms of tito and what they import, from the code."""
+    import tito
+    from tito.author.drawing import draw as drawn
+    from tito.cli.console import Console
+    from tito.course.storage import write_atomic
+
+    write_atomic(to, drawn(Path(tito.__file__).parent))
+    Console().line(f"Drew {to}")
 
 
 def wheel(
@@ -60,3 +91,30 @@ def build(to: Annotated[Path, typer.Option(metavar="DIR", help="Where to put the
     with console.working("Building"):
         count = site.build(course, to, console.line)
     console.line(f"Built {count} pages: open {to / 'index.html'}")
+
+
+def serve(
+    of: Annotated[Path, typer.Argument(metavar="DIR", help="The pages.")] = Path("site"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen; 0 is any that is free.")] = 8000,
+) -> None:
+    """Show the pages in a browser on this machine, until Ctrl-C."""
+    from functools import partial
+    from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+    from tito import CourseError
+    from tito.cli.console import Console
+
+    if not (of / "index.html").is_file():
+        raise CourseError(f"there are no pages in {of}: type tito site build")
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *words):
+            """Nothing."""
+
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", port), partial(Quiet, directory=str(of)))
+    except OSError as error:
+        raise CourseError(f"port {port} cannot be had ({error.strerror}): give another with --port") from None
+    with server:
+        Console().line(f"http://127.0.0.1:{server.server_port} (Ctrl-C ends it)")
+        server.serve_forever()

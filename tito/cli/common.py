@@ -1,12 +1,15 @@
 """What the commands share: how their words are described, and how words become a course, modules and exercises."""
 
+import re
 from typing import Annotated
 
 import typer
+from typer.core import TyperCommand
 
 from tito import CourseError
 from tito.cli import completion
 
+PASSED_ON = "tito.passed_on"  # where the context holds what a command passes on
 PLAIN = {"help_option_names": ["-h", "--help"]}
 MODULE = {"metavar": "MODULE", "help": "9, 09, spatial or 09_spatial.", "autocompletion": completion.modules}
 EXERCISE = {"metavar": "EXERCISE", "autocompletion": completion.exercises}
@@ -26,6 +29,16 @@ Seconds = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1,
 
 class UsageError(CourseError):
     """The words of the command do not make sense together."""
+
+
+class PassingOn(TyperCommand):
+    """A command that passes on what stands after --, and options of another program's classes: --ServerApp.ip=::"""
+
+    def parse_args(self, context, words: list[str]) -> list[str]:
+        end = words.index("--") if "--" in words else len(words)
+        foreign = [word for word in words[:end] if re.match(r"--[A-Z]\w*\.\w", word)]
+        context.meta[PASSED_ON] = foreign + words[end + 1 :]
+        return super().parse_args(context, [word for word in words[:end] if word not in foreign])
 
 
 def open_course():
@@ -81,3 +94,14 @@ def say_if_unreadable(progress, console) -> None:
     _, sentence = progress.read()
     if sentence:
         console.say(sentence)
+
+
+def install_kernel(console, wanted: bool) -> None:
+    """Install the Jupyter kernel; a course works without it too, so a failure is a sentence."""
+    from tito import jupyter
+
+    try:
+        if wanted and not jupyter.kernel_installed():
+            console.say(f"Jupyter's kernel TinyTorch: {jupyter.install_kernel()}")
+    except CourseError as error:
+        console.say(f"Without Jupyter's kernel TinyTorch: {error}")

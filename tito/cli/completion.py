@@ -8,6 +8,7 @@ import contextlib
 import typer
 
 from tito import CourseError
+from tito.course.notebook import short_name
 
 Words = list[tuple[str, str]]  # what can be typed, and what it is
 
@@ -29,6 +30,14 @@ def modules_or_exercises(ctx: typer.Context, incomplete: str) -> Words:
     """For `tito test`: a module first, then its exercises, or more modules."""
     given = ctx.params.get("modules") or []
     return (_exercises(given[0], incomplete) if given else []) + modules(incomplete)
+
+
+def notebooks(ctx: typer.Context, incomplete: str) -> Words:
+    """For `tito lab`: the notebooks of the module that stands before."""
+    with _quietly():
+        paths = _course().module(ctx.params.get("module") or "").notebooks
+        return _fitting([(short_name(path), path.name) for path in paths], incomplete)
+    return []
 
 
 def backups(incomplete: str) -> Words:

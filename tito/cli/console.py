@@ -21,6 +21,13 @@ from tito.student.progress import Standing, current
 NARROW = 60
 MOST_LINES = 14  # of a failure's message
 STYLES = {"passed": "green", "ok": "green", "failed": "red", "wrong": "red"}
+BONUS = "Bonus, without which the module is complete too"
+MEANING = {
+    "does not pass": "does not pass: some exercise is not written yet, or fails; tito test shows which.",
+    "changed since": "changed since: the notebook was changed after its last test.",
+    "completed, changed since": "completed, changed since: it passed once, and the notebook was changed after that.",
+    "differs": "differs: the notebook says more or other things than the package; tito export puts them there.",
+}
 _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -77,7 +84,16 @@ class Console:
             return
         self.say(f"{result.number} {result.title}")
         self.say()
-        self.table([self._exercise(exercise) for exercise in result.exercises], right=(2,))
+        due, extra = _parted(result.exercises)
+        if due:
+            self.table([self._exercise(exercise) for exercise in due], right=(2,))
+        if extra and due:
+            state = ", not started" if all(exercise.state == "not started" for exercise in extra) else ""
+            points = number(sum(exercise.possible for exercise in extra))
+            exercises = f"{len(extra)} exercise{'' if len(extra) == 1 else 's'}"
+            self.say(f"\n{BONUS}: {exercises}, {points} points{state}.")
+        if extra and not (due and state):
+            self.table([self._exercise(exercise) for exercise in extra], right=(2,))
         for exercise in result.exercises:
             if exercise.note:
                 self.say(f"{exercise.title}: {exercise.note}", indent=2)
@@ -97,14 +113,16 @@ class Console:
         """The first failure, and where its hints are."""
         if trouble := result.first_trouble:
             self.trouble(trouble, title(trouble, result))
-            owner = next((exercise for exercise in result.exercises if exercise.trouble is trouble), None)
-            if owner and owner.hints:
-                self.say(f"For a hint: tito hint {result.number} {owner.id}", indent=2)
+            owners = [each for each in result.exercises if each.trouble is trouble or [each.id] == trouble.exercises]
+            if owners and owners[0].hints:
+                self.say(f"For a hint: tito hint {result.number} {owners[0].id}", indent=2)
 
     def tests(self, tests: PytestResult) -> None:
         """The outcome of a pytest folder."""
         if tests.passed or tests.failed or tests.skipped:
             self.say(f"pytest {tests.folder}: {counts(tests)} ({tests.seconds:.1f} s). {tests.problem}".rstrip())
+            for reason, count in sorted(tests.reasons.items(), key=lambda item: -item[1])[:3]:
+                self.say(f"{count} skipped: {reason}", indent=2)
         else:
             self.say(f"pytest: {tests.problem}")
 
@@ -118,10 +136,16 @@ class Console:
         """A failure: what was wrong, and the reader's own lines."""
         self.say()
         self.say(heading, style="red")
+        if len(trouble.exercises) > 1:
+            *most, last = trouble.exercises
+            self.say(f"It lies in {', '.join(most)} or {last}, which run in {trouble.evidence}.", indent=2)
+        if trouble.case:
+            self.say(f"with {trouble.case}", indent=2)
         kind = "" if trouble.type in ("", "AssertionError") else f"{trouble.type}: "
-        self.say(shorten(kind + (trouble.message or "the check does not hold").strip()), indent=2)
+        empty = "it is not written yet" if trouble.type == "NotImplementedError" else "the check does not hold"
+        self.say(shorten(kind + (trouble.message.strip() or empty)), indent=2)
         for line in trouble.lines[-4:]:
-            self.say(f"{line['place']}, line {line['line']}: {line['source']}", indent=4)
+            self.say(f"{place_of(line)}, line {line['line']}: {line['source']}", indent=4)
         if trouble.printed.strip():
             self.say("It printed: " + shorten(trouble.printed.strip(), 5), indent=2)
 
@@ -130,10 +154,13 @@ class Console:
         header = ("module", "exercises", "points", "pytest", "time")
         rows = []
         for result in results:
-            done = sum(exercise.state == "passed" for exercise in result.exercises)
-            points = f"{number(result.points)}/{number(result.possible)}"
+            parts = [part for part in _parted(result.exercises) if part]
+            done = [f"{sum(each.state == 'passed' for each in part)}/{len(part)}" for part in parts]
+            points = [
+                f"{number(sum(e.points for e in part))}/{number(sum(e.possible for e in part))}" for part in parts
+            ]
             tests = counts(result.pytest) if result.pytest else "not run"
-            rows.append((result.folder, f"{done}/{len(result.exercises)}", points, tests, f"{result.seconds:.1f} s"))
+            rows.append((result.folder, " + ".join(done), " + ".join(points), tests, f"{result.seconds:.1f} s"))
         if not self.narrow:
             self.table(rows, header, right=(1, 2, 4), wide=3)
             return
@@ -159,6 +186,14 @@ class Console:
             return
         for folder, *facts, package in rows:
             self.say(f"{folder}: {', '.join(filter(None, (*facts, package and f'package {package}')))}")
+
+    def explain(self, standings: list[Standing]) -> None:
+        """What the words of a table of standings mean, those that call for something to be done."""
+        shown = {word for standing in standings for word in (_progress(standing), _package(standing))}
+        if found := [text for word, text in MEANING.items() if word in shown]:
+            self.say()
+        for text in found:
+            self.say(text, style="dim")
 
     def where(self, standings: list[Standing]) -> None:
         """The exercise to go on with."""
@@ -187,12 +222,15 @@ class Console:
 
     def _view(self, view) -> None:
         module, states = view.module, view.states.values()
-        done = sum(state["state"] == "passed" for state in states)
-        points = sum(state["points"] for state in states)
-        possible = sum(state["possible"] for state in states)
         self.say(f"{module.number} {module.title}")
         doing = f"testing {', '.join(view.changed) or 'every exercise'}" if view.running else time.strftime("%H:%M:%S")
-        self.say(f"{done} of {len(module.exercises)} exercises, {number(points)}/{number(possible)} points, {doing}")
+        told = []
+        for part in filter(None, _parted(module.exercises)):
+            known = [view.states[exercise.id] for exercise in part if exercise.id in view.states]
+            done = sum(state["state"] == "passed" for state in known)
+            points = (number(sum(state[key] for state in known)) for key in ("points", "possible"))
+            told.append(f"{done} of {len(part)} exercises, {'/'.join(points)} points")
+        self.say(f"{', and as a bonus '.join(told)}, {doing}")
         if view.trouble:
             self._first_trouble(view.result)
         elif left := [e for e in module.exercises if view.states.get(e.id, {}).get("state") != "passed"]:
@@ -232,6 +270,11 @@ class Console:
             rows = [(backup.name, backup.module, f"before {backup.why}") for backup in backups]
             self.table(rows, ("name", "module", "kept"), wide=2)
 
+    def changed_cells(self, names: tuple[str, ...]) -> None:
+        """The cells that a command has changed, by name."""
+        shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        self.say(f"{len(names)} cell{'' if len(names) == 1 else 's'} changed{f': {shown}' if names else ''}.")
+
     def submission(self, handed) -> None:
         """What was handed in, or why nothing was."""
         if handed.faults:
@@ -239,10 +282,20 @@ class Console:
         for fault in handed.faults:
             self.say(f"{fault.what}.", indent=2)
             self.say(f"To mend it: {fault.mend}.", indent=4)
+        if handed.files:
+            login = ", your login on this computer (--as NAME says another)" if handed.login else ""
+            self.say(f"Handed in as {handed.name}{login}:")
         for file in handed.files:
-            self.line(f"Handed in: {file}")
+            self.line(f"  {file}")
         for note in handed.notes:
             self.say(note)
+
+    def unanswered(self, points: list[float]) -> None:
+        """How many questions have no answer yet."""
+        if points:
+            questions = "1 question" if len(points) == 1 else f"{len(points)} questions"
+            worth = f"{number(sum(points))} point{'' if sum(points) == 1 else 's'}"
+            self.say(f"{questions} ({worth}) {'has' if len(points) == 1 else 'have'} no answer yet.")
 
     def score(self, standing: Standing) -> None:
         """What the last test said, beside a submission."""
@@ -253,18 +306,25 @@ class Console:
 
     def exercises(self, module: Module, points: dict[str, float]) -> None:
         """What there is to do in a module."""
-        rows = []
-        for exercise in module.exercises:
-            earned = f"{number(sum(points.get(test, 0) for test in exercise.tests))} p"
-            facts = ("*" * exercise.difficulty, f"{exercise.minutes} min", earned)
-            names = (exercise.id, "") if self.narrow else (exercise.title, exercise.id)
-            rows.append((names[0], *facts, names[1]))
-        self.table(rows, right=(2, 3), wide=0)
+        for part in filter(None, _parted(module.exercises)):
+            if part[0].bonus:
+                self.say(f"\n{BONUS}:\n")
+            rows = []
+            for exercise in part:
+                earned = f"{number(sum(points.get(test, 0) for test in exercise.tests))} p"
+                facts = ("*" * exercise.difficulty, f"{exercise.minutes} min", earned)
+                names = (exercise.id, "") if self.narrow else (exercise.title, exercise.id)
+                rows.append((names[0], *facts, names[1]))
+            self.table(rows, right=(2, 3), wide=0)
+        self.say("\nThe last word of a line is the exercise's name in commands; the stars say how hard it is.")
 
-    def milestones(self, milestones: list[Milestone]) -> None:
-        """The list of milestones."""
-        rows = [(m.id, str(m.year), m.title, m.time) for m in milestones]
-        self.table(rows, ("id", "year", "title", "time"), right=(3,), wide=2)
+    def milestones(self, milestones: list[tuple[Milestone, str]]) -> None:
+        """The list of milestones, and in words whether they can run."""
+        if not self.narrow:
+            rows = [(m.id, str(m.year), m.title, m.time, state) for m, state in milestones]
+            return self.table(rows, ("id", "year", "title", "time", ""), right=(3,), wide=4)
+        for m, state in milestones:
+            self.say(f"{m.id} {m.title} ({m.year}): {m.time}, {state}")
 
     def finding(self, finding: Finding) -> None:
         """One line of the doctor's report."""
@@ -290,7 +350,22 @@ def title(trouble: Trouble, result: ModuleResult) -> str:
     for exercise in result.exercises:
         if exercise.trouble is trouble:
             return f"First failure: {exercise.title} ({trouble.where})"
-    return f"First failure: {trouble.where}"
+    names = {exercise.id: f"{exercise.title} ({exercise.id})" for exercise in result.exercises}
+    titles = [names[id] for id in trouble.exercises if id in names]
+    probably = "probably " if trouble.evidence else ""
+    return f"First failure: {f'{probably}{titles[0]}, in ' if len(titles) == 1 else ''}{trouble.where}"
+
+
+def place_of(line: dict) -> str:
+    """A line's cell or file; and its function too, where the cell bears another name."""
+    function, where = line.get("function", ""), line["place"]
+    own = function in ("", where) or where.startswith("test_") and function.startswith("test_unit_")
+    return where if own else f"{function} in {where}"
+
+
+def _parted(exercises) -> tuple[list, list]:
+    """The exercises that count, and those of a bonus."""
+    return [each for each in exercises if not each.bonus], [each for each in exercises if each.bonus]
 
 
 def counts(tests: PytestResult) -> str:
@@ -302,7 +377,12 @@ def counts(tests: PytestResult) -> str:
 def _points(standing: Standing) -> str:
     if standing.origin == "reference":
         return ""
-    return f"{number(standing.points[0])}/{number(standing.points[1])}" if standing.points else "not tested"
+    if not standing.points:
+        return "not tested"
+    bonus = [standing.states.get(each.id, {}) for each in standing.module.exercises if each.bonus]
+    extra = [sum(state.get(key, 0) for state in bonus) for key in ("points", "possible")]
+    told = f"{number(standing.points[0] - extra[0])}/{number(standing.points[1] - extra[1])}"
+    return f"{told} + {number(extra[0])}/{number(extra[1])}" if extra[0] else told
 
 
 def _package(standing: Standing) -> str:
@@ -312,6 +392,8 @@ def _package(standing: Standing) -> str:
 def _progress(standing: Standing) -> str:
     if standing.completed:
         return "completed, changed since" if standing.changed else "completed"
+    if standing.tested and standing.origin == "scaffold":
+        return "not begun"
     if standing.tested:
         return "changed since" if standing.changed else "passes" if standing.tested["passed"] else "does not pass"
     return ""

@@ -1,5 +1,6 @@
 """`tito grade`: the commands of the instructor's service. Each one asks the service and shows what it says."""
 
+import contextlib
 import sys
 from typing import Annotated
 
@@ -7,7 +8,7 @@ import typer
 
 from tito import CourseError
 from tito.cli import grade_desk
-from tito.cli.grade_desk import Json, ModuleName, Students, open_service, parse_due, print_json
+from tito.cli.grade_desk import Json, ModuleName, Students, open_service, print_json
 
 app = typer.Typer(
     help="Release, collect, grade and hand back, with nbgrader's gradebook.",
@@ -18,6 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=0, help="How many at a time; 0: one for each processor.")]
 Isolation = Annotated[
     str | None, typer.Option("--isolation", metavar="RUNG", help="bubblewrap or landlock; the best by default.")
 ]
@@ -37,29 +39,33 @@ def needs_linux() -> None:
 def assign(
     module: ModuleName,
     due: Annotated[
-        str | None, typer.Option(metavar="DATE", help="When it is due: 2026-12-24 or 2026-12-24T18:00, UTC.")
+        str | None, typer.Option(metavar="DATE", help="2026-12-24 (the end of that day) or 2026-12-24T18:00; local.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Check a module's notebooks and release them, without solutions and hidden tests."""
+    from tito.grading.times import local, parse_due
+
     chosen, service = open_service(module)
-    folder = service.assign(chosen, parse_due(due))
+    moment = parse_due(due) if due else None
+    folder = service.assign(chosen, moment)
     if as_json:
-        return print_json({"assignment": chosen.folder, "release": str(folder), "due": due})
-    print(f"Released {chosen.folder} to {folder}." + (f" Due {due} UTC." if due else ""))
+        when = f"{moment.isoformat()}Z" if moment else None
+        return print_json({"assignment": chosen.folder, "release": str(folder), "due": when})
+    print(f"Released {chosen.folder} to {folder}." + (f" Due {local(moment)}." if moment else ""))
     print(f"\nNext: tito grade collect {chosen.number} DIR")
 
 
 app.command()(grade_desk.collect)
+app.command()(grade_desk.roster)
+app.command()(grade_desk.extend)
 
 
 @app.command()
 def run(
     module: ModuleName,
     student: Students = None,
-    jobs: Annotated[
-        int, typer.Option("--jobs", "-j", min=0, help="Submissions at a time; 0: one for each processor.")
-    ] = 0,
+    jobs: Jobs = 0,
     regrade_failed: Annotated[
         bool, typer.Option("--regrade-failed", help="Again those that did not come through.")
     ] = False,
@@ -87,7 +93,7 @@ def run(
         "limits": {"wall": wall, "cell": cell},
         "scheduler": scheduler,
     }
-    with grade_tables.ProgressBar(chosen.folder, quiet=as_json) as progress:
+    with grade_tables.ProgressBar(chosen.folder, quiet=as_json) as progress, stoppable():
         report = service.grade_submissions(chosen, progress=progress, **options)
     if as_json:
         print_json(grade_tables.grading_data(report))
@@ -107,27 +113,45 @@ def status(module: ModuleName, as_json: Json = False) -> None:
     rows = service.status(chosen)
     if as_json:
         return print_json({"assignment": chosen.folder, "submissions": rows})
-    grade_tables.status_table(chosen.folder, rows)
+    grade_tables.status_table(chosen, rows)
 
 
 @app.command()
-def feedback(module: ModuleName, student: Students = None, as_json: Json = False) -> None:
-    """Make the pages that students read; without hidden tests and without scripts."""
+def feedback(
+    module: ModuleName,
+    student: Students = None,
+    jobs: Jobs = 0,
+    pack: Annotated[
+        str | None, typer.Option("--pack", metavar="SYSTEM", help="A zip that canvas or moodle takes back.")
+    ] = None,
+    output: Annotated[str | None, typer.Option("--output", "-o", metavar="FILE", help="Where to put the zip.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make the pages that students read; without hidden tests and without scripts. Unchanged ones stay as they are."""
+    import os
+
+    from tito.cli import grade_tables
+
     chosen, service = open_service(module)
-    pages = service.feedback(chosen, student)
+    with grade_tables.ProgressBar(chosen.folder, quiet=as_json) as progress, stoppable():
+        pages = service.feedback(chosen, student, jobs or os.cpu_count() or 1, progress.page)
     waiting = sum(mark.waiting for name, mark in service.marks(chosen).items() if not student or name in student)
+    packed = grade_desk.pack(service, chosen, pack, student, output, as_json) if pack else None
     if as_json:
-        return print_json({"assignment": chosen.folder, "pages": [str(page) for page in pages], "waiting": waiting})
+        found = {"assignment": chosen.folder, "pages": [str(page) for page in pages], "waiting": waiting}
+        return print_json({**found, "packed": packed} if pack else found)
     for page in pages[:5]:
         print(page)
     more = f"... and {len(pages) - 5} more in {service.settings['feedback']}\n" if len(pages) > 5 else ""
-    print(f"{more}\n{len(pages)} {'page' if len(pages) == 1 else 'pages'}.")
+    fresh = f", {progress.fresh} of them made now" if progress.fresh < len(pages) else ""
+    print(f"{more}\n{len(pages)} {'page' if len(pages) == 1 else 'pages'}{fresh}.")
     if waiting:
         print(f"Answers that wait for a mark by hand, and count 0 points until then: {waiting}.")
     print(f"Next: tito grade {'formgrader' if waiting else f'export {chosen.number}'}")
 
 
 app.command()(grade_desk.export)
+app.command()(grade_desk.similar)
 
 
 @app.command()
@@ -167,3 +191,13 @@ def formgrader(
     from tito.jupyter import open_formgrader
 
     open_formgrader(find_root(), browser, port)
+
+
+@contextlib.contextmanager
+def stoppable():
+    """Ctrl-C ends the block with the sentence that the service has to say about it."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        print(f"tito: {stop or 'stopped; nothing was changed'}", file=sys.stderr)
+        raise typer.Exit(130) from None

@@ -11,26 +11,29 @@ from tito.cli.common import DataName, MilestoneName, ModuleName, open_course
 def milestone_list() -> None:
     """Show the milestones."""
     from tito.cli.console import Console
-    from tito.milestone import load_milestones
+    from tito.milestone import load_milestones, next_milestone, readiness
 
-    console = Console()
-    milestones = load_milestones(open_course())
-    console.milestones(milestones)
+    course, console = open_course(), Console()
+    milestones = load_milestones(course)
+    console.milestones([(milestone, readiness(course, milestone).words) for milestone in milestones])
     if milestones:
-        console.next(f"tito milestone run {milestones[0].id}")
+        console.next(next_milestone(course, milestones))
 
 
 def info(milestone: MilestoneName) -> None:
     """Tell what a milestone is about and what it needs."""
     from tito.cli.console import Console
-    from tito.milestone import find_milestone
+    from tito.milestone import find_milestone, readiness
 
     course, console = open_course(), Console()
     found = find_milestone(course, milestone)
     needed = ", ".join(module.folder for module in course.select(found.requires))
     console.say(f"{found.id} {found.title} ({found.year})\n\n{found.summary}\n")
+    state = readiness(course, found)
     console.say(f"It needs {needed}. It takes about {found.time}.")
-    console.next(f"tito milestone run {found.id}")
+    if state.missing:
+        console.say(f"It still {state.words}.")
+    console.next(state.command)
 
 
 def run(
@@ -91,7 +94,7 @@ def verify(name: DataName = "cifar10") -> None:
 def predict(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="PNG or JPEG, of any size.")],
     weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="By default the newest that milestone 04 has kept.")
+        Path | None, typer.Option(metavar="FILE", help="By default the best that milestone 04 has kept.")
     ] = None,
     data: Annotated[str | None, typer.Option(metavar="NAME", help="digits or cifar10.")] = None,
 ) -> None:

@@ -1,8 +1,7 @@
 """The commands of a student's path."""
 
-import os
+import re
 import signal
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,7 +9,7 @@ import typer
 from tito import CourseError
 from tito.cli import completion
 from tito.cli.common import (
-    EXERCISE,
+    PASSED_ON,
     All,
     AnyExercise,
     AnyModule,
@@ -19,52 +18,13 @@ from tito.cli.common import (
     ModuleName,
     ModuleNames,
     Seconds,
-    UsageError,
     choose,
     choose_exercises,
+    install_kernel,
     open_course,
     say_if_unreadable,
 )
-
-
-def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder; with --update, your course.")],
-    start: Annotated[str | None, typer.Option("--from", metavar="MODULE", help="The first module to write.")] = None,
-    modules: Annotated[str, typer.Option(metavar="01,05,...", help="The modules to write; the others are given.")] = "",
-    archive: Annotated[Path | None, typer.Option("--zip", metavar="FILE", help="Pack it into a zip file too.")] = None,
-    with_reference: Annotated[bool, typer.Option("--with-reference", help="Bring the reference along.")] = False,
-    update: Annotated[bool, typer.Option("--update", help="Newer course text; your work stays.")] = False,
-    kernel: Annotated[bool, typer.Option(help="Install the Jupyter kernel TinyTorch.")] = True,
-) -> None:
-    """Make a course folder of your own: some modules given, the others to write."""
-    from tito.cli.console import Console
-    from tito.runner.platform import commands_in
-    from tito.student import template, workspace
-
-    folder, console, asked = Path(os.path.abspath(folder)), Console(), (start, modules, archive, with_reference)
-    if update:
-        if any(asked):
-            raise UsageError("--update keeps what the folder was made with: leave the other options away")
-        with console.working("Comparing with the course"):
-            said = workspace.update(folder, template.source())
-        console.say("\n".join(said) or f"{folder} has the newest course text.")
-    else:
-        with console.working("Making the course"):
-            chosen = filter(None, modules.replace(" ", "").split(","))
-            plan = workspace.choose_modules(template.source(), start, chosen, with_reference)
-            workspace.init(folder, plan, archive)
-        console.say(f"Made {folder}. Yours to write: {', '.join(plan.yours)}.")
-    install_kernel(console, kernel)
-    here = folder == Path.cwd()
-    console.next("tito" if here else commands_in(_near(folder), "tito"))
-
-
-def _near(folder: Path) -> str:
-    """A folder as one would type it here."""
-    try:
-        return os.path.relpath(folder)
-    except ValueError:  # it is on another drive
-        return str(folder)
+from tito.course.notebook import short_name
 
 
 def export(
@@ -116,7 +76,7 @@ def test(
     results = run_tests(course, chosen, Options(full, timeout, only), quiet=as_json)
     good = all(result.exercises_pass if only else result.passed for result in results)
     if not as_json:
-        say_next(results, bool(only))
+        say_next(course, results, bool(only))
     if not good:
         raise typer.Exit(1)
 
@@ -132,36 +92,46 @@ def status() -> None:
     with console.working("Comparing the package with the notebooks"):
         standings = progress.standings(course.modules)
     console.standings(standings)
+    console.explain(standings)
     console.where(standings)
     console.next(next_step(standings))
 
 
 def lab(
     module: AnyModule = None,
-    options: Annotated[
-        list[str] | None, typer.Argument(metavar="OPTIONS", help="Passed on to JupyterLab: --no-browser, --port 9000.")
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NOTEBOOK", help="Of several: fast for fast_dev.ipynb.", autocompletion=completion.notebooks
+        ),
     ] = None,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+    port: Annotated[int | None, typer.Option(metavar="NUMBER", help="The server's port.")] = None,
+    *,
+    context: typer.Context,
 ) -> None:
-    """Open a module's notebook in JupyterLab; by default the one to go on with."""
+    """Open a module's notebook in JupyterLab; by default the one to go on with.
+
+    What stands after -- is passed on to JupyterLab: tito lab 09 -- --ip=0.0.0.0
+    """
     from tito.cli.console import Console
     from tito.course.scaffold import PRISTINE
     from tito.jupyter import open_lab
     from tito.student.progress import Progress, current
 
-    course, options = open_course(), options or []
-    if module and module.startswith("-"):
-        module, options = None, [module, *options]
+    course, console = open_course(), Console()
     if module:
         found = course.module(module)
     else:
         here = current(Progress(course).standings(course.modules))
         found = here.module if here else None
-    console = Console()
-    if found:
-        console.line(f"Opening {found.notebooks[0].relative_to(course.root)}. Ctrl-C twice ends JupyterLab.")
+    path = found.notebook(name) if found else None
+    if path:
+        console.line(f"Opening {path.relative_to(course.root)}. Ctrl-C twice ends JupyterLab.")
         console.line(f"In another terminal: tito watch {found.number}")
     install_kernel(console, (course.state / PRISTINE).is_dir())
-    open_lab(course, found.notebooks[0] if found else None, options)
+    options = [*(["--no-browser"] if no_browser else []), *(["--port", str(port)] if port is not None else [])]
+    open_lab(course, path, options + context.meta.get(PASSED_ON, []))
 
 
 def watch(module: AnyModule = None) -> None:
@@ -202,7 +172,7 @@ def hint(module: ModuleName, exercise: AnyExercise = None) -> None:
         console.line(f"\nOnly the solution says more: tito solution {name} --give-up")
     else:
         console.line("\nThat was the last hint.")
-    console.next(f"tito test {name}")
+    console.next(f"tito test {name}" if given.begun else f"tito lab {found.number}{in_notebook(found, given.exercise)}")
 
 
 def solution(
@@ -221,92 +191,6 @@ def solution(
         cells = find_solution(course, found, chosen, give_up)
     for cell in cells:
         console.code(cell)
-
-
-def reset(
-    module: ModuleName,
-    exercise: Annotated[
-        str | None, typer.Argument(**EXERCISE, help="An exercise, or the id of one cell; by default everything.")
-    ] = None,
-) -> None:
-    """Start a notebook or an exercise afresh; a copy is kept."""
-    from tito.cli.console import Console
-    from tito.student.backup import reset as give_back
-
-    course, console = open_course(), Console()
-    found = course.module(module)
-    kept = give_back(course, found, exercise)
-    console.say(
-        f"{exercise or found.folder} is as it was handed out. If the notebook is open, reload it in JupyterLab."
-    )
-    console.line(f"Your version was kept. To bring it back: tito restore {kept.name}")
-    console.next(f"tito lab {found.number}")
-
-
-def restore(
-    name: Annotated[
-        str | None,
-        typer.Argument(metavar="NAME", help="Which copy; without it, list them.", autocompletion=completion.backups),
-    ] = None,
-) -> None:
-    """List the kept copies of notebooks, or bring one back."""
-    from tito.cli.console import Console
-    from tito.student.backup import backups
-    from tito.student.backup import restore as bring_back
-
-    course, console = open_course(), Console()
-    if name is None:
-        found = backups(course)
-        console.backups(found)
-        if found:
-            console.next(f"tito restore {found[0].name}")
-        return
-    backup, kept = bring_back(course, name)
-    console.say(f"{backup.module} is as it was on {backup.when}. If the notebook is open, reload it in JupyterLab.")
-    console.line(f"What was there was kept. To bring it back: tito restore {kept.name}")
-    console.next(f"tito test {backup.module.partition('_')[0]}")
-
-
-def submit(
-    module: ModuleName,
-    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The folder that the instructor collects from.")],
-    student: Annotated[
-        str | None, typer.Option("--as", metavar="NAME", help="Your name in the course; by default your login.")
-    ] = None,
-) -> None:
-    """Hand a module in, or say what in it cannot be graded.
-
-    Writes DIR/NAME/MODULE with the notebooks, without their outputs.
-    """
-    from tito.cli.console import Console
-    from tito.student.progress import Progress
-    from tito.student.submit import hand_in
-
-    course, console = open_course(), Console()
-    found = course.module(module)
-    handed = hand_in(course, found, to, student)
-    console.submission(handed)
-    if handed.faults:
-        raise typer.Exit(1)
-    [standing] = Progress(course).standings([found], compare=False)
-    console.score(standing)
-    console.next("tito")
-
-
-def doctor() -> None:
-    """Check the installation, the package, the data and the folders."""
-    from tito.cli.console import Console
-    from tito.doctor import diagnose
-
-    course, console = open_course(), Console()
-    states = []
-    for finding in diagnose(course):
-        console.finding(finding)
-        states.append(finding.state)
-    wrong = states.count("wrong")
-    console.say(f"\n{wrong} to mend." if wrong else "\nAll is well.")
-    if wrong:
-        raise typer.Exit(1)
 
 
 def start(module: ModuleName) -> None:
@@ -338,6 +222,7 @@ def module_status(module: ModuleName) -> None:
     standings = progress.standings([found])
     console.say(f"{found.number} {found.title}\n")
     console.standings(standings)
+    console.explain(standings)
     console.where(standings)
     console.next(next_step(standings))
 
@@ -348,6 +233,7 @@ def complete(module: ModuleName) -> None:
     from tito.course.export import export as run_export
     from tito.runner.testing import Options, check_exported
     from tito.student.progress import Progress, next_step
+    from tito.student.submit import unanswered
 
     course, console = open_course(), Console()
     found = course.module(module)
@@ -369,19 +255,9 @@ def complete(module: ModuleName) -> None:
     progress = Progress(course)
     progress.record_completed(found, result.notebooks)
     console.say(f"\nExported, and the package passes. Module {found.number} is complete.")
+    console.unanswered(unanswered(course, found))
     console.say("A notebook that is open imports it anew after Kernel > Restart.")
     console.next(next_step(progress.standings(course.modules)))
-
-
-def install_kernel(console, wanted: bool) -> None:
-    """Install the Jupyter kernel; a course works without it too, so a failure is a sentence."""
-    from tito import jupyter
-
-    try:
-        if wanted and not jupyter.kernel_installed():
-            console.say(f"Jupyter's kernel TinyTorch: {jupyter.install_kernel()}")
-    except CourseError as error:
-        console.say(f"Without Jupyter's kernel TinyTorch: {error}")
 
 
 def run_tests(course, modules, options, quiet: bool = False) -> list:
@@ -412,7 +288,13 @@ def run_tests(course, modules, options, quiet: bool = False) -> list:
     return found
 
 
-def say_next(results, partly: bool) -> None:
+def in_notebook(module, exercise) -> str:
+    """What `tito lab` needs besides the module's number to open an exercise's notebook: nothing for the first."""
+    first = exercise is None or exercise.notebook == module.notebooks[0]
+    return "" if first else f" {short_name(exercise.notebook)}"
+
+
+def say_next(course, results, partly: bool) -> None:
     """After a test: the first module that does not pass, or completing the one that does."""
     from tito.cli.console import Console
 
@@ -420,13 +302,19 @@ def say_next(results, partly: bool) -> None:
         [result] = results
         left = [exercise for exercise in result.exercises if exercise.state != "passed"]
         if left and left[0].state == "not started":
-            Console().next(f"tito lab {result.number}")
+            module = course.module(result.number)
+            exercise = next((each for each in module.exercises if each.id == left[0].id), None)
+            Console().next(f"tito lab {result.number}{in_notebook(module, exercise)}")
         else:
             Console().next(f"tito test {result.number}{f' {left[0].id}' if left else ''}")
         return
     failed = [result for result in results if not result.passed]
     if failed:
-        untouched = not failed[0].started and not failed[0].troubles
-        Console().next(f"tito {'lab' if untouched else 'test'} {failed[0].number}")
+        said = "; ".join(trouble.message for trouble in failed[0].troubles)
+        missing = re.search(r"tito (?:lab|export) \d+\b(?: [a-z]\w*)?", said)  # another module, which this one imports
+        wrong = next((exercise for exercise in failed[0].exercises if exercise.state == "failed"), None)
+        begun = failed[0].first_trouble or failed[0].troubles
+        again = f"tito test {failed[0].number}{f' {wrong.id}' if wrong else ''}"
+        Console().next(missing[0] if missing else again if begun else f"tito lab {failed[0].number}")
     elif len(results) == 1:
         Console().next(f"tito module complete {results[0].number}")

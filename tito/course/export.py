@@ -26,7 +26,7 @@ from tito.course.storage import only_one, replace, stage, temporary, write_atomi
 
 HAND_WRITTEN = (
     *("__init__.py", "nn/__init__.py", "optim/__init__.py"),
-    *("backend.py", "kernels.py", "refusals.py", "viz.py"),
+    *("backend.py", "kernels.py", "refusals.py", "files.py", "progress.py", "viz.py"),
 )
 INDEX = "_modidx.py"
 _PACKAGE_DOC = '"""Exported from the notebooks: edit those, not these files."""\n'

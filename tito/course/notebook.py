@@ -113,6 +113,11 @@ def exported(cell: dict) -> bool:
     return cell["cell_type"] == "code" and bool(directives(cell["source"]).keys() & EXPORTS)
 
 
+def short_name(path: Path) -> str:
+    """What a notebook is called in commands: `fast` for fast_dev.ipynb."""
+    return path.stem.removesuffix("_dev")
+
+
 def label(number: int, cell: dict) -> str:
     """How messages name a cell: its number from 1, and its id."""
     return f"cell {number} ({cell['id']})"

@@ -71,6 +71,14 @@ class Module:
         """Notebook -> the module it exports to below the package, such as `core.spatial`."""
         return {path: notebook.target(notebook.read(path), path) for path in self.notebooks}
 
+    def notebook(self, name: str | None = None) -> Path:
+        """The notebook called `fast`, `fast_dev` or `fast_dev.ipynb`, or that of an exercise; by default the first."""
+        for exercise in self.exercises:
+            if exercise.id == name and name not in map(notebook.short_name, self.notebooks):
+                return exercise.notebook
+        names = {known: path for path in self.notebooks for known in (path.name, path.stem, notebook.short_name(path))}
+        return _pick(Path(name).name, names, f"notebook of {self.folder}") if name else self.notebooks[0]
+
     def exercise(self, id: str) -> Exercise:
         """The exercise called `id`."""
         return _pick(id, {exercise.id: exercise for exercise in self.exercises}, f"exercise of {self.folder}")

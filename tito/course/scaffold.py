@@ -12,7 +12,7 @@ PRISTINE = "pristine"  # in the course's state folder: notebooks as they were ha
 REFERENCE = "reference"  # there too, only if the student asked for it: notebooks with their solutions
 
 _STUB = ("# YOUR CODE HERE", "raise NotImplementedError()")  # nbgrader's own, as are the words it looks for in a line
-_ANSWER = ("YOUR ANSWER HERE",)
+ANSWER = ("YOUR ANSWER HERE",)
 _SOLUTION = ("BEGIN SOLUTION", "END SOLUTION")
 _HIDDEN = ("BEGIN HIDDEN TESTS", "END HIDDEN TESTS")
 
@@ -30,7 +30,7 @@ def strip(nb: dict) -> dict:
 
 def released(cell: dict) -> str:
     """A cell's source in the scaffold. CourseError if a region has no end, or stands where nbgrader allows none."""
-    marks, stub = cell["metadata"].get("nbgrader", {}), _STUB if cell["cell_type"] == "code" else _ANSWER
+    marks, stub = cell["metadata"].get("nbgrader", {}), _STUB if cell["cell_type"] == "code" else ANSWER
     try:
         source, solutions = _cut(cell["source"], *_SOLUTION, stub)
         if marks.get("solution") and not solutions:

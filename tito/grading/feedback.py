@@ -1,27 +1,32 @@
-"""What students get back: the release with their answers and the verdicts, as a notebook and as nbgrader's page.
+"""What students get back, as data: why a cell earned less than its points, and the release with answers and verdicts.
 
-The notebook holds no hidden test, nothing that was handed in but text, and no text that a browser would run; in the
-page no script, no event handler, and nothing fetched from elsewhere is left.
+The notebook that is made for formgrader holds no hidden test, nothing that was handed in but text, and no text that a
+browser would run; what is very long in it is cut. `pages` makes the students' pages of it.
 """
 
+import ast
 import json
-import os
 import re
-import subprocess
-import sys
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from tito import CourseError
 from tito.course import notebook
-from tito.course.registry import Course
+from tito.course.registry import Exercise, Module
 from tito.course.scaffold import released
 from tito.course.storage import write_atomic
 from tito.grading.plan import Assignment, Part, assemble
 from tito.grading.submissions import RejectedError, Submission, parse
 
 SCHEMES = re.compile(r"(javascript|vbscript|data)\s*:", re.I)
-LONGEST_WORDS = 90  # characters of a message in the table on top
+SUMMARY = "result-summary"  # the id of the first cell
+LONGEST_WORDS = 300  # characters of a message in the table on top
+MOST_LINES, WIDEST, LONGEST_CELL = 1000, 1000, 30_000  # of a student's cell, as it is shown
+LONGEST_NOTEBOOK = 300_000  # characters of all that is the student's in it
+FINE = ("passed", "ran")
 STATUS = {
     "passed": "passed",
     "partly": "partly right",
@@ -31,6 +36,147 @@ STATUS = {
     "died": "stopped: the process ended",
     "rejected": "not graded: the file could not be read",
 }
+UNDEFINED = re.compile(r"name '(\w+)' is not defined")
+AT_END = re.compile(r"\s*\(<[^>]*>, line \d+\)$")  # Python's own words for where a SyntaxError is
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a graded cell: a state in a few words, why (the cause first), and the command for a hint."""
+
+    state: str
+    lines: tuple[str, ...] = ()
+    hint: str = ""
+
+    @property
+    def cause(self) -> str:
+        """The cause in a line."""
+        return " ".join(self.lines[0].split()) if self.lines else ""
+
+
+def verdicts(module: Module, path: Path, cells: dict[str, dict]) -> dict[str, Verdict]:
+    """Graded cell -> its verdict, of one notebook's result."""
+    owners = {test: exercise for exercise in module.exercises for test in exercise.tests if exercise.notebook == path}
+    homes, found = _homes(path, path.stat().st_mtime_ns), {}
+    for name, outcome in cells.items():
+        if outcome["kind"] == "graded":
+            exercise = owners.get(name)
+            found[name] = _verdict(name, cells, exercise, homes, module.number)
+    return found
+
+
+def _verdict(name: str, cells: dict, exercise: Exercise | None, homes: dict, number: str) -> Verdict:
+    outcome = cells[name]
+    state = STATUS.get(outcome["status"], outcome["status"])
+    if outcome["status"] in FINE:
+        return Verdict(state)
+    hint = f"tito hint {number} {exercise.id}" if exercise and exercise.hints else ""
+    if outcome["status"] in ("partly", "rejected") and not outcome.get("message"):
+        return Verdict(state, hint=hint)
+    first = exercise.solution if exercise else ()
+    root = _root(name, cells, first, homes) if outcome["status"] == "failed" else None
+    lines = explain(outcome) if root is None else _broken(root, cells[root])
+    if lines[0].startswith("Not written yet"):
+        return Verdict("not written yet", tuple(lines), hint)
+    return Verdict(state, tuple(lines), hint)
+
+
+def _root(name: str, cells: dict, solution: Iterable[str], homes: dict[str, str]) -> str | None:
+    """The student's cell for which a test fails because the cell itself did not run; None if there is none."""
+    for cell in solution:
+        if cells.get(cell, {}).get("status", "ran") != "ran":
+            name = cell
+            break
+    else:
+        name = _home(cells[name], homes) or ""
+    for _ in range(10):  # a name may be missing because another one was
+        outcome = cells.get(name, {})
+        if outcome.get("status", "ran") == "ran":
+            return None
+        further = _home(outcome, homes)
+        if not further or further == name or cells.get(further, {}).get("status", "ran") == "ran":
+            return name
+        name = further
+    return name
+
+
+def _home(outcome: dict, homes: dict[str, str]) -> str | None:
+    """The cell that should have defined the name which was missing."""
+    missing = UNDEFINED.search(outcome.get("message", "")) if outcome.get("error") == "NameError" else None
+    return homes.get(missing[1]) if missing else None
+
+
+@lru_cache(maxsize=64)
+def _homes(path: Path, changed: int) -> dict[str, str]:
+    """Name -> the cell of the reference that defines it."""
+    found = {}
+    for cell in notebook.read(path)["cells"]:
+        if notebook.kind(cell) not in ("export", "solution"):
+            continue
+        for node in ast.parse(cell["source"]).body:
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            names = [target.id for target in targets if isinstance(target, ast.Name)]
+            names += [node.name] if isinstance(node, ast.FunctionDef | ast.ClassDef) else []
+            found.update(dict.fromkeys(names, cell["id"]))
+    return found
+
+
+def _broken(name: str, outcome: dict) -> list[str]:
+    """Why a cell of the student's own did not run."""
+    lines = explain(outcome)
+    if lines[0].startswith("Not written yet"):
+        return lines
+    if outcome.get("error") in ("SyntaxError", "IndentationError", "TabError"):
+        place = re.search(r"line (\d+)\)$", outcome.get("message", ""))
+        where = f", line {place[1]}" if place else ""
+        return [
+            f"{outcome['error']} in your cell {name}{where}: {AT_END.sub('', lines[0]).partition(': ')[2]}",
+            *lines[1:],
+        ]
+    return [f"Your cell {name} does not run. {lines[0]}", *lines[1:]]
+
+
+def explain(outcome: dict) -> list[str]:
+    """Why a cell earned less than its points, in lines for the student."""
+    message, name = outcome.get("message", ""), outcome.get("error")
+    if outcome.get("hidden"):
+        return [f"A hidden check failed ({name}). Try more inputs of your own: other shapes, settings, edge cases."]
+    if name == "NotImplementedError" and not message:
+        lines = ["Not written yet: the solution still raises NotImplementedError."]
+    elif name == "AssertionError":
+        lines = [message or "An assertion failed."]
+    elif name:
+        lines = [f"{name}: {message}"]
+    else:
+        lines = [message or STATUS.get(outcome["status"], outcome["status"])]
+    if outcome.get("line"):
+        lines.append(f"in the test: {outcome['line']}")
+    return lines + [f"in your cell {cell}, line {line}: {text}" for cell, line, text in outcome.get("places", [])]
+
+
+def causes(module: Module, results: Iterable[dict]) -> dict[str, Counter]:
+    """Graded cell -> how often each cause stood behind lost points, in a few words."""
+    found: dict[str, Counter] = {}
+    paths = {path.stem: path for path in module.notebooks}
+    for result in results:
+        for name, part in result["notebooks"].items():
+            if name not in paths:
+                continue
+            for cell, verdict in verdicts(module, paths[name], part["cells"]).items():
+                if verdict.state != "passed":
+                    found.setdefault(cell, Counter())[_briefly(verdict)] += 1
+    return found
+
+
+def _briefly(verdict: Verdict) -> str:
+    """A cause as it can be counted: without what differs from student to student."""
+    if not verdict.lines or verdict.state == "not written yet":
+        return verdict.state
+    if verdict.lines[0].startswith("A hidden check failed"):
+        return "a hidden check"
+    line = next((line for line in verdict.lines[0].split("\n") if line.strip()), verdict.state)
+    line = re.sub(r":? (expected|got)\b.*$", "", line).strip().rstrip(":")
+    return line if len(line) <= 70 else line[:70].rstrip() + " ..."
 
 
 def write_marked(
@@ -42,12 +188,21 @@ def write_marked(
         part_result = result["notebooks"].get(part.name)
         if part_result is None:
             continue
-        nb = build_marked(part, _parsed(files[part.name]), part_result)
+        nb = build_marked(assignment.module, part, _parsed(files[part.name]), part_result)
         target = folder / student / assignment.name / part.path.name
         if target.is_symlink() or target.parent.is_symlink() or target.parent.parent.is_symlink():
             raise CourseError(f"{target} is reached by a link: remove it")
         changed = write_atomic(target, json.dumps(nb, indent=1, ensure_ascii=False, sort_keys=True) + "\n") or changed
     return changed
+
+
+def is_marked(path: Path) -> bool:
+    """Whether a notebook in `autograded` is one that this file has made, not plain nbgrader."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return f'"id": "{SUMMARY}"' in file.read(300)
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _parsed(data: bytes | str) -> Submission:
@@ -57,12 +212,43 @@ def _parsed(data: bytes | str) -> Submission:
         return Submission([])
 
 
-def build_marked(part: Part, submission: Submission, part_result: dict) -> dict:
+class _Clipper:
+    """Cuts what is the student's to a length that can be shown, cell by cell and in all."""
+
+    def __init__(self):
+        self.left = LONGEST_NOTEBOOK
+
+    def __call__(self, text: str, sign: str = "# ", widest: int = WIDEST) -> str:
+        cut = (
+            clip(text, sign, tail=", which were graded whole", widest=widest)
+            if self.left > 0
+            else f"{sign}... not shown: the notebook is too long for that"
+        )
+        self.left -= len(cut)
+        return cut
+
+
+def clip(text: str, sign: str = "# ", most: int = LONGEST_CELL, tail: str = "", widest: int = WIDEST) -> str:
+    """A text, cut where it has more or longer lines than can be shown, with a line that says so."""
+    lines, kept, total = text.split("\n"), [], 0
+    for line in lines[:MOST_LINES]:
+        kept.append(line if len(line) <= widest else line[:widest] + " ...")
+        total += len(kept[-1]) + 1
+        if total > most:
+            break
+    if kept == lines:
+        return text
+    told = f"{sign}... shown in part: {len(text):,} characters in {len(lines):,} lines{tail}"
+    return "\n".join([*kept, told])
+
+
+def build_marked(module: Module, part: Part, submission: Submission, part_result: dict) -> dict:
     """The notebook as data."""
-    reference = notebook.read(part.path)
+    reference, shown = notebook.read(part.path), _Clipper()
     steps = {step["id"]: step for step in assemble(part.plan, submission)[0]}
     texts = {cell.id: cell.source for cell in submission.cells if cell.id in part.plan["manual"]}
-    cells = [_summary(part_result)]
+    found = verdicts(module, part.path, part_result["cells"])
+    cells, secret = [_summary(part_result, found)], False
     for cell in reference["cells"]:
         kind, outcome = notebook.kind(cell), part_result["cells"].get(cell["id"], {})
         made = {
@@ -73,12 +259,14 @@ def build_marked(part: Part, submission: Submission, part_result: dict) -> dict:
         }
         if kind == "solution":
             for number, helper in enumerate(steps[cell["id"]]["helpers"], 1):
-                cells.append(_code(f"{cell['id'][:50]}-own-{number}", helper, {}, []))
-            made = _code(cell["id"], steps[cell["id"]]["source"], cell["metadata"], _outputs(outcome))
+                cells.append(_code(f"{cell['id'][:50]}-own-{number}", shown(helper), {}, []))
+            outputs = _outputs(outcome, None, secret)
+            made = _code(cell["id"], shown(steps[cell["id"]]["source"]), cell["metadata"], outputs)
         elif kind == "graded":
-            made = _code(cell["id"], released(cell), cell["metadata"], _outputs(outcome))
+            made = _code(cell["id"], released(cell), cell["metadata"], _outputs(outcome, found.get(cell["id"]), secret))
+            secret = secret or released(cell) != cell["source"]
         elif kind == "manual":
-            made["source"] = harmless(texts.get(cell["id"], "(no answer)"))
+            made["source"] = harmless(shown(texts.get(cell["id"], "(no answer)"), "", LONGEST_CELL))
         elif kind == "exploration":
             continue  # not graded, and long
         elif cell["cell_type"] == "code":
@@ -93,58 +281,47 @@ def _code(id: str, source: str, metadata: dict, outputs: list[dict]) -> dict:
     return {**cell, "execution_count": None, "outputs": outputs}
 
 
-def _outputs(outcome: dict) -> list[dict]:
-    """The verdict on a cell as a notebook's output."""
+def _outputs(outcome: dict, verdict: Verdict | None, secret: bool) -> list[dict]:
+    """The verdict on a cell as a notebook's output.
+
+    What the student's own code prints is left out once a hidden test has run (`secret`): its inputs could be in it.
+    """
     if not outcome:
         return []
-    shown = outcome.get("printed" if outcome["kind"] == "graded" else "output", "")
-    outputs = [{"output_type": "stream", "name": "stdout", "text": shown}] if shown else []
-    if outcome["status"] in ("passed", "ran"):
+    graded = outcome["kind"] == "graded"
+    said = outcome.get("printed" if graded else "output", "")
+    if outcome.get("hidden") or (secret and not graded):
+        said = ""
+    outputs = [{"output_type": "stream", "name": "stdout", "text": clip(said, "")}] if said else []
+    if outcome["status"] in FINE:
         return outputs
-    lines = explain(outcome)
+    lines = list(verdict.lines if verdict else explain(outcome)) or [STATUS.get(outcome["status"], outcome["status"])]
     error = {"output_type": "error", "ename": outcome.get("error", "Stopped"), "evalue": lines[0], "traceback": lines}
     return [*outputs, error]
 
 
-def explain(outcome: dict) -> list[str]:
-    """Why a cell earned less than its points, in lines for the student."""
-    message, name = outcome.get("message", ""), outcome.get("error")
-    if outcome.get("hidden"):
-        lines = [f"A hidden check failed ({name}). Try more inputs of your own: other shapes, settings, edge cases."]
-    elif name == "NotImplementedError" and not message:
-        lines = ["Not written yet: the solution still raises NotImplementedError."]
-    elif name == "AssertionError":
-        lines = [message or "An assertion failed."]
-    elif name:
-        lines = [f"{name}: {message}"]
-    else:
-        lines = [message or STATUS.get(outcome["status"], outcome["status"])]
-    if outcome.get("line") and not outcome.get("hidden"):
-        lines.append(f"in the test: {outcome['line']}")
-    for cell, line, text in [] if outcome.get("hidden") else outcome.get("places", []):
-        lines.append(f"in your cell {cell}, line {line}: {text}")
-    return lines
-
-
-def _summary(part_result: dict) -> dict:
+def _summary(part_result: dict, found: dict[str, Verdict]) -> dict:
     """A first cell that says how it went, cell by cell."""
     rows = ["### Your result, cell by cell", "", "| cell | &emsp;points | &emsp;what happened |", "|---|---|---|"]
     for name, cell in part_result["cells"].items():
         if cell["kind"] == "graded":
-            words = STATUS.get(cell["status"], cell["status"])
-            if cell["status"] == "failed":
-                message = explain(cell)[0]
-                words = "not written yet" if message.startswith("Not written yet") else f"{words}: {_short(message)}"
+            verdict = found[name]
+            words = (
+                verdict.state
+                if verdict.state == "not written yet"
+                else ": ".join(filter(None, (verdict.state, _short(verdict.cause))))
+            )
+            words += f" (`{verdict.hint}`)" if verdict.hint else ""
             rows.append(f"| {name} | &emsp;{cell['points']:g} of {cell['max']:g} | &emsp;{words} |")
     rows += ["", *([f"**{harmless(part_result['reason'])}**", ""] if part_result.get("reason") else [])]
-    rows += [f"- {harmless(note)}" for note in part_result.get("notes", [])]
+    rows += [f"- {_short(note)}" for note in part_result.get("notes", [])]
     rows += ["", "Below is your notebook as it was graded, without the cells that are not."]
-    return {"cell_type": "markdown", "id": "result-summary", "metadata": {}, "source": "\n".join(rows)}
+    return {"cell_type": "markdown", "id": SUMMARY, "metadata": {}, "source": "\n".join(rows)}
 
 
 def _short(text: str) -> str:
-    """The first line of a message for a table: no markup, nothing that ends the row."""
-    line = (text.strip().splitlines() or [""])[0]
+    """A message on one line for a table: no markup, nothing that ends the row."""
+    line = " ".join(text.split())
     line = line if len(line) <= LONGEST_WORDS else line[:LONGEST_WORDS].rstrip() + " ..."
     return re.sub(r"([\\`*_\[\]$~|!#])", r"\\\1", harmless(line))
 
@@ -155,57 +332,17 @@ def harmless(text: str) -> str:
     return SCHEMES.sub(r"\1 :", text)
 
 
-FORBIDDEN = ("script", "iframe", "object", "embed", "form", "base", "link", "applet", "frame", "frameset", "noscript")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:"
-STYLE = "td, th { padding: 2px 24px 2px 0; text-align: left } .anchor-link { display: none }"
-SAFE_LINK = re.compile(r"(#|https?://|mailto:|data:image/(png|jpeg|gif);)", re.I)
-SCORE = re.compile(r"Score: [\d.]+ / ")
-REASON = re.compile(r"([\w.]+\.)?\w*(Error|Exception)\b")  # the last line of a traceback
-API = """
-import sys
-from nbgrader.apps import NbGraderAPI
-from nbgrader.apps.nbgraderapp import NbGraderApp
-app = NbGraderApp(); app.initialize([])
-api = NbGraderAPI(config=app.config)
-what, *names = sys.argv[1:]
-outcome = getattr(api, what)(*names)
-if not outcome["success"]:
-    sys.exit((outcome.get("error") or "") + "\\n" + (outcome.get("log") or ""))
-"""
+FORBIDDEN = ("script", "iframe", "object", "embed", "form", "base", "link", "applet", "frame", "frameset", "noscript")
+LINKS = ("href", "src", "action", "formaction", "xlink:href", "srcset", "data", "poster", "background")
+SAFE_LINK, SAFE_PICTURE = re.compile(r"(#|https?://|mailto:)", re.I), re.compile(r"data:image/(png|jpeg|gif);", re.I)
 
 
-def call_nbgrader(course: Course, what: str, *names: str, patience: float = 3600) -> None:
-    """Call a method of nbgrader's API in the course's folder, in a process of its own."""
-    tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # it calls alembic by name
-    command = [sys.executable, "-P", "-c", API, what, *names]
-    environment = {**os.environ, "PATH": tools, "MPLBACKEND": "Agg"}
-    try:
-        ended = subprocess.run(
-            command,
-            cwd=course.root,
-            env=environment,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=patience,
-        )
-    except subprocess.TimeoutExpired:
-        raise CourseError(f"nbgrader's {what} took over {patience:.0f} s and was ended") from None
-    if ended.returncode:
-        said = [line for line in (ended.stdout + ended.stderr).strip().splitlines() if line.strip()]
-        reasons = [line for line in said if REASON.match(line)] or [line for line in said if "rror" in line] or said
-        reason = (reasons or ["no reason given"])[-1]
-        hint = " (pip install 'tinytorch[grade]')" if "No module named 'nbgrader'" in reason else ""
-        raise CourseError(
-            f"nbgrader could not {what.replace('_', ' ')} {' '.join(names)}: {reason.strip()[:300]}{hint}"
-        )
-
-
-def sanitize_page(html: str, unread: Collection[str] = ()) -> str:
-    """A page in which nothing runs and nothing is fetched; nbgrader's 0 of the cells `unread` is no score yet."""
+def sanitize_page(text: str) -> str:
+    """HTML in which nothing runs and nothing is fetched."""
     from bs4 import BeautifulSoup, Comment
 
-    page = BeautifulSoup(html, "html.parser")
+    page = BeautifulSoup(text, "html.parser")
     for tag in page.find_all(FORBIDDEN):
         tag.decompose()
     for tag in page.find_all("meta"):
@@ -216,37 +353,10 @@ def sanitize_page(html: str, unread: Collection[str] = ()) -> str:
     for tag in page.find_all(True):
         for name in list(tag.attrs):
             value = " ".join(tag[name]) if isinstance(tag[name], list) else str(tag[name])
-            link = name.lower() in (
-                "href",
-                "src",
-                "action",
-                "formaction",
-                "xlink:href",
-                "srcset",
-                "data",
-                "poster",
-                "background",
-            )
-            if name.lower().startswith("on") or (link and not SAFE_LINK.match(value.strip())):
+            safe = SAFE_LINK if tag.name == "a" and name.lower() == "href" else SAFE_PICTURE
+            if name.lower().startswith("on") or (name.lower() in LINKS and not safe.match(value.strip())):
                 del tag[name]
-    for link in page.find_all("a"):
-        if link.get("name") in unread or link.get("href", "").removeprefix("#") in unread:
-            for text in link.parent.find_all(string=SCORE):
-                text.replace_with(SCORE.sub("Not read yet, of ", text, count=1))
     if page.head:
         policy = page.new_tag("meta", attrs={"http-equiv": "Content-Security-Policy", "content": POLICY})
         page.head.insert(0, policy)
-        style = page.new_tag("style")
-        style.string = STYLE
-        page.head.append(style)
     return str(page)
-
-
-def sanitize_pages(folder: Path, assignment: str, students: list[str], unread: dict) -> list[Path]:
-    """Clean the pages of an assignment in nbgrader's `feedback` folder; returns them. `unread`: of each student."""
-    pages = []
-    for student in students:
-        for page in sorted((folder / student / assignment).glob("*.html")):
-            write_atomic(page, sanitize_page(page.read_text(encoding="utf-8"), unread.get(student, ())))
-            pages.append(page)
-    return pages

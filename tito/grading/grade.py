@@ -4,6 +4,7 @@
 file for each content key, written whole or not at all: the key is cache, resume and idempotence in one.
 """
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -20,7 +21,6 @@ from pathlib import Path
 from tito import CourseError
 from tito.course.storage import write_atomic
 from tito.grading.plan import Assignment, Part, assemble, blank_submission, reference_submission
-from tito.grading.sandbox.cells import one_line
 from tito.grading.sandbox.isolation import FIRST_USER
 from tito.grading.submissions import STUDENT, RejectedError, parse, read_below
 
@@ -28,7 +28,7 @@ GRACE = 30.0  # seconds beyond the limits after which a worker is given up
 
 
 class WorkerLostError(Exception):
-    """The worker ended or hangs: a fault of the machine."""
+    """The worker did not start, ended, or hangs: a fault of the machine."""
 
 
 class Worker:
@@ -40,7 +40,10 @@ class Worker:
     def execute(self, assignment: Assignment, part: Part, steps: list[dict], seed: list[int] | None = None) -> dict:
         """The outcome of one submission of one notebook. WorkerLostError if the worker ends on the way."""
         if self.process is None or self.process.poll() is not None:
-            self._start()
+            try:
+                self._start()
+            except OSError as error:
+                raise WorkerLostError(f"a worker cannot be started: {error.strerror or error}") from None
         setting = assignment.setting(part)
         try:
             if setting["name"] not in self.known:
@@ -118,9 +121,11 @@ def run_jobs(jobs: int, items: Iterable, work: Callable) -> Iterator[tuple]:
     threads = [threading.Thread(target=serve, args=(worker,), daemon=True) for worker in workers]
     try:
         for worker in workers:
-            worker._start()
-        for thread in threads:
-            thread.start()
+            with contextlib.suppress(OSError):  # it is tried again with its first submission
+                worker._start()
+        for number, thread in enumerate(threads):
+            with contextlib.suppress(RuntimeError) if number else contextlib.nullcontext():
+                thread.start()
         for _ in itertools.repeat(None, len(items)):
             yield done.get()
     finally:
@@ -135,7 +140,29 @@ def run_jobs(jobs: int, items: Iterable, work: Callable) -> Iterator[tuple]:
             worker.stop()
 
 
+def grade_all(assignment: Assignment, waiting: list[tuple[str, dict]], jobs: int) -> Iterator[dict]:
+    """The results of all (student, files), as they come. What may have failed for want of what others took is graded
+    once more, alone, after they have ended.
+    """
+    again = []
+    for item, result in run_jobs(jobs, waiting, lambda worker, item: grade_submission(assignment, worker, *item)):
+        if isinstance(result, BaseException) or "starved" in result:
+            again.append(item)
+        else:
+            yield result
+    for student, files in again:
+        worker = Worker(0)
+        try:
+            result = grade_submission(assignment, worker, student, files, alone=True)
+        except Exception as error:
+            result = failed_result(assignment, student, files, f"{type(error).__name__}: {error}")
+        finally:
+            worker.stop()
+        yield result
+
+
 WORST = {"oom": "oom", "timeout": "timeout", "died": "died"}
+NO_THREAD = re.compile("can't start new thread|Resource temporarily unavailable|Cannot allocate memory")
 
 
 class Store:
@@ -205,6 +232,7 @@ def broken_link(path: Path) -> int | None:
 
 
 LONGEST_OUTPUT = 20_000  # characters of a cell's output that a result keeps
+MOST_NOTES, LONGEST_NOTE = 50, 300
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -234,11 +262,20 @@ def submission_key(assignment: Assignment, student: str, files: dict[str, bytes 
     return content_key(student, assignment.digest, files)
 
 
-def grade_submission(assignment: Assignment, worker: Worker, student: str, files: dict[str, bytes | str]) -> dict:
-    """The result of one submission."""
+def grade_submission(
+    assignment: Assignment, worker: Worker, student: str, files: dict[str, bytes | str], alone: bool = False
+) -> dict:
+    """The result of one submission. It is "starved" if it should be graded again, `alone`, while nothing else runs.
+    What crashes the tests then too is the student's.
+    """
     start, seed = time.time(), assignment.seed(student)
-    parts = {part.name: _grade_part(assignment, worker, part, files[part.name], seed) for part in assignment.parts}
-    return _submission_result(assignment, student, submission_key(assignment, student, files), parts, start)
+    parts = {
+        part.name: _grade_part(assignment, worker, part, files[part.name], seed, alone) for part in assignment.parts
+    }
+    result = _submission_result(assignment, student, submission_key(assignment, student, files), parts, start)
+    if alone:
+        result.pop("starved", None)
+    return result
 
 
 def failed_result(assignment: Assignment, student: str, files: dict[str, bytes | str], reason: str) -> dict:
@@ -248,16 +285,21 @@ def failed_result(assignment: Assignment, student: str, files: dict[str, bytes |
 
 
 def grade_own(assignment: Assignment, worker: Worker, which: str) -> dict:
-    """The result of the reference ("reference"), or of the untouched release ("blank")."""
+    """The result of the reference ("reference"), or of the untouched release ("blank"). Starved, it is tried again."""
     start, parts = time.time(), {}
     for part in assignment.parts:
         submission = reference_submission(part) if which == "reference" else blank_submission(part)
-        steps, _ = assemble(part.plan, submission)
-        parts[part.name] = run_steps(assignment, worker, part, steps, [])
+        for alone in (False, True):
+            steps, _ = assemble(part.plan, submission)
+            parts[part.name] = run_steps(assignment, worker, part, steps, [], alone)
+            if not parts[part.name].pop("starved", False):
+                break
     return _submission_result(assignment, f"*{which}*", content_key(f"*{which}*", assignment.digest, {}), parts, start)
 
 
-def _grade_part(assignment: Assignment, worker: Worker, part: Part, data: bytes | str, seed: list[int]) -> dict:
+def _grade_part(
+    assignment: Assignment, worker: Worker, part: Part, data: bytes | str, seed: list[int], alone: bool
+) -> dict:
     try:
         if isinstance(data, str):
             raise RejectedError(data)
@@ -276,7 +318,7 @@ def _grade_part(assignment: Assignment, worker: Worker, part: Part, data: bytes 
             "level": None,
         }
     steps, notes = assemble(part.plan, submission)
-    return run_steps(assignment, worker, part, steps, notes, seed)
+    return run_steps(assignment, worker, part, steps, notes, alone, seed)
 
 
 def run_steps(
@@ -285,36 +327,48 @@ def run_steps(
     part: Part,
     steps: list[dict],
     notes: list[str],
+    alone: bool = False,
     seed: list[int] | None = None,
 ) -> dict:
-    """The result of one notebook, from its steps with a submission in them. `seed`: of the inputs in hidden tests."""
+    """The result of one notebook, from its steps with a submission in them. `seed`: of the inputs in hidden tests.
+
+    Only a box that did not start, or a worker that was lost, is an infra_error: all that comes from the student's side,
+    also what ends the tests, is the student's.
+    """
     for step in steps:
         step["reference"] = part.reference.get(step["id"], 0.0)
     try:
         outcome = worker.execute(assignment, part, steps, seed)
     except WorkerLostError as error:
-        return {"status": "infra_error", "reason": str(error), "cells": {}, "notes": notes, "level": None}
-    if outcome["infrastructure"] or not (outcome["ended"] or outcome["overdue"]):
-        reason = outcome["infrastructure"] or "the tester ended without a verdict"
-        return {"status": "infra_error", "reason": reason, "cells": {}, "notes": notes, "level": None}
+        outcome = {"infrastructure": str(error)}
+    crashed = not (outcome["infrastructure"] or outcome["ended"] or outcome["overdue"] or outcome["escaped"])
+    if outcome["infrastructure"] or crashed and not alone:
+        reason = outcome["infrastructure"] or "the tests were ended from outside"
+        part = {"status": "infra_error", "reason": reason, "cells": {}, "notes": notes, "level": None}
+        return part | {"starved": True}
+    missing = {"status": "timeout", "points": 0.0, "message": "the time for the submission was up"}
+    if not outcome["overdue"]:
+        words = f"what came from your code ended the tests: {outcome['escaped'] or 'they crashed'}"
+        missing |= {"status": "died", "message": words}
     cells, worst = {}, set()
+    starved = any(_is_starved(cell, assignment.limits) for cell in outcome["cells"].values())
     for step in steps:
-        cell = outcome["cells"].get(step["id"])
-        if cell is None:
-            cell = {"status": "timeout", "points": 0.0, "message": "the time for the submission was up"}
+        cell = outcome["cells"].get(step["id"]) or dict(missing)
         notes = [*notes, *cell.pop("notes", [])]
         if step["kind"] == "own":
             continue
         worst.add(WORST.get(cell["status"]))
         cells[step["id"]] = _cell_result(cell, step)
     status = next((name for name in ("timeout", "oom", "died") if name in worst), "graded")
-    result = {
-        "status": status,
-        "reason": _reason(cells),
-        "cells": cells,
-        "notes": [one_line(note, 200) for note in notes[:50]],
-    }
+    notes = [one_line(note)[:LONGEST_NOTE] for note in notes[:MOST_NOTES]]
+    result = {"status": status, "reason": _reason(cells), "cells": cells, "notes": notes, "starved": starved}
     return {**result, "level": outcome["level"], "seconds": outcome["seconds"], "cpu": outcome["cpu"]}
+
+
+def _is_starved(cell: dict, limits: dict) -> bool:
+    """Whether a cell may have failed only because the machine had no more memory or threads to give."""
+    text = f"{cell.get('message')}\n{cell.get('output')}"
+    return cell["status"] == "oom" or bool(limits.get("threads") and NO_THREAD.search(text))
 
 
 def _cell_result(cell: dict, step: dict) -> dict:
@@ -332,6 +386,11 @@ def _cell_result(cell: dict, step: dict) -> dict:
     return result
 
 
+def one_line(text: str) -> str:
+    """Visible text without line ends."""
+    return " ".join(visible(str(text)).split())
+
+
 def visible(text: str) -> str:
     """Text without what a terminal would obey: control characters and marks that turn the direction of writing."""
     return CONTROL.sub("�", text.encode("utf-8", "replace").decode())
@@ -344,7 +403,7 @@ def _cell_without_points(step: dict, status: str) -> dict:
 def _reason(cells: dict) -> str:
     for name, cell in cells.items():
         if cell["status"] in WORST:
-            return one_line(f"{name}: {cell.get('message', cell['status'])}", 300)
+            return one_line(f"{name}: {cell.get('message', cell['status'])}")[:300]
     return ""
 
 
@@ -364,4 +423,6 @@ def _submission_result(assignment: Assignment, student: str, key: str, parts: di
     result["seed"] = "".join(f"{word:08x}" for word in assignment.seed(student))  # of the inputs in hidden tests
     result |= {"max": assignment.points, "reason": "; ".join(reasons), "isolation": assignment.rung.words}
     result |= {"seconds": round(time.time() - start, 3), "at": round(start, 3), "notebooks": parts}
+    if any([part.pop("starved", False) for part in parts.values()]):
+        result["starved"] = True
     return result

@@ -11,7 +11,7 @@ import sqlite3
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -93,6 +93,7 @@ def _tables():
         "notebook": make("notebook", id=String, name=String, assignment_id=String),
         "base_cell": make("base_cell", id=String, name=String, notebook_id=String, type=String),
         "grade_cells": make("grade_cells", id=String, max_score=Float, cell_type=String),
+        "task_cells": make("task_cells", id=String, max_score=Float, cell_type=String),
         "submitted": make("submitted_assignment", id=String, assignment_id=String, student_id=String,
                           timestamp=DateTime, extension=Interval),
         "copy": make("submitted_notebook", id=String, assignment_id=String, notebook_id=String, flagged=Boolean,
@@ -161,10 +162,12 @@ class Gradebook:
 
     def cells(self, assignment_id: str) -> dict[str, dict[str, tuple]]:
         """Notebook -> cell's name -> (cell id, type, points or None, notebook id)."""
-        c, n, g = self.t.base_cell, self.t.notebook, self.t.grade_cells
+        c, n, g, k = self.t.base_cell, self.t.notebook, self.t.grade_cells, self.t.task_cells
+        points = self.sql.func.coalesce(g.c.max_score, k.c.max_score)
+        joined = c.join(n, c.c.notebook_id == n.c.id).outerjoin(g, g.c.id == c.c.id).outerjoin(k, k.c.id == c.c.id)
         query = (
-            self.sql.select(n.c.name, c.c.name, c.c.id, c.c.type, g.c.max_score, n.c.id)
-            .select_from(c.join(n, c.c.notebook_id == n.c.id).outerjoin(g, g.c.id == c.c.id))
+            self.sql.select(n.c.name, c.c.name, c.c.id, c.c.type, points, n.c.id)
+            .select_from(joined)
             .where(n.c.assignment_id == assignment_id)
         )
         found: dict = {}
@@ -172,17 +175,20 @@ class Gradebook:
             found.setdefault(notebook, {})[name, kind] = (id, kind, points, notebook_id)
         return found
 
-    def scores(self, assignment_id: str) -> dict[str, dict]:
-        """Student -> {"submitted": id, "timestamp", "extension", "copies": {notebook id: copy id},
-        "penalties": {notebook id: points}, "grades": {cell id: row}}.
+    def scores(self, assignment_id: str, students: Collection[str] | None = None) -> dict[str, dict]:
+        """Of everybody or of some: student -> {"submitted": id, "timestamp", "extension",
+        "copies": {notebook id: copy id}, "penalties": {notebook id: points}, "grades": {cell id: row}}.
         """
         s, k, g = self.t.submitted, self.t.copy, self.t.grade
         found: dict = {}
+        wanted = s.c.assignment_id == assignment_id
+        if students is not None and len(students) <= 500:
+            wanted &= s.c.student_id.in_(list(students))
         query = (
             self.sql.select(s.c.student_id, s.c.id, s.c.timestamp, s.c.extension, k.c.id, k.c.notebook_id,
                             k.c.late_submission_penalty)
             .select_from(s.outerjoin(k, k.c.assignment_id == s.c.id))
-            .where(s.c.assignment_id == assignment_id)
+            .where(wanted)
         )  # fmt: skip
         for student, id, stamp, extension, copy, notebook, penalty in self.rows(query):
             empty = {"submitted": id, "timestamp": stamp, "extension": extension}
@@ -192,10 +198,22 @@ class Gradebook:
             self.sql.select(s.c.student_id, g.c.cell_id, g.c.id, g.c.auto_score, g.c.manual_score, g.c.extra_credit,
                             g.c.needs_manual_grade)
             .select_from(g.join(k, g.c.notebook_id == k.c.id).join(s, k.c.assignment_id == s.c.id))
-            .where(s.c.assignment_id == assignment_id)
+            .where(wanted)
         )  # fmt: skip
         for row in self.rows(query):
             found[row[0]]["grades"][row[1]] = row
+        return found
+
+    def comments(self, assignment_id: str) -> dict[tuple[str, str], dict[str, str]]:
+        """(student, notebook) -> cell -> what a person wrote about it."""
+        s, k, c, b, n = self.t.submitted, self.t.copy, self.t.comment, self.t.base_cell, self.t.notebook
+        joined = c.join(k, c.c.notebook_id == k.c.id).join(s, k.c.assignment_id == s.c.id)
+        joined = joined.join(b, c.c.cell_id == b.c.id).join(n, k.c.notebook_id == n.c.id)
+        query = self.sql.select(s.c.student_id, n.c.name, b.c.name, c.c.manual_comment).select_from(joined)
+        found: dict = {}
+        for student, notebook, cell, text in self.rows(query.where(s.c.assignment_id == assignment_id)):
+            if text:
+                found.setdefault((student, notebook), {})[cell] = text
         return found
 
     def students(self) -> set[str]:
@@ -276,7 +294,8 @@ def store_scores(
     submission it stood for has changed (the caller passes such results with `stale` set).
     """
     id, _ = book.assignment(name)
-    cells, known, students = book.cells(id), book.scores(id), book.students()
+    some = {result["student"] for result in results}
+    cells, known, students = book.cells(id), book.scores(id, some), book.students()
     for result in results:
         student = result["student"]
         failed = result["status"] == "infra_error"
@@ -331,24 +350,29 @@ def late_policy(config, root: Path):
         sys.path.remove(str(root))
 
 
-def apply_penalties(book, name: str, policy) -> set[str]:
-    """Write every submission's penalties into an open gradebook; the students for whom one has changed."""
+def apply_penalties(book, name: str, policy, students: Collection[str] | None = None) -> set[str]:
+    """Write the penalties of submissions into an open gradebook; the students for whom one has changed."""
     id, due = book.assignment(name)
     changed, totals = set(), {}
     notebook_of = {row[0]: row[3] for cells in book.cells(id).values() for row in cells.values()}
-    for student, entry in book.scores(id).items():
+    for student, entry in book.scores(id, students).items():
         for cell, row in entry["grades"].items():
             totals[student, notebook_of[cell]] = totals.get((student, notebook_of[cell]), 0.0) + score_of(row)
         seconds = seconds_late(entry, due)
         for notebook, copy in entry["copies"].items():
-            score, penalty = totals.get((student, notebook), 0.0), None
-            if seconds:
-                penalty = policy.late_submission_penalty(student, score, seconds)
-                penalty = None if penalty is None else min(max(float(penalty), 0.0), score)
+            if copy is None:  # a submission without notebooks
+                continue
+            penalty = penalty_of(policy, student, totals.get((student, notebook), 0.0), seconds)
             if (penalty or 0.0) != (entry["penalties"].get(notebook) or 0.0):
                 book.set_penalty(copy, penalty)
                 changed.add(student)
     return changed
+
+
+def penalty_of(policy, student: str, score: float, seconds: float) -> float | None:
+    """What the policy takes from a notebook's `score` that was handed in so late: never more than there is."""
+    penalty = policy.late_submission_penalty(student, score, seconds) if seconds else None
+    return None if penalty is None else min(max(float(penalty), 0.0), score)
 
 
 def score_of(row: tuple) -> float:

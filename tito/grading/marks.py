@@ -3,17 +3,20 @@
 import csv
 import io
 import tomllib
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tito import CourseError
-from tito.grading.gradebook import Gradebook, score_of, seconds_late
+from tito.course.registry import Module
+from tito.grading.gradebook import Gradebook, penalty_of, score_of, seconds_late
 
 # Column -> what stands in it. {question:ID} stands for a question's points; with --per-question all are added.
 MAPS = {
     "plain": {"student": "{student}", "last_name": "{last_name}", "first_name": "{first_name}", "email": "{email}",
               "assignment": "{assignment}", "score": "{score}", "max": "{max}", "waiting": "{waiting}",
-              "late_hours": "{late_hours}", "penalty": "{penalty}"},
+              "late_hours": "{late_hours}", "penalty": "{penalty}", "bonus": "{bonus}"},
     "canvas": {"Student": "{last_name}, {first_name}", "ID": "{lms_user_id}", "SIS User ID": "{student}",
                "SIS Login ID": "{student}", "Section": "", "{assignment}": "{score}"},
     "moodle": {"ID number": "{student}", "Email address": "{email}", "Grade": "{score}", "Maximum Grade": "{max}",
@@ -23,9 +26,10 @@ MAPS = {
 
 @dataclass
 class Mark:
-    """A student's marks in an assignment.
+    """A student's marks in an assignment: the one total that every command shows.
 
-    `waiting` cells still want a person, `unread` are those of them without any score; `penalty` is for lateness.
+    `waiting` cells still want a person, `unread` are those of them without any score. `penalty` is what lateness costs
+    of the `score`. Notebooks that are a bonus stand apart: they count neither in `score` nor in `most`.
     """
 
     student: dict
@@ -35,15 +39,42 @@ class Mark:
     late_hours: float
     penalty: float = 0.0
     unread: frozenset[str] = frozenset()
+    apart: frozenset[str] = frozenset()  # the questions of the bonus
+    bonus_penalty: float = 0.0
+    graded: bool = True  # there is a score of anything
+
+    @property
+    def score(self) -> float:
+        """The points that count: by machine and by hand, extra credit, less what lateness costs."""
+        return self._sum(0, False, self.penalty)
+
+    @property
+    def most(self) -> float:
+        """What `score` is out of."""
+        return self._sum(1, False)
+
+    @property
+    def bonus(self) -> float:
+        """The points of the bonus."""
+        return self._sum(0, True, self.bonus_penalty)
+
+    @property
+    def bonus_most(self) -> float:
+        """What `bonus` is out of; 0 where there is none."""
+        return self._sum(1, True)
+
+    def _sum(self, which: int, apart: bool, less: float = 0.0) -> float:
+        total = sum(points[which] for name, points in self.questions.items() if (name in self.apart) == apart)
+        return round(max(total - less, 0.0), 4)
 
     def fields(self) -> dict:
         """What a column may name."""
-        total = max(sum(score for score, _ in self.questions.values()) - self.penalty, 0.0)
-        top = sum(most for _, most in self.questions.values())
         names = {name: value or "" for name, value in self.student.items() if name != "id"}
         score = {
-            "score": f"{total:g}",
-            "max": f"{top:g}",
+            "score": f"{self.score:g}",
+            "max": f"{self.most:g}",
+            "bonus": f"{self.bonus:g}",
+            "bonus_max": f"{self.bonus_most:g}",
             "waiting": self.waiting,
             "late_hours": f"{self.late_hours:g}",
             "penalty": f"{self.penalty:g}",
@@ -51,34 +82,86 @@ class Mark:
         return {**names, "student": self.student["id"], "assignment": self.assignment, **score}
 
 
-def read(book: Gradebook, names: list[str]) -> list[Mark]:
-    """The marks of some assignments, from an open gradebook."""
+@dataclass
+class Question:
+    """How a class did on a question: of those who were graded the mean, and how many have all its points."""
+
+    name: str
+    most: float
+    mean: float
+    solved: int
+    graded: int
+    causes: list[tuple[str, int]]  # the most frequent reasons for lost points, and of how many students
+    bonus: bool = False
+
+
+def questions(marks: Iterable[Mark], causes: dict[str, Counter]) -> list[Question]:
+    """The statistics of an assignment. `causes`: of every question, how often each stood behind lost points."""
+    graded = [mark for mark in marks if mark.graded]
+    found = []
+    for name, (_, most) in graded[0].questions.items() if graded else ():
+        scores = [mark.questions[name][0] for mark in graded if name not in mark.unread]
+        mean, solved = sum(scores) / max(len(scores), 1), sum(score >= most for score in scores)
+        often = causes.get(name, Counter()).most_common(3)
+        found.append(Question(name, most, round(mean, 2), solved, len(scores), often, name in graded[0].apart))
+    return found
+
+
+def apart(module: Module) -> frozenset[str]:
+    """The names of the notebooks that are a bonus: `bonus` in module.toml."""
+    return frozenset(exercise.notebook.stem for exercise in module.exercises if exercise.bonus)
+
+
+def read(book: Gradebook, chosen: Iterable[Module | str], policy=None) -> list[Mark]:
+    """The marks of some modules (or assignments by name, without a bonus), from an open gradebook.
+
+    With the course's `policy` for late submissions penalties follow from the due date as it is now; without one they
+    are those that the gradebook holds.
+    """
     columns = list(book.t.student.c)
     people = {
         row[0]: dict(zip((c.name for c in columns), row, strict=True)) for row in book.rows(book.sql.select(*columns))
     }
     marks = []
-    for name in names:
+    for one in chosen:
+        name, extra = (one, frozenset()) if isinstance(one, str) else (one.folder, apart(one))
         id, due = book.assignment(name)
-        known = {
-            row[0]: (cell, row[2])
-            for cells in book.cells(id).values()
-            for (cell, kind), row in cells.items()
-            if kind in ("GradeCell", "TaskCell")
-        }
+        known, notebooks = _questions(book.cells(id)), {}
+        for cell, _, notebook, notebook_id in known.values():
+            notebooks.setdefault(notebook_id, (notebook in extra, []))[1].append(cell)
+        beyond = frozenset(cell for special, cells in notebooks.values() if special for cell in cells)
         for student, entry in sorted(book.scores(id).items()):
-            questions = dict.fromkeys((cell for cell, _ in known.values()), (0.0, 0.0))
-            waiting, unread = 0, set()
-            for cell_id, (cell, most) in known.items():
+            questions = dict.fromkeys((cell for cell, *_ in known.values()), (0.0, 0.0))
+            waiting, unread, graded = 0, set(), False
+            for cell_id, (cell, most, _, _) in known.items():
                 row = entry["grades"].get(cell_id) or (None, None, None, None, None, None, False)
                 auto, manual, needs = row[3], row[4], row[6]
                 questions[cell], waiting = (score_of(row), most), waiting + bool(needs)
+                graded = graded or auto is not None or manual is not None
                 if needs and manual is None and auto is None:
                     unread.add(cell)
-            hours = round(seconds_late(entry, due) / 3600, 2)
-            penalty = sum(points or 0.0 for points in entry["penalties"].values())
-            marks.append(Mark(people[student], name, questions, waiting, hours, penalty, frozenset(unread)))
+            late = seconds_late(entry, due)
+            lost = [0.0, 0.0]
+            for notebook, points in entry["penalties"].items():
+                special, cells = notebooks.get(notebook, (False, []))
+                if policy:
+                    points = penalty_of(policy, student, sum(questions[cell][0] for cell in cells), late)
+                lost[special] += points or 0.0
+            hours = round(late / 3600, 2)
+            mark = Mark(people[student], name, questions, waiting, hours, lost[0], frozenset(unread), beyond, lost[1])
+            mark.graded = graded
+            marks.append(mark)
     return marks
+
+
+def _questions(cells: dict[str, dict[str, tuple]]) -> dict[str, tuple]:
+    """Cell id -> (the question's name, its points, notebook, the notebook's id)."""
+    return {
+        row[0]: (cell, row[2], notebook, row[3])
+        for notebook, names in cells.items()
+        for (cell, kind), row in names.items()
+        if kind in ("GradeCell", "TaskCell")
+    }
 
 
 def columns_of(which: str) -> dict[str, str]:

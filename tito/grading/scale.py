@@ -33,6 +33,7 @@ def grade_on_cluster(scheduler: str, assignment: Assignment, waiting: list) -> I
         assignment.digest,
     )
     with client:
+        again = []
         futures = {
             client.submit(grade_task, *shared, student, files, pure=False, retries=2): (student, files)
             for student, files in waiting
@@ -40,13 +41,31 @@ def grade_on_cluster(scheduler: str, assignment: Assignment, waiting: list) -> I
         for future in as_completed(list(futures), loop=client.loop):
             student, files = futures[future]
             try:
-                yield future.result()
+                result = future.result()
+            except Exception as error:
+                yield _failed(assignment, student, files, f"{type(error).__name__}: {error}"[:300])
+            else:
+                if "starved" in result:
+                    again.append((student, files))
+                else:
+                    yield result
+        for student, files in again:  # once more, one after the other, when nothing else runs
+            try:
+                yield client.submit(grade_task, *shared, student, files, alone=True, pure=False, retries=2).result()
             except Exception as error:
                 yield _failed(assignment, student, files, f"{type(error).__name__}: {error}"[:300])
 
 
 def grade_task(
-    root: str, module: str, rung: tuple, limits: dict, reference: dict, digest: str, student: str, files: dict
+    root: str,
+    module: str,
+    rung: tuple,
+    limits: dict,
+    reference: dict,
+    digest: str,
+    student: str,
+    files: dict,
+    alone: bool = False,
 ) -> dict:
     """Grade one submission in a worker of the cluster, on the desk's rung; where that fails it is an infra_error."""
     import threading
@@ -62,7 +81,7 @@ def grade_task(
     if here not in _ready:
         _ready[here] = grade.Worker(len(_ready))
         atexit.register(_ready[here].stop)
-    return grade.grade_submission(assignment, _ready[here], student, files)
+    return grade.grade_submission(assignment, _ready[here], student, files, alone)
 
 
 def _prepare(name: tuple, root: str, module: str, rung: tuple, limits: dict, reference: dict) -> Assignment:

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -11,11 +11,13 @@ from tito import CourseError
 from tito.course import notebook
 from tito.course.lint import lint_notebook
 from tito.course.registry import Course, Module
-from tito.course.storage import only_one, write_atomic
-from tito.grading import feedback, grade, gradebook, marks, submissions
+from tito.course.storage import only_one
+from tito.grading import extensions, feedback, grade, gradebook, history, marks, pages, press
+from tito.grading.commit import Shown, Writer, hash_of
 from tito.grading.grade import Store, audit
 from tito.grading.plan import Assignment, prepare, secret_of
 from tito.grading.sandbox.isolation import choose
+from tito.grading.upstream import call_nbgrader
 
 FAILED = ("timeout", "oom", "died", "rejected", "infra_error")
 PATIENT = {"wall": 300.0, "cell": 120.0, "cpu": 300}  # limits of the reference
@@ -24,12 +26,15 @@ SPACE = 64 << 20  # bytes that must be free before a run
 
 @dataclass
 class StudentRow:
-    """A student's line in a report."""
+    """A student's line in a report: the total of the gradebook, with what people gave and lateness took."""
 
     student: str
     status: str
     score: float | None
     max: float
+    bonus: float = 0.0
+    bonus_max: float = 0.0
+    waiting: int = 0  # answers that a person has to read
     before: float | None = None
     changed: bool = False
     seconds: float = 0.0
@@ -44,6 +49,7 @@ class GradingReport:
     assignment: str
     isolation: str
     rows: list[StudentRow] = field(default_factory=list)
+    questions: list[marks.Question] = field(default_factory=list)
     seconds: float = 0.0
     backup: str | None = None
 
@@ -69,10 +75,21 @@ class GradingService:
         """The results of a module's assignment."""
         return Store(self.folder / "results" / module.folder)
 
-    def locked(self) -> contextlib.AbstractContextManager[None]:
-        """One command at a time writes here."""
-        busy = f"another tito grade works in {self.folder}: wait for it, or end it"
-        return only_one(self.folder / ".lock", 1, busy, f"cannot write in {self.folder}: {{reason}}")
+    def shown(self, module: Module) -> Shown:
+        """Whose result stands in the gradebook."""
+        return Shown(self.store(module).folder / "shown")
+
+    def locked(self, module: Module) -> contextlib.AbstractContextManager[None]:
+        """One command at a time works on an assignment."""
+        busy = f"another tito grade works on {module.folder}: wait for it, or end it"
+        lock = self.folder / f".lock-{module.folder}"
+        return only_one(lock, 1, busy, f"cannot write in {self.folder}: {{reason}}")
+
+    def note(self, action: str, **facts) -> None:
+        """Add a line to the log; commands on other assignments wait for a moment."""
+        busy = f"the log {self.log} is held by another program: end it"
+        with only_one(self.folder / ".lock-log", 20, busy, f"cannot write in {self.folder}: {{reason}}"):
+            audit(self.log, action, **facts)
 
     # release and collection
 
@@ -83,22 +100,18 @@ class GradingService:
         ]
         if problems:
             raise CourseError(f"{module.folder} is not released:\n  " + "\n  ".join(problems[:10]))
-        with self.locked():
+        with self.locked(module):
             secret_of(self.course, make=True)
-            feedback.call_nbgrader(self.course, "generate_assignment", module.folder, patience=300)
+            call_nbgrader(self.course, "generate_assignment", module.folder, patience=300)
             if due is not None:
+                policy = self.late_policy()
                 with gradebook.Gradebook(self.settings["url"]) as book:
                     book.set_due(book.assignment(module.folder)[0], due)
-            audit(self.log, "assign", assignment=module.folder, due=due.isoformat() if due else None)
+                    extensions.apply(book, module.folder, self.folder)
+                    if policy:
+                        gradebook.apply_penalties(book, module.folder, policy)
+            self.note("assign", assignment=module.folder, due=due.isoformat() if due else None)
         return self.settings["release"] / module.folder
-
-    def collect(self, module: Module, source: str) -> list[submissions.Collected]:
-        """Submissions from a folder, a zip archive, or "exchange"."""
-        with self.locked():
-            taken = submissions.collect(self.course, module, source, self.settings)
-            counts = {what: sum(one.what == what for one in taken) for what in ("new", "changed", "same", "refused")}
-            audit(self.log, "collect", assignment=module.folder, source=source, **counts)
-        return taken
 
     # grading
 
@@ -118,7 +131,7 @@ class GradingService:
         """Grade what was collected, keep the results, and commit them to the gradebook."""
         start = time.monotonic()
         found = self._students(module, students)
-        with self.locked():
+        with self.locked(module):
             free = gradebook.space_left(self.folder)
             if free < SPACE:
                 raise CourseError(f"the disk is full ({free >> 20} MiB left): make room; nothing was graded")
@@ -143,7 +156,8 @@ class GradingService:
         return sorted(wanted) if wanted else found
 
     def _grade_all(self, assignment: Assignment, students, jobs, again, scheduler, progress) -> GradingReport:
-        store, submitted = self.store(assignment.module), self.settings["submitted"]
+        store, submitted, module = self.store(assignment.module), self.settings["submitted"], assignment.module
+        before = {student: mark.score for student, mark in self.marks(module).items() if mark.graded}
         results, waiting = {}, []
         for student in students:
             files = grade.read_files(submitted, student, assignment)
@@ -152,34 +166,47 @@ class GradingService:
                 waiting.append((student, files))
             else:
                 results[student] = kept
-        report = GradingReport(assignment.name, assignment.rung.words)
+        writer = Writer(assignment, self.settings, self.shown(module), self.folder / "backups", self.late_policy())
         progress(len(results), len(students), None)
         fresh = set()
-        if waiting:
-            self._check_reference(assignment, store)
-            for result in self._results(assignment, waiting, jobs, scheduler):
-                results[result["student"]] = result
-                fresh.add(result["student"])
-                if result["status"] != "infra_error":
-                    store.write(result)
-                progress(len(results), len(students), result)
-        self._write_marked(assignment, store, results, fresh)
-        changes = self._update_gradebook(assignment, results, report)
+        try:
+            writer.add(results.values())
+            if waiting:
+                self._check_reference(assignment, store)
+                for result in self._results(assignment, waiting, jobs, scheduler):
+                    results[result["student"]] = result
+                    fresh.add(result["student"])
+                    if result["status"] != "infra_error":
+                        store.write(result)
+                    writer.add([result])
+                    progress(len(results), len(students), result)
+            writer.flush()
+        except (KeyboardInterrupt, SystemExit) as stop:
+            writer.flush()
+            self.note("run", assignment=assignment.name, stopped=True, fresh=len(fresh), changed=len(writer.changed))
+            if isinstance(stop, KeyboardInterrupt):
+                raise KeyboardInterrupt(_stopped(assignment.module, len(writer.done), len(students))) from None
+            raise
+        except BaseException:
+            with contextlib.suppress(CourseError):
+                writer.flush()
+            raise
+        report = GradingReport(assignment.name, assignment.rung.words)
+        report.backup = str(writer.backup) if writer.backup else None
+        known = self.marks(module)
         for student in students:
-            result, change = results[student], changes.get(student)
-            row = StudentRow(student, result["status"], result["score"], result["max"], reason=result["reason"])
-            row.seconds, row.fresh = result["seconds"], student in fresh
-            if change:
-                row.before, row.changed = change[0], True
+            result, mark = results[student], known.get(student)
+            row = StudentRow(student, result["status"], None, result["max"], reason=result["reason"])
+            row.seconds, row.fresh, row.changed = result["seconds"], student in fresh, student in writer.changed
+            row.before = before.get(student) if row.changed else None
+            if mark:
+                row.max, row.bonus, row.bonus_max, row.waiting = mark.most, mark.bonus, mark.bonus_most, mark.waiting
+                row.score = None if result["status"] == "infra_error" else mark.score
             report.rows.append(row)
+        report.questions = marks.questions(known.values(), feedback.causes(module, results.values()))
         counts = {name: sum(row.status == name for row in report.rows) for name in {row.status for row in report.rows}}
-        facts = {
-            "assignment": assignment.name,
-            "isolation": assignment.rung.words,
-            "fresh": len(fresh),
-            "changed": len(changes),
-        }
-        audit(self.log, "run", **facts, **counts)
+        facts = {"assignment": assignment.name, "isolation": assignment.rung.words, "fresh": len(fresh)}
+        self.note("run", **facts, changed=len(writer.changed), **counts)
         return report
 
     def _check_reference(self, assignment: Assignment, store: Store) -> None:
@@ -213,106 +240,81 @@ class GradingService:
 
             yield from scale.grade_on_cluster(scheduler, assignment, waiting)
             return
-        work = grade.run_jobs(jobs, waiting, lambda worker, item: grade.grade_submission(assignment, worker, *item))
-        for (student, files), result in work:
-            if isinstance(result, Exception):
-                result = grade.failed_result(assignment, student, files, f"{type(result).__name__}: {result}")
-            yield result
-
-    def _write_marked(self, assignment: Assignment, store: Store, results: dict, fresh: set) -> None:
-        """The notebooks for formgrader and feedback, written where they do not show the result yet."""
-        for student, result in results.items():
-            if result["status"] == "infra_error":
-                continue
-            mark = store.folder / "shown" / student
-            if student not in fresh and mark.exists() and mark.read_text(encoding="utf-8") == result["key"]:
-                continue
-            files = grade.read_files(self.settings["submitted"], student, assignment)
-            feedback.write_marked(assignment, self.settings["autograded"], student, files, result)
-            write_atomic(mark, result["key"])
-
-    def _update_gradebook(self, assignment: Assignment, results: dict, report: GradingReport) -> dict[str, tuple]:
-        """One transaction, after a copy of the database; nothing is copied or written if nothing changes."""
-        submitted, name = self.settings["submitted"], assignment.name
-        shown_of = self.store(assignment.module).folder / "shown"
-        stamps = {student: stamp for student in results if (stamp := submissions.stamp_of(submitted, student, name))}
-        for student, result in results.items():
-            shown = (shown_of / student).read_text(encoding="utf-8") if (shown_of / student).exists() else None
-            result["stale"] = result["status"] == "infra_error" and shown != result["key"]
-        ordered = [results[student] for student in sorted(results)]
-        policy = gradebook.late_policy(self.settings["config"], self.course.root)
-        with gradebook.Gradebook(self.settings["url"]) as book:
-            changes = self._store(book, name, ordered, stamps, policy)
-            if changes:  # undone, and done again after a copy
-                book.rollback()
-        if not changes:
-            return {}
-        copy = gradebook.backup(self.settings["url"], self.folder / "backups")
-        report.backup = str(copy) if copy else None
-        with gradebook.Gradebook(self.settings["url"]) as book:
-            return self._store(book, name, ordered, stamps, policy)
-
-    @staticmethod
-    def _store(book: gradebook.Gradebook, name: str, results: list, stamps: dict, policy) -> dict[str, tuple]:
-        """Scores, times and penalties; student -> (score before, score now) of those that changed."""
-        changed = {
-            student: (before, after) for student, before, after in gradebook.store_scores(book, name, results, stamps)
-        }
-        penalised = gradebook.apply_penalties(book, name, policy) if policy else set()
-        return {student: (None, None) for student in penalised} | changed
+        yield from grade.grade_all(assignment, waiting, jobs)
 
     # looking back
 
     def status(self, module: Module) -> list[dict]:
-        """For every student with a submission: what the last result says, and whether it is of this submission."""
-        store, rows = self.store(module), []
-        latest: dict = {}
-        for result in store.all():
-            known = latest.get(result["student"])
-            if known is None or result["at"] > known["at"]:
-                latest[result["student"]] = result
-        shown_of = store.folder / "shown"
-        marked = self.marks(module)
+        """For every student with a submission: the total of the gradebook, and whether it is of this submission."""
+        store, shown, known, rows = self.store(module), self.shown(module), self.marks(module), []
         for student in grade.students_in(self.settings["submitted"], module.folder):
-            result = latest.get(student)
-            row = {
-                "student": student,
-                "status": "not graded",
-                "score": None,
-                "max": None,
-                "isolation": None,
-                "reason": "",
-            }
-            if result:
-                row |= {name: result[name] for name in ("status", "score", "max", "isolation", "reason")}
-                row["committed"] = (shown_of / student).exists()
-            mark = marked.get(student)
-            row |= {"manual": mark.waiting, "late_hours": mark.late_hours} if mark else {"manual": 0, "late_hours": 0.0}
+            key, files = shown.read(student)
+            result, mark = store.read(key) if key else None, known.get(student)
+            row = {"student": student, "status": "not graded", "score": None, "max": None, "bonus": 0.0}
+            row |= {"bonus_max": 0.0, "isolation": None, "reason": "", "manual": 0, "late_hours": 0.0, "penalty": 0.0}
+            if mark:
+                row |= {"max": mark.most, "bonus_max": mark.bonus_most, "manual": mark.waiting}
+                row |= {"late_hours": mark.late_hours, "penalty": mark.penalty}
+            if mark and mark.graded:
+                row |= {"status": "graded", "score": mark.score, "bonus": mark.bonus}
+                row |= {name: result[name] for name in ("status", "isolation", "reason")} if result else {}
+            row["changed"] = bool(files) and files != hash_of(self.settings["submitted"], module, student)
             rows.append(row)
         return rows
 
-    def marks(self, module: Module) -> "dict[str, marks.Mark]":
-        """Student -> what the gradebook says; nothing while it cannot be read."""
-        try:
-            with gradebook.Gradebook(self.settings["url"]) as book:
-                return {mark.student["id"]: mark for mark in marks.read(book, [module.folder])}
-        except CourseError:
-            return {}
+    def late_policy(self):
+        """The course's plugin for late submissions, None if it has set none."""
+        return gradebook.late_policy(self.settings["config"], self.course.root)
 
-    def feedback(self, module: Module, students: list[str] | None = None) -> list[Path]:
-        """nbgrader's feedback pages, cleaned."""
-        graded = grade.students_in(self.settings["autograded"], module.folder)
+    def all_marks(self, modules: Iterable[Module]) -> list[marks.Mark]:
+        """The marks of some modules, one total for every command: run, status, feedback and export ask here."""
+        policy = self.late_policy()
+        with gradebook.Gradebook(self.settings["url"]) as book:
+            return marks.read(book, modules, policy)
+
+    def marks(self, module: Module) -> "dict[str, marks.Mark]":
+        """Student -> the marks in a module."""
+        return {mark.student["id"]: mark for mark in self.all_marks([module])}
+
+    def feedback(
+        self,
+        module: Module,
+        students: list[str] | None = None,
+        jobs: int = 1,
+        progress: Callable = lambda *_: None,
+    ) -> list[Path]:
+        """The students' pages, where nbgrader has them; those whose content is as it was are left alone."""
+        shown, store = self.shown(module), self.store(module)
+        autograded = grade.students_in(self.settings["autograded"], module.folder)
+        graded = [student for student in autograded if shown.read(student)[0]]
         missing = sorted(set(students or []) - set(graded))
         if missing or not graded:
             who = ", ".join(missing) or "anybody"
-            raise CourseError(f"{who} has no result of {module.folder} yet: tito grade run {module.number}")
-        with self.locked():
-            if students:
-                for student in students:
-                    feedback.call_nbgrader(self.course, "generate_feedback", module.folder, student)
-            else:
-                feedback.call_nbgrader(self.course, "generate_feedback", module.folder)
-            unread = {student: mark.unread for student, mark in self.marks(module).items()}
-            pages = feedback.sanitize_pages(self.settings["feedback"], module.folder, students or graded, unread)
-            audit(self.log, "feedback", assignment=module.folder, pages=len(pages))
-        return pages
+            raise CourseError(f"no result of {module.folder} by {who} yet: tito grade run {module.number}")
+        chosen = sorted(set(students)) if students else graded
+        with self.locked(module):
+            known = list(press.jobs_for(module, self.settings, shown, store, self.marks(module), chosen))
+            todo = [job for job in known if pages.key_of(Path(job["target"])) != job["key"]]
+            done = len(known) - len(todo)
+            progress(done, len(known), "")
+            try:
+                for job, trouble in press.print_pages(todo, jobs):
+                    done += 1
+                    told = f"{job['student']}: the page {Path(job['target']).stem} {trouble}" if trouble else ""
+                    progress(done, len(known), told)
+                history.for_exchange(self.settings, module.folder, chosen)
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(
+                    f"stopped: {done} of {len(known)} pages of {module.folder} are made, each of them whole. "
+                    f"To go on: tito grade feedback {module.number}"
+                ) from None
+            finally:
+                self.note("feedback", assignment=module.folder, pages=done, fresh=done - len(known) + len(todo))
+        return [target for job in known if (target := Path(job["target"])).is_file()]
+
+
+def _stopped(module: Module, done: int, all: int) -> str:
+    return (
+        f"stopped: {done} of {all} submissions of {module.folder} have their result in the gradebook; left to grade: "
+        f"{all - done}. To go on: tito grade run {module.number}"
+    )

@@ -4,7 +4,9 @@ A connection to the parent carries requests and replies, one JSON object a line,
 prints can mix with a result. Usage: python -P child.py MODE PACKAGE_FOLDER, with "PORT WORD" on standard input.
 """
 
+import ast
 import contextlib
+import functools
 import importlib
 import importlib.util
 import io
@@ -13,6 +15,7 @@ import linecache
 import os
 import queue
 import re
+import reprlib
 import socket
 import sys
 import threading
@@ -26,13 +29,15 @@ HERE = Path.cwd()
 LARGEST_FILE = 512 << 20  # bytes: an endless print into a file ends here
 LONGEST_LIFE = 3600  # seconds of CPU: where nothing else could end it
 STUB = "raise NotImplementedError()"
+PLACEHOLDER = "raise ModuleNotFoundError('Module "  # of what is not exported yet: its message says all
+LONGEST_CASE = 300
 
 
 def main() -> None:
     """Serve requests of one mode until the parent closes the connection."""
     mode, package = sys.argv[1], Path(sys.argv[2])
     forget_editable_installs()
-    platform = load_platform()
+    platform = load_beside("platform")
     platform.confine(LARGEST_FILE, LONGEST_LIFE)
     serve = {"cells": serve_cells, "imports": serve_imports, "pytest": serve_pytest}[mode]
     port, word = sys.stdin.readline().split()
@@ -58,9 +63,10 @@ def main() -> None:
     serve(iter(requests.get, None), reply, package)
 
 
-def load_platform() -> types.ModuleType:
-    """The file beside this one that knows the systems: nothing else of tito is on the path."""
-    spec = importlib.util.spec_from_file_location("tito_platform", Path(__file__).with_name("platform.py"))
+@functools.cache
+def load_beside(name: str) -> types.ModuleType:
+    """A file beside this one, by its path: nothing of tito is on the path of modules."""
+    spec = importlib.util.spec_from_file_location(f"tito_{name}", Path(__file__).with_name(f"{name}.py"))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -105,12 +111,16 @@ def run_cell(cell: dict, namespace: dict, package: Path) -> dict:
     if cell["magics"]:
         source = re.sub(r"(?m)^(\s*)[%!].*$", r"\1pass", source)
     linecache.cache[name] = (len(source), None, io.StringIO(source, newline="").readlines(), name)
+    marks = load_beside("marks")
+    marks.fell.clear()
     start = time.perf_counter()
     try:
-        exec(compile(source, name, "exec", dont_inherit=True), namespace)
+        tree = ast.parse(source, name)
+        marks.mark_ends(tree)
+        exec(compile(tree, name, "exec", dont_inherit=True), namespace)
         outcome = {"state": "passed"}
     except BaseException as error:  # sys.exit and KeyboardInterrupt are a cell's failures too
-        outcome = describe(error, package)
+        outcome = {**describe(error, package), "fell": [*marks.fell]}
     return {**outcome, "seconds": time.perf_counter() - start}
 
 
@@ -130,6 +140,7 @@ def serve_pytest(requests, reply, package: Path) -> None:
     import pytest
 
     for request in requests:
+        load_beside("marks").watch(request["watched"])
         code = pytest.main(request["arguments"], plugins=[Reporter(reply, package)])
         reply(event="end", code=int(code), ticket=request["ticket"])
 
@@ -138,24 +149,54 @@ class Reporter:
     """A pytest plugin that sends plain data to the parent."""
 
     def __init__(self, reply, package: Path):
-        self.reply, self.package = reply, package
+        self.reply, self.package, self.ran = reply, package, load_beside("marks").ran
 
     def pytest_runtest_logstart(self, nodeid, location):
+        self.ran.clear()
         self.reply(event="start", test=nodeid)
 
     def pytest_runtest_logreport(self, report):
         if report.failed or report.skipped or report.when == "call":
-            self.reply(event="result", test=report.nodeid, outcome=report.outcome)
+            told = {"reason": reason_of(report), "ran": sorted(self.ran)}
+            self.reply(event="result", test=report.nodeid, outcome=report.outcome, **told)
 
     def pytest_collectreport(self, report):
         if report.failed or report.skipped:
-            self.reply(event="result", test=report.nodeid, outcome=report.outcome)
+            told = {"reason": reason_of(report), "ran": []}
+            self.reply(event="result", test=report.nodeid, outcome=report.outcome, **told)
 
     def pytest_exception_interact(self, node, call, report):
         error = call.excinfo.value
         if type(error).__name__ == "CollectError" and error.__cause__ is not None:
             error = error.__cause__
-        self.reply(event="failure", test=node.nodeid, **describe(error, self.package))
+        self.reply(event="failure", test=node.nodeid, case=case_of(node, error), **describe(error, self.package))
+
+
+def reason_of(report) -> str:
+    """Why a test was skipped; nothing otherwise."""
+    told = report.longrepr if report.skipped else None
+    return str(told[2] if isinstance(told, tuple) else told or "").removeprefix("Skipped: ")
+
+
+def case_of(node, error: BaseException) -> str:
+    """The values that a test failed with, in one line: of its parameters, or those that Hypothesis has found."""
+    given = getattr(getattr(node, "callspec", None), "params", {})
+    shown = [f"{name}={short(value)}" for name, value in given.items()]
+    for note in getattr(error, "__notes__", ()):
+        if match := re.match(r"(?:Falsifying example|Failing test case): \w+\((.*)\)", note, re.DOTALL):
+            lines = (line.partition("  # ")[0].strip() for line in match[1].splitlines())
+            shown.append(" ".join(filter(None, lines)).strip(" ,"))
+            break
+    return ", ".join(filter(None, shown))[:LONGEST_CASE]
+
+
+def short(value: object) -> str:
+    """A value of a test's case as one would write it, shortened."""
+    if callable(value) and hasattr(value, "__name__"):
+        return value.__name__
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"array of {value.shape}"
+    return " ".join(reprlib.repr(value).split())
 
 
 def describe(error: BaseException, package: Path) -> dict:
@@ -178,6 +219,8 @@ def causes(error: BaseException | None):
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
+        if isinstance(error, BaseExceptionGroup):  # Hypothesis' way to say that it found several
+            yield from (cause for one in error.exceptions for cause in causes(one))
         error = error.__cause__ or error.__context__
 
 
@@ -194,20 +237,26 @@ def lines_concerned(error: BaseException, package: Path) -> list[dict]:
 
     Left out are libraries, and functions that say `__tracebackhide__`, as pytest has it: a test's own tools.
     """
-    last: dict[str, int] = {}
+    last: dict[str, tuple[int, str]] = {}
     walked = [step for step in traceback.walk_tb(error.__traceback__) if "__tracebackhide__" not in step[0].f_locals]
-    steps = [(frame.f_code.co_filename, number) for frame, number in walked]
+    steps = [(frame.f_code.co_filename, number, function_of(frame.f_code)) for frame, number in walked]
     if isinstance(error, SyntaxError) and error.filename:
-        steps.append((error.filename, error.lineno or 0))
-    for file, number in steps:
+        steps.append((error.filename, error.lineno or 0, ""))
+    for file, number, function in steps:
         last.pop(file, None)
-        last[file] = number
-    places = ((place(file, package), file, number) for file, number in last.items())
-    return [
-        {"place": where, "line": number, "source": linecache.getline(file, number).strip()}
-        for where, file, number in places
-        if where
-    ]
+        last[file] = number, function
+    found = []
+    for file, (number, function) in last.items():
+        source = linecache.getline(file, number).strip()
+        if (where := place(file, package)) and not source.startswith(PLACEHOLDER):
+            found.append({"place": where, "line": number, "source": source, "function": function})
+    return found
+
+
+def function_of(code: types.CodeType) -> str:
+    """The function or method that a line stands in, as one would call it; nothing outside of any."""
+    *_, found = ["", *(name for name in code.co_qualname.split(".<locals>.") if not name.startswith("<"))]
+    return found.partition(".<")[0]
 
 
 def place(file: str, package: Path) -> str | None:

@@ -17,6 +17,9 @@ class Trouble:
     type: str = ""
     lines: list[dict] = field(default_factory=list)
     printed: str = ""
+    exercises: list[str] = field(default_factory=list)  # of a pytest test: which it is about, as far as can be told
+    evidence: str = ""  # why these, if the failure itself does not show it
+    case: str = ""  # the values that such a test failed with
 
 
 @dataclass
@@ -40,8 +43,10 @@ class ExerciseResult:
 
 
 def trouble_of(where: str, outcome: dict) -> Trouble:
-    lines = [line for line in outcome["lines"] if line["line"]]
-    return Trouble(where, outcome["message"], outcome["type"], lines, outcome.get("printed", ""))
+    lines, message = [line for line in outcome["lines"] if line["line"]], outcome["message"]
+    if (fell := outcome.get("fell")) and "return" not in message:
+        message = f"{fell[-1]} returned None: is a `return` missing?\n{message}".rstrip()
+    return Trouble(where, message, outcome["type"], lines, outcome.get("printed", ""))
 
 
 def grade_id(cell: dict) -> str:
@@ -75,7 +80,7 @@ def untouched(module: Module, notebooks: dict[Path, dict]) -> tuple[list[Exercis
     return (found if graded else []), sum(by_hand.values())
 
 
-def _stubs(notebooks: dict[Path, dict]) -> set[str]:
+def stubs(notebooks: dict[Path, dict]) -> set[str]:
     """The solution cells that still hold the line which stands for the student's code."""
     cells = [cell for nb in notebooks.values() for cell in nb["cells"] if notebook.kind(cell) == "solution"]
     return {cell["id"] for cell in cells if STUB in map(str.strip, notebook.python_lines(cell["source"]))}
@@ -86,11 +91,11 @@ def judge_all(
 ) -> None:
     """Fill in every exercise's verdict, from the outcomes of its graded cells."""
     titles = {cell: exercise.title for exercise in module.exercises for cell in exercise.solution}
-    stubs, plan = _stubs(notebooks), {exercise.id: exercise for exercise in module.exercises}
+    unwritten, plan = stubs(notebooks), {exercise.id: exercise for exercise in module.exercises}
     for exercise in exercises:
         _judge(exercise, outcomes, titles, module)
         solution = plan[exercise.id].solution if exercise.id in plan else ()
-        if exercise.state == "not started" and stubs & {*solution}:
+        if exercise.state == "not started" and unwritten & {*solution}:
             exercise.note = ""  # what else it waits for is no news yet
         if exercise.state == "failed" and (reason := _misplaced(solution, exercise, notebooks, module)):
             exercise.trouble = reason

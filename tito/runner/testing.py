@@ -24,6 +24,7 @@ from tito.course.storage import temporary
 from tito.runner import platform
 from tito.runner.process import ChildProcess, ChildStoppedError, import_all
 from tito.runner.results import ExerciseResult, Trouble, grade_id, judge_all, trouble_of, untouched
+from tito.runner.whose import explain
 
 GRADED, OTHER, EXPLORATION, PYTEST = 10.0, 30.0, 300.0, 60.0  # seconds for a cell of each kind, and for one pytest test
 STRIKES = 3  # how often a notebook's process may hang or die before the rest of it is left alone
@@ -43,6 +44,8 @@ class PytestResult:
     seconds: float = 0.0
     problem: str = ""
     trouble: Trouble | None = None
+    waiting: list[str] = field(default_factory=list)  # exercises that are not written, where tests came upon them
+    reasons: dict[str, int] = field(default_factory=dict)  # why tests were skipped -> how many
 
     @property
     def ok(self) -> bool:
@@ -189,8 +192,10 @@ def _run_both(course, module, notebooks, folder: Path, result: ModuleResult, opt
             enough.set()
         result.pytest = tests.result()
     waiting = [exercise for exercise in result.exercises if exercise.state in ("not started", "not finished")]
-    if result.pytest.failed and waiting:
-        result.pytest.problem = "Tests also fail while exercises are not written."
+    if result.pytest.failed and waiting and (result.pytest.waiting or not result.pytest.trouble):
+        titles = [each.title for each in result.exercises if each.id in result.pytest.waiting]
+        named = f": {', '.join(titles[:3])}{' and others' if len(titles) > 3 else ''}" if titles else ""
+        result.pytest.problem = f"Tests also fail while exercises are not written{named}."
     if broken and not result.pytest.failed:
         result.pytest.problem = "Ended early, because the notebook hung or died."
     elif not broken and not result.started:
@@ -331,7 +336,10 @@ def _how_to_get(course: Course, outcome: dict) -> str:
 def run_pytest(
     course: Course, module: Module, folder: Path, stop: Callable[[], bool] = lambda: False, full: bool = False
 ) -> PytestResult:
-    """Run the module's pytest folder in a fresh process that sees `folder/tinytorch`; with PyTorch only if `full`."""
+    """Run the module's pytest folder in a fresh process that sees `folder/tinytorch`; with PyTorch only if `full`.
+
+    The first failure is told by the exercise that it is about; those that only reached a stub are told apart.
+    """
     tests = course.folder("tests") / module.folder
     result = PytestResult(tests.relative_to(course.root).as_posix())
     if not any(tests.glob("**/test_*.py")):
@@ -344,8 +352,19 @@ def run_pytest(
         start = time.perf_counter()
         variables = {"HYPOTHESIS_STORAGE_DIRECTORY": examples, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # a second less
         with ChildProcess("pytest", folder, course.root, stop, **variables) as child:
-            _follow(child, [*_OPTIONS, *([] if full else _SHORT), f"--rootdir={course.root}", str(tests)], result)
+            words = [*_OPTIONS, *([] if full else _SHORT), f"--rootdir={course.root}", str(tests)]
+            watched = [f"{course.lib_name}.{target}" for target in module.targets.values()]
+            failures, told = _follow(child, {"arguments": words, "watched": watched}, result)
         result.seconds = time.perf_counter() - start
+    notebooks = {path: notebook.read(path) for path in module.notebooks}
+    for failure in failures:
+        trouble = trouble_of(failure["test"], failure)
+        trouble.case = failure["case"]
+        explain(trouble, told, folder, module, notebooks)
+        if failure["state"] == "stub":
+            result.waiting += [id for id in trouble.exercises if id not in result.waiting]
+        else:
+            result.trouble = result.trouble or trouble
     if not result.passed and not result.failed and not result.problem:
         result.problem = f"No test ran: {result.skipped} skipped."
     return result
@@ -358,19 +377,23 @@ _OPTIONS = ("-q", "--tb=no", "--color=no", "-p", "no:cacheprovider", "--import-m
 _SHORT = ("-m", "not slow and not browser and not parity", "--ignore-glob=*_parity.py")
 
 
-def _follow(child: ChildProcess, arguments: list[str], result: PytestResult) -> None:
-    """Count what the child tells until it says that the session ended."""
+def _follow(child: ChildProcess, request: dict, result: PytestResult) -> tuple[list[dict], list[dict]]:
+    """Count what the child tells until it says that the session ended; returns (failures, results), as told."""
     outcomes: dict[str, str] = {}
+    failures, results = [], []
     current, message = "the start of pytest", {}
     try:
-        ticket = child.send(arguments=arguments)
+        ticket = child.send(**request)
         while message.get("ticket") != ticket:
             message = child.receive(PYTEST)
             current = message.get("test", current)
             if message.get("event") == "result" and outcomes.get(current) != "failed":
                 outcomes[current] = message["outcome"]
-            elif message.get("event") == "failure" and result.trouble is None:
-                result.trouble = trouble_of(current, message)
+                results.append(message)
+                if message["outcome"] == "skipped":
+                    result.reasons[message["reason"]] = result.reasons.get(message["reason"], 0) + 1
+            elif message.get("event") == "failure":
+                failures.append({**message, "test": current})
             elif message.get("event") == "start":
                 child.begin()
         if message["code"] not in (0, 1, 2, 5):
@@ -379,9 +402,10 @@ def _follow(child: ChildProcess, arguments: list[str], result: PytestResult) -> 
             result.problem = f"The tests imported {message['origin']}, not what the notebook exports."
     except ChildStoppedError as reason:
         outcomes[current] = "failed"
-        result.trouble = result.trouble or Trouble(current, str(reason))
+        result.trouble = Trouble(current, str(reason))
     counts = Counter(outcomes.values())
     result.passed, result.failed, result.skipped = counts["passed"], counts["failed"], counts["skipped"]
+    return failures, results
 
 
 def check_exported(course: Course, module: Module) -> PytestResult:

@@ -94,9 +94,10 @@ def reset(course: Course, module: Module, name: str | None = None) -> Backup:
         if name is None:
             texts = {path: notebook.dumps(handed_out(course, module, path)) for path in module.notebooks}
         else:
-            path, fresh, ids = _find(course, module, name)
+            fresh = {path: handed_out(course, module, path) for path in module.notebooks}
+            path, ids = _find(module, name, fresh, "as it was handed out")
             nb = notebook.read(path)
-            nb["cells"] = with_fresh(nb["cells"], fresh["cells"], ids)
+            nb["cells"] = with_fresh(nb["cells"], fresh[path]["cells"], ids)
             texts[path] = notebook.dumps(nb)
         kept = back_up(course, module, f"reset {module.number}{f' {name}' if name else ''}")
         for path, text in texts.items():
@@ -104,24 +105,31 @@ def reset(course: Course, module: Module, name: str | None = None) -> Backup:
     return kept
 
 
-def _find(course: Course, module: Module, name: str) -> tuple[Path, dict, set[str]]:
-    """(notebook, the same as handed out, the cells) of an exercise, or of a cell that was handed out."""
+def _find(module: Module, name: str, notebooks: dict[Path, dict], how: str) -> tuple[Path, set[str]]:
+    """(notebook, its cells) of an exercise, or of one cell, in `notebooks`, which are as `how` says."""
     exercise = next((exercise for exercise in module.exercises if exercise.id == name), None)
-    for path in [exercise.notebook] if exercise else module.notebooks:
-        fresh = handed_out(course, module, path)
-        known = {_name(cell) for cell in fresh["cells"]}
+    for path in [exercise.notebook] if exercise else notebooks:
+        known = {_name(cell) for cell in notebooks[path]["cells"]} if path in notebooks else set()
         ids = {*exercise.solution, *exercise.tests} if exercise else {name}
         if ids <= known:
-            return path, fresh, ids
+            return path, ids
         if exercise:
-            lost = ", ".join(sorted(ids - known))
-            raise CourseError(f"{path.name} as it was handed out has no cell {lost}: the registry does not fit it")
+            raise CourseError(f"{path.name} {how} has no cell {', '.join(sorted(ids - known))}")
     module.exercise(name)  # raises, with close matches
     raise AssertionError
 
 
-def restore(course: Course, name: str) -> tuple[Backup, Backup]:
-    """Bring back the copy called `name`, or the one that begins so; returns it and the copy of what was there."""
+@dataclass(frozen=True)
+class Restored:
+    """The copy that was brought back, the copy of what was there, and the cells that changed."""
+
+    backup: Backup
+    kept: Backup
+    changed: tuple[str, ...]
+
+
+def restore(course: Course, name: str, exercise: str | None = None) -> Restored:
+    """Bring back the copy called `name`, or the one that begins so; or only an `exercise` of it, or one cell."""
     with locked(course):
         found = [backup for backup in backups(course) if backup.name.startswith(name)]
         exact = [backup for backup in found if backup.name == name]
@@ -130,10 +138,27 @@ def restore(course: Course, name: str) -> tuple[Backup, Backup]:
             raise CourseError(f"{wrong} called {name}: tito restore lists them")
         [backup] = exact or found
         module = course.module(backup.module)
+        texts = {module.path / path.name: _text(path) for path in backup.notebooks}
+        if exercise:
+            copies = {module.path / path.name: notebook.read(path) for path in backup.notebooks}
+            path, ids = _find(module, exercise, copies, f"in the copy {backup.name}")
+            nb = notebook.read(path)
+            nb["cells"] = with_fresh(nb["cells"], copies[path]["cells"], ids)
+            texts = {path: notebook.dumps(nb)}
         kept = back_up(course, module, f"restore {backup.name}")
-        for path in backup.notebooks:
-            write_atomic(module.path / path.name, _text(path))
-    return backup, kept
+        changed = tuple(id for path, text in texts.items() for id in _changed(path, text))
+        for path, text in texts.items():
+            write_atomic(path, text)
+    return Restored(backup, kept, changed)
+
+
+def _changed(path: Path, text: str) -> list[str]:
+    """The names of the cells that a new text of a notebook changes, adds or takes away; none if one is unreadable."""
+    with contextlib.suppress(CourseError, ValueError, KeyError, TypeError, AttributeError):
+        new = {_name(cell): "".join(cell["source"]) for cell in json.loads(text)["cells"]}
+        old = {_name(cell): cell["source"] for cell in notebook.read(path)["cells"]}
+        return [name for name in {**new, **old} if new.get(name) != old.get(name)]
+    return []
 
 
 def with_fresh(cells: list[dict], fresh: list[dict], ids: Iterable[str]) -> list[dict]:

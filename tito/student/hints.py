@@ -1,5 +1,6 @@
 """`tito hint` and `tito solution`: a nudge at a time, and the answer only after it is found or given up."""
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from tito import CourseError
 from tito.course import notebook
 from tito.course.registry import Course, Exercise, Module
 from tito.course.scaffold import REFERENCE, has_solutions, kept_copy, origin_of
+from tito.runner.results import stubs
 from tito.runner.testing import Options, check_module
 from tito.student.progress import Progress
 
@@ -20,6 +22,7 @@ class Hint:
     texts: tuple[str, ...]  # the new one; all of them once the last was seen before
     again: bool = False  # nothing new: all were seen before
     forgotten: str = ""  # why it could not be remembered as seen
+    begun: bool = True  # whether every cell of the exercise is written
 
 
 def next_hint(course: Course, module: Module, name: str | None) -> Hint:
@@ -31,15 +34,23 @@ def next_hint(course: Course, module: Module, name: str | None) -> Hint:
         raise CourseError(f"every exercise of {module.number} passes; name one to see its hints again")
     if not exercise.hints:
         raise CourseError(f"{exercise.title} has no hints: read the text above it in {exercise.notebook.name}")
+    begun = not is_unwritten(exercise)
     seen = min(found.hints.get(exercise.id, 0), len(exercise.hints))
     if seen == len(exercise.hints):
-        return Hint(exercise, seen, exercise.hints, again=True)
+        return Hint(exercise, seen, exercise.hints, again=True, begun=begun)
     reason = ""
     try:
         progress.record_hint(module, exercise.id, seen + 1)
     except CourseError as error:
         reason = str(error)
-    return Hint(exercise, seen + 1, (exercise.hints[seen],), forgotten=reason)
+    return Hint(exercise, seen + 1, (exercise.hints[seen],), forgotten=reason, begun=begun)
+
+
+def is_unwritten(exercise: Exercise) -> bool:
+    """Whether one of its cells still holds the line that stands for the student's code."""
+    with contextlib.suppress(CourseError):
+        return bool({*exercise.solution} & stubs({exercise.notebook: notebook.read(exercise.notebook)}))
+    return False
 
 
 def solution(course: Course, module: Module, exercise: Exercise, give_up: bool) -> list[str]:

@@ -3,6 +3,8 @@
 Grading goes by the names of the cells: each of those that were handed out must be there once, and of its own type.
 """
 
+import contextlib
+import difflib
 import getpass
 import re
 import time
@@ -14,7 +16,7 @@ from pathlib import Path
 from tito import CourseError
 from tito.course import notebook
 from tito.course.registry import Course, Module
-from tito.course.scaffold import handed_out
+from tito.course.scaffold import ANSWER, handed_out
 from tito.course.storage import write_atomic
 
 LARGEST = 5 << 20  # bytes that a grader accepts
@@ -32,24 +34,32 @@ class Fault:
 
 @dataclass(frozen=True)
 class HandedIn:
-    """What was written, or (and then nothing was) why not; and what is good to know."""
+    """What was written, as whose work, or (and then nothing was) why not; and what is good to know."""
 
+    name: str
+    login: bool  # the name is the login, as none was given
     files: tuple[Path, ...]
     faults: tuple[Fault, ...]
     notes: tuple[str, ...]
 
 
 def hand_in(course: Course, module: Module, folder: Path, student: str | None) -> HandedIn:
-    """Write `folder`/STUDENT/MODULE/*.ipynb, without outputs, if it can be graded."""
+    """Write `folder`/STUDENT/MODULE/*.ipynb, without outputs, if it can be graded.
+
+    A `folder` that is not there is made, unless it looks like a slip of the pen.
+    """
     name = student or _login()
     if not _STUDENT.fullmatch(name) or name.startswith("."):
         raise CourseError(f"{name!r} cannot name a folder: say --as with letters, digits, dot, - and _")
-    texts, faults, remarks = {}, [], []
+    folder = folder.expanduser()
+    remarks = _check_folder(folder)
+    texts, faults, touched = {}, [], False
     for path in module.notebooks:
         nb = notebook.read(path)
         fresh = handed_out(course, module, path)
         faults += find_faults(nb, fresh, module, path)
         remarks += notes(nb, fresh)
+        touched = touched or _written(nb) != _written(fresh)
         for cell in nb["cells"]:
             if cell["cell_type"] == "code":
                 cell.update(execution_count=None, outputs=[])
@@ -57,15 +67,53 @@ def hand_in(course: Course, module: Module, folder: Path, student: str | None) -
         if len(texts[path.name].encode()) > LARGEST:
             faults.append(Fault(f"{path.name} is larger than {LARGEST >> 20} MB", "delete what you pasted into it"))
     if faults:
-        return HandedIn((), tuple(faults), ())
-    target = folder.expanduser() / name / module.folder
+        return HandedIn(name, not student, (), tuple(faults), ())
+    if not touched:
+        remarks.insert(0, f"Nothing is written in it yet: it is as you got it. To begin: tito lab {module.number}")
+    target = folder / name / module.folder
     if course.folder("nbs") in (target.resolve(), *target.resolve().parents):
         raise CourseError(f"{folder} lies among the course's notebooks: choose another folder")
     files = [target / name for name in texts]
     for file in files:
         write_atomic(file, texts[file.name])
     write_atomic(target / "timestamp.txt", time.strftime("%Y-%m-%d %H:%M:%S UTC\n", time.gmtime()))
-    return HandedIn(tuple(files), (), tuple(remarks))
+    return HandedIn(name, not student, tuple(files), (), tuple(remarks))
+
+
+def _check_folder(folder: Path) -> list[str]:
+    """What to say of a folder that is not there yet; CourseError if another one beside it has nearly its name."""
+    if folder.exists():
+        return []
+    if not folder.parent.is_dir():
+        raise CourseError(f"there is no folder {folder.parent}: is {folder} what your instructor named?")
+    beside = [path.name for path in folder.parent.iterdir() if path.is_dir()]
+    if near := difflib.get_close_matches(folder.name, beside, n=1, cutoff=0.75):
+        other = folder.parent / near[0]
+        raise CourseError(f"there is no folder {folder}: did you mean {other}? If not, make the folder first")
+    return [f"{folder} was not there and has been made: is it the folder that your instructor named?"]
+
+
+def _written(nb: dict) -> dict[str, str]:
+    """What a student writes: solutions and answers."""
+    return {
+        _marks(cell)["grade_id"]: cell["source"].strip()
+        for cell in nb["cells"]
+        if _marks(cell).get("solution") and "grade_id" in _marks(cell)
+    }
+
+
+def unanswered(course: Course, module: Module) -> list[float]:
+    """The points of every question that a person grades and that has no answer yet."""
+    found = []
+    for path in module.notebooks:
+        given = {}
+        with contextlib.suppress(CourseError):
+            given = _written(handed_out(course, module, path))
+        for cell in notebook.read(path)["cells"]:
+            text = cell["source"].strip()
+            if notebook.kind(cell) == "manual" and text in ("", *ANSWER, given.get(_marks(cell).get("grade_id"))):
+                found.append(_marks(cell).get("points", 0))
+    return found
 
 
 def _login() -> str:

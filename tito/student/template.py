@@ -76,12 +76,12 @@ def handout_files(plan: Handout) -> dict[str, bytes]:
         if module and path.suffix == ".ipynb":
             made |= _notebook(plan, module, plan.source.root / path, name)
         elif module:
-            made[name] = _package_file(plan, module, content)
+            made[name] = _package_file(plan, module, name, content)
         elif path.name != "_modidx.py":
             made[name] = _adapted(plan, name, content)
     for name, module in owners.items():  # a package that was never exported in full
         if name not in made:
-            made[name] = _package_file(plan, module, None)
+            made[name] = _package_file(plan, module, name, None)
     made[RECORD] = record(made)
     return made
 
@@ -135,11 +135,11 @@ def _no_reference(plan: Handout, module: Module) -> str:
     return f"this installation of tito has no reference of module {number}, so it is yours to write: {mend}"
 
 
-def _package_file(plan: Handout, module: Module, content: bytes | None) -> bytes:
+def _package_file(plan: Handout, module: Module, name: str, content: bytes | None) -> bytes:
     """A file of the package: the reference for a given module, a stub for one that is to be written."""
     lacking = content is None or content.startswith(STUB_MARK.encode())
     if module.number in plan.yours and not plan.with_reference:
-        return stub(module).encode()
+        return stub(module, name).encode()
     if lacking:
         unexported = f"{plan.source.root} lacks an export of module {module.number}: tito export {module.number}"
         raise CourseError(_no_reference(plan, module) if content else unexported)
@@ -147,9 +147,12 @@ def _package_file(plan: Handout, module: Module, content: bytes | None) -> bytes
     return mark.encode() + content if module.number in plan.yours else content
 
 
-def stub(module: Module) -> str:
-    """What stands in the package for a module that is not written yet: importing it says what to type."""
-    sentence = f"Module {module.number} is yours to write: tito lab {module.number}"
+def stub(module: Module, file: str) -> str:
+    """What stands in a file of the package until its notebook is exported: importing it says what to type."""
+    ends = {f"/{target.replace('.', '/')}.py": path for path, target in module.targets.items()}
+    path = next(path for end, path in ends.items() if file.endswith(end))
+    which = "" if path == module.notebooks[0] else f" {notebook.short_name(path)}"
+    sentence = f"Module {module.number} is yours to write: tito lab {module.number}{which}"
     opening = f"{STUB_MARK}`tito export {module.number}` replaces this file."
     return f"{opening}\nraise ModuleNotFoundError({sentence!r}, name=__name__)\n"
 
@@ -189,7 +192,9 @@ def _front_page(plan: Handout) -> str:
     for module in plan.source.modules:
         whose = "yours to write" if module.number in plan.yours else "given"
         rows.append(f"| {module.number} | [{module.title}]({nbs}/{module.folder}/README.md) | {whose} |")
-    return _PAGE.format(rows="\n".join(rows), first=plan.yours[0])
+    first = plan.source.module(plan.yours[0])
+    exercise = next((exercise.id for exercise in first.exercises), "EXERCISE")
+    return _PAGE.format(rows="\n".join(rows), first=first.number, exercise=exercise)
 
 
 _PAGE = """\
@@ -207,15 +212,23 @@ Type these anywhere in this folder:
 | | |
 |---|---|
 | `tito` | where you are, and the next command |
+| `tito module start {first}` | what the module asks for, and what each exercise is called |
 | `tito lab {first}` | open module {first} in JupyterLab; its notebooks use the kernel TinyTorch |
-| `tito test {first}` | test what you wrote |
+| `tito watch {first}` | beside it, in a second terminal: tests what changed at every save |
+| `tito test {first}` | test what you wrote; `tito test {first} {exercise}` tests one exercise |
+| `tito hint {first} {exercise}` | a nudge; once more, and it says more |
+| `tito reset {first} {exercise}` | begin an exercise again; what you had is kept |
+| `tito restore` | the kept copies; with a name, it brings one back |
 | `tito export {first}` | put it into the package |
 | `tito module complete {first}` | test, export, and record that it is done |
-| `tito milestone list` | what the package can do |
+| `tito submit {first} --to DIR` | hand it in, in the folder that your instructor names |
+| `tito milestone list` | what the package can do, and what it still needs |
 | `tito doctor` | is everything in order? |
-| `tito init . --update` | newer course text; what you wrote stays, and a copy of it is kept |
+| `tito init --update` | newer course text; what you wrote stays, and a copy of it is kept |
 
-Importing a module that you have not exported yet says what to type.
+Edit the notebooks only: an export writes a script `..._dev.py` beside each, and the files in `tinytorch/`, anew. A \
+notebook that is open sees an export after Kernel > Restart. `pytest` tests what is exported, all of it. Importing a \
+module that you have not exported yet says what to type.
 """
 
 

@@ -64,9 +64,15 @@ def _check_free(target: Path) -> None:
 
 def _check_empty(target: Path) -> None:
     """Refuse to make a course over what is there."""
-    if (target / SETTINGS).is_file():
+    if workspace_settings(target) is not None:
         command = f"tito init {quoted(str(target))} --update"
         raise CourseError(f"{target} is a course already, and nothing was changed. Newer course text: {command}")
+    if (target / SETTINGS).is_file():
+        beside = quoted(str(target.parent / "mycourse"))
+        raise CourseError(
+            f"{target} is the course as its authors have it, and nothing was changed: name a new folder for a copy of "
+            f"your own, such as tito init {beside}"
+        )
     if target.exists() and (not target.is_dir() or any(path.name != ".tito" for path in target.iterdir())):
         raise CourseError(f"{target} is not empty: name a new folder")
 
@@ -176,7 +182,9 @@ def recover(root: Path) -> None:
 def update(root: Path, source: Course) -> list[str]:
     """Bring newer course text into the copy at `root`; returns sentences that say what changed."""
     if workspace_settings(root) is None and not pending(root):
-        raise CourseError(f"{root} was not made by tito init: only such a folder can be updated")
+        raise CourseError(
+            f"{root} was not made by tito init, and only such a folder can be updated: go there, or name it"
+        )
     with locked(root):
         finish(root)
         made = handout_files(_plan_of(root, source))

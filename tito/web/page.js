@@ -244,8 +244,7 @@
       told.samples.forEach((sample) => {
         const x = {shape: [1, 8, 8], data: numbers(sample.image.base64)}, small = make("canvas");
         squares(small, x, 0, 5, grey);
-        const button = make("button", {type: "button"}, small, sample.mistake ? `${sample.label}, missed` : `${sample.label}`);
-        button.setAttribute("aria-label", `test digit ${sample.label}${sample.mistake ? ", one of the surest mistakes" : ""}`);
+        const button = make("button", {type: "button", title: "a test digit"}, small, sample.mistake ? `${sample.label}, missed` : `${sample.label}`);
         button.onclick = () => { remember(); const whole = make("canvas"); squares(whole, x, 0, SIDE / 8, grey); pen.drawImage(whole, 0, 0); show(x); };
         strip.append(button);
       });

@@ -15,14 +15,16 @@ from pathlib import Path
 from tito.course import storage
 
 
-def write(told: dict, path: Path) -> Path:
+def write(told: dict, path: Path, title: str = "") -> Path:
     """Write the page of a network, as `milestones/04_1998_cnn/predict.py --describe` tells it, to `path`."""
-    storage.write_atomic(path, network_page(told))
+    storage.write_atomic(path, network_page(told, title))
     return path
 
 
-def network_page(told: dict) -> str:
-    """The page as text. told: "data", "names", "layers", "epochs", "samples", "accuracy" ..., all plain data."""
+def network_page(told: dict, title: str = "") -> str:
+    """The page as text; without a title it speaks of "your network".
+
+    told: "data", "names", "layers", "epochs", "samples", "accuracy" ..., all plain data."""
     digits = told["data"] == "digits"
     about = (
         f"{told['parameters']:,} parameters, run {told['run']}; convolution: {told['convolution']}. "
@@ -32,7 +34,7 @@ def network_page(told: dict) -> str:
     script = "\n".join(_part(name) for name in ("network.js", "page.js"))
     return fill(
         _part("network.html"),
-        title="Your network reads digits" if digits else "Your network looks at photographs",
+        title=html.escape(title or f"Your network {'reads digits' if digits else 'looks at photographs'}"),
         about=html.escape(about),
         style=_part("network.css"),
         script=script,

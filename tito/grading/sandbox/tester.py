@@ -88,8 +88,9 @@ class SubmissionRun:
             outcome = self._process_ended(number, step, error)
         except NotStartedError:
             raise
-        except Exception as error:  # whatever escapes from a student's object is the student's
-            outcome = {"status": "failed", **self._failure(error)}
+        except Exception as error:  # whatever comes through from the student's side is the student's
+            self._process_ended(number, step)
+            outcome = {"status": "died", "message": f"stopped: {type(error).__name__}: {error}"[:LONGEST_MESSAGE]}
         finally:
             hidden.inside(False)
         if self.student.conversation is not None:

@@ -6,6 +6,7 @@ ends, is killed: the worker is the one that orphans come back to.
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import resource
@@ -19,7 +20,9 @@ import numpy as np  # noqa: F401  (imported before the fork, once)
 from tito.grading.sandbox import tester
 
 GRACE = 4.0  # seconds beyond the submission's wall time before the tester itself is ended
-TESTER_MEMORY = 4 << 30
+TESTER_MEMORY = 512 << 20  # bytes that a tester may take beyond what it begins with
+MOST_REPORT = 32 << 20  # bytes of one tester's report
+SCARCE = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC)  # a machine that has no more to give
 DEATH_SIGNAL, SUBREAPER = 1, 36
 LIBC = ctypes.CDLL(None)
 
@@ -38,32 +41,47 @@ def main() -> None:
 
 
 def run_in_fork(task: dict) -> dict:
-    """The outcome of every cell of one submission, and how it ended."""
+    """The outcome of every cell of one submission, and how it ended.
+
+    "infrastructure" is a box that did not start. "escaped" is what came through from the student's side and ended the
+    tests. If neither is set and the tester has not "ended", it was killed or crashed.
+    """
     start, used = time.monotonic(), _processor_time()
+    outcome: dict = {"cells": {}, "level": None, "infrastructure": None, "escaped": None, "overdue": False}
+    try:
+        for message in _messages(task, start + task["limits"]["wall"] + GRACE):
+            if "cell" in message:
+                outcome["cells"][message.pop("cell")] = message
+            elif "done" in message:
+                outcome["level"] = message["done"]
+            else:
+                outcome |= {name: message[name] for name in ("infrastructure", "escaped", "overdue") if name in message}
+    except OSError as error:
+        outcome["infrastructure"] = f"the tester cannot be started: {error.strerror or error}"
+    outcome["ended"] = outcome["level"] is not None
+    outcome["seconds"], outcome["cpu"] = round(time.monotonic() - start, 3), round(_processor_time() - used, 3)
+    return outcome
+
+
+def _messages(task: dict, deadline: float) -> list[dict]:
+    """What a fork of this process reports of a submission, and whether it was stopped; nothing of it is left."""
     reading, writing = os.pipe()
-    child = os.fork()
+    try:
+        child = os.fork()
+    except OSError:
+        os.close(reading)
+        os.close(writing)
+        raise
     if not child:
         _child(task, reading, writing)
     os.close(writing)
     try:
-        messages = _listen(reading, start + task["limits"]["wall"] + GRACE)
+        return _listen(reading, deadline)
     finally:
         os.close(reading)
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
         _reap()
-    outcome: dict = {"cells": {}, "level": None, "infrastructure": None}
-    for message in messages:
-        if "cell" in message:
-            outcome["cells"][message.pop("cell")] = message
-        elif "done" in message:
-            outcome["level"] = message["done"]
-        elif "infrastructure" in message:
-            outcome["infrastructure"] = message["infrastructure"]
-    outcome["ended"] = outcome["level"] is not None
-    outcome["overdue"] = time.monotonic() - start > task["limits"]["wall"] + GRACE
-    outcome["seconds"], outcome["cpu"] = round(time.monotonic() - start, 3), round(_processor_time() - used, 3)
-    return outcome
 
 
 def _child(task: dict, reading: int, writing: int) -> None:
@@ -73,7 +91,8 @@ def _child(task: dict, reading: int, writing: int) -> None:
     quiet = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(quiet, descriptor)
-    resource.setrlimit(resource.RLIMIT_AS, (TESTER_MEMORY, TESTER_MEMORY))
+    most = _size() + TESTER_MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
     def report(message: dict) -> None:
         data = memoryview(json.dumps(message).encode() + b"\n")
@@ -83,24 +102,26 @@ def _child(task: dict, reading: int, writing: int) -> None:
     try:
         tester.run_submission(task, report)
     except BaseException as error:
+        scarce = isinstance(error, OSError) and error.errno in SCARCE
         with contextlib.suppress(BaseException):
-            report({"infrastructure": f"the tester failed: {type(error).__name__}: {error}"[:500]})
+            report({"infrastructure" if scarce else "escaped": f"{type(error).__name__}: {error}"[:500]})
     finally:
         os._exit(0)
 
 
 def _listen(reading: int, deadline: float) -> list[dict]:
-    """What the tester reports until it closes its end, or the deadline."""
-    data = bytearray()
+    """What the tester reports until it closes its end; {"overdue"} at the deadline, {"escaped"} if it is too much."""
+    data, last = bytearray(), [{"overdue": True}]
     poll = select.poll()
     poll.register(reading, select.POLLIN | select.POLLHUP)
     while (left := deadline - time.monotonic()) > 0:
         if poll.poll(left * 1000):
             part = os.read(reading, 1 << 18)
-            if not part:
-                break
             data += part
-    return [json.loads(line) for line in bytes(data).split(b"\n")[:-1]]
+            if not part or len(data) > MOST_REPORT:
+                last = [{"escaped": f"more than {MOST_REPORT >> 20} MiB to report"}] if part else []
+                break
+    return [json.loads(line) for line in bytes(data).split(b"\n")[:-1]] + last
 
 
 def _reap() -> None:
@@ -118,6 +139,11 @@ def _reap() -> None:
 def _children() -> list[int]:
     with open(f"/proc/self/task/{os.getpid()}/children", encoding="utf-8") as file:
         return [int(number) for number in file.read().split()]
+
+
+def _size() -> int:
+    with open("/proc/self/statm", encoding="utf-8") as file:
+        return int(file.read().split()[0]) * resource.getpagesize()
 
 
 def _processor_time() -> float:
