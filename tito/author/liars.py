@@ -29,7 +29,12 @@ from tito.grading.sandbox.wire import WireError
 PATIENCE = 600  # seconds for a notebook
 LONGEST = 5.0  # seconds for a cell with a liar
 OTHERS = [5, 4, 3, 2]  # another student's hidden inputs
-EXCEPTIONS: dict[str, set[str]] = {}  # notebook -> cells that are being rewritten; may only shrink
+PAYING = """
+    test_pair test_output_size test_check_images test_conv2d_loops test_conv2d_loops_settings test_conv2d_loops_more
+    test_conv2d_loops_backward test_conv2d test_fold test_conv2d_bias test_Conv2d_init test_Conv2d test_Conv2d_gradients
+    test_pool_loops test_max_pool2d test_avg_pool2d test_pool_layers test_spot_pooling test_spot_a test_spot_b
+    test_spot_c test_spot_d test_SimpleCNN"""
+EXCEPTIONS = {"spatial_dev.ipynb": set(PAYING.split())}  # cells that still pay liars: the list may only shrink
 
 
 # Lies: value -> value, for numbers and arrays
@@ -276,16 +281,16 @@ def try_notebook(course: Course, path: Path) -> list[list[str]]:
 
 
 def believed(course: Course, path: Path) -> Iterator[str]:
-    """A sentence for each cell of a notebook that believes liars, and for each exception that is none any more."""
+    """A sentence for each cell of a notebook that pays liars and is no exception. Nothing where there is no Linux."""
+    if not sys.platform.startswith("linux"):
+        return
     cells: dict[str, list[str]] = {}
     for cell, words in try_notebook(course, path):
         cells.setdefault(cell, []).append(words)
-    excused = EXCEPTIONS.get(path.name, set())
     for cell, liars in cells.items():
-        if cell not in excused:
-            more = f" and {len(liars) - 1} other liars" if len(liars) > 1 else ""
-            yield f"{cell} pays a liar: {liars[0]}{more}"
-    yield from (f"{cell} believes no liar: take it off the list in liars.py" for cell in sorted(excused - cells.keys()))
+        if cell not in EXCEPTIONS.get(path.name, ()):
+            more = f", and {len(liars) - 1} more" if len(liars) > 1 else ""
+            yield f"{cell} pays a liar ({liars[0]}{more}): hold every answer against the test's own numbers"
 
 
 def main() -> None:
