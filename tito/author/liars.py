@@ -217,6 +217,21 @@ class LiarPass(SubmissionRun):
             self.namespace.clear()
             self.namespace.update(after)
 
+    def lost(self, seeds: list[list[int]]) -> Iterator[tuple[str, str]]:
+        """(cell, seed) where the reference does not earn its points with other hidden inputs."""
+        self.student.start()
+        self._forget()
+        self.liar = Liar(self.student.conversation)
+        for number, step in enumerate(self.steps):
+            if step["kind"] != "graded":
+                self._student_cell(number, step)
+                continue
+            for words in seeds if step["hidden"] else [None]:
+                hidden.seed(words)
+                if self._points(step) != step["points"]:
+                    yield step["id"], str(words)
+            hidden.seed(None)
+
     def _points(self, step: dict) -> float:
         """What the cell earns as things are."""
         self.liar.turn = self.liar.told = 0
@@ -263,13 +278,19 @@ class LiarPass(SubmissionRun):
         ask("execute", "globals().update(_kept)", "junk")
 
 
-def try_notebook(course: Course, path: Path) -> list[list[str]]:
-    """[cell, liar] for every liar whom a graded cell of a notebook believed, found in a process of its own."""
+def try_notebook(course: Course, path: Path, seeds: list | None = None) -> list[list[str]]:
+    """[cell, liar] for every liar whom a graded cell of a notebook believed, found in a process of its own.
+
+    With `seeds`: [cell, seed] for every one whose hidden inputs cost the reference its points.
+    """
     places = os.pathsep.join([str(course.package.parent), str(Path(__file__).resolve().parents[2])])
     threads = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
     command = [sys.executable, "-P", "-c", "from tito.author.liars import main; main()"]
     pipes = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
-    question, environment = json.dumps([str(course.root), str(path)]), {**os.environ, **threads, "PYTHONPATH": places}
+    question, environment = (
+        json.dumps([str(course.root), str(path), seeds]),
+        {**os.environ, **threads, "PYTHONPATH": places},
+    )
     try:
         done = subprocess.run(command, input=question, env=environment, timeout=PATIENCE, **pipes)
     except subprocess.TimeoutExpired:
@@ -295,7 +316,8 @@ def believed(course: Course, path: Path) -> Iterator[str]:
 
 def main() -> None:
     """What that process does: a question on standard input, the answer on standard output."""
-    root, path = map(Path, json.load(sys.stdin))
+    root, path, seeds = json.load(sys.stdin)
+    root, path = Path(root), Path(path)
     answer, sys.stdout = sys.stdout, sys.stderr
     course = Course.load(root)
     module = next(module for module in course.modules if path in module.notebooks)
@@ -310,7 +332,8 @@ def main() -> None:
         task = {"steps": steps, "limits": limits, "package": box["package"], "own": box["own"]}
         student = StudentProcess(box["command"], box["environment"], None, lambda message: None)
         try:
-            found = list(LiarPass(task, student, lambda message: None).findings())
+            run = LiarPass(task, student, lambda message: None)
+            found = list(run.findings() if seeds is None else run.lost(seeds))
         finally:
             student.stop()
     json.dump(found, answer)
