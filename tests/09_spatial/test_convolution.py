@@ -62,7 +62,7 @@ def test_multiply_accumulates_of_the_large_example_and_a_counted_one():
     assert 32 * 64 * side * side * 3 * 3 * 3 == 2_774_532_096
     x, weight, bias = arrays(0, 2, 2, 3, (5, 6), (2, 3))
     out, macs = conv2d_loops(x, weight, bias, stride=2, padding=1, groups=2)
-    assert macs == out.size * 3 * 2 * 3
+    assert macs == out.size * x.shape[1] * 2 * 3, "the zeros of the other group are multiplied, too"
 
 
 @given(
@@ -77,7 +77,8 @@ def test_windows_equal_loops(seed, images, groups, per_group, size, kernel, sett
     got = conv2d(Tensor(x, dtype), Tensor(weight, dtype), Tensor(bias, dtype), groups=groups, **settings).numpy()
     assert got.shape == expected.shape
     assert got.dtype == expected.dtype == dtype
-    assert macs == expected.size * per_group * kernel[0] * kernel[1]
+    reach = [d * (k - 1) + 1 for k, d in zip(kernel, settings["dilation"], strict=True)]
+    assert macs == expected.size * groups * per_group * reach[0] * reach[1]
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4 if dtype == np.float32 else 1e-10)
 
 

@@ -19,13 +19,7 @@ import pytest
 pytestmark = pytest.mark.browser
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-BODY = [
-    "values = tuple(value) if np.ndim(value) == 1 else (value, value)",
-    "whole = all(isinstance(v, int | np.integer) and not isinstance(v, bool) for v in values)",
-    "if len(values) != 2 or not whole or min(values) < minimum: "
-    'raise ValueError(f"{name} must be one or two whole numbers of at least {minimum}, got {value!r}")',
-    "return tuple(int(v) for v in values)",
-]
+BODY = ["for i, j in np.ndindex(out.shape): out[i, j] = (image[i : i + kh, j : j + kw] * kernel).sum()"]
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--window-size=1400,1000",
@@ -175,19 +169,34 @@ def test_a_student_writes_the_first_exercise(page, lab, course, tito):
     page.until(lambda: page.with_text(".cm-line", STUB)).click()
     page.keys(Keys.END)
     page.keys(Keys.HOME, held=[Keys.SHIFT])
-    page.keys(("\n").join(BODY))
+    page.keys(("\n").join(BODY[:-1]))
+    page.until(lambda: page.with_text(".cm-line", BODY[-2][-20:]))
+    for _ in ("the solution", "its test"):
+        page.keys(Keys.ENTER, held=[Keys.SHIFT])
+    error = page.until(lambda: page.with_text(ERROR, "the test does not pass"))
+    assert "is a `return` missing?" in error.text and "tito hint 09 pair" in error.text and "hold(" not in error.text
+    page.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", error)
+    time.sleep(0.5)
+    page.picture("the-test-fails")
+
+    line = page.until(lambda: page.with_text(".cm-line", BODY[-2][-20:]))
+    page.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", line)
+    time.sleep(0.5)
+    page.until(lambda: page.with_text(".cm-line", BODY[-2][-20:])).click()
+    page.keys(Keys.END)
+    page.keys("\n" + BODY[-1])
     page.until(lambda: page.with_text(".cm-line", BODY[-1]))
     page.picture("written")
     for _ in ("the solution", "its test"):
         page.keys(Keys.ENTER, held=[Keys.SHIFT])
-    page.until(lambda: page.with_text(".jp-OutputArea-output", "pair: passed"))
+    page.until(lambda: page.with_text(".jp-OutputArea-output", "filter_image: passed"))
     page.picture("the-test-passes")
 
     page.keys("s", held=[Keys.CONTROL])
     notebook = course / "modules/09_spatial/spatial_dev.ipynb"
     page.until(lambda: BODY[0] in notebook.read_text(encoding="utf-8"))
     page.picture("saved")
-    done = tito("test", "09", "pair", cwd=course, capture_output=True, text=True)
+    done = tito("test", "09", "filter_image", cwd=course, capture_output=True, text=True)
     assert done.returncode == 0 and "passed" in done.stdout, done.stdout
     done = tito("export", "09", cwd=course, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -246,7 +246,7 @@ def test_a_notebook_that_exports_nothing_or_over_handwork_is_refused(course):
     with pytest.raises(CourseError, match="beta_dev.ipynb exports nothing"):
         run(course)
     change(course, "beta", "triple", "#| export\nx = 1")
-    for target in ("viz", "core.alpha"):
+    for target in ("backend", "core.alpha"):
         change(course, "beta", "target", f"#| default_exp {target}")
         with pytest.raises(CourseError, match="beta_dev.ipynb cannot export to .*, which is taken"):
             run(Course.load(course.root))
@@ -406,11 +406,11 @@ def test_an_outdated_twin_is_not_taken_for_an_edited_one(course):
 
 
 def test_hand_written_files_are_never_touched(course):
-    (course.package / "viz.py").write_text("# mine\n")
+    (course.package / "backend.py").write_text("# mine\n")
     run(course)
-    assert (course.package / "viz.py").read_text() == "# mine\n"
+    assert (course.package / "backend.py").read_text() == "# mine\n"
     assert (course.package / "__init__.py").read_text() == '"""By hand."""\n'
-    assert "viz.py" in HAND_WRITTEN
+    assert "backend.py" in HAND_WRITTEN
 
 
 ODD = {"line separator": "\u2028", "paragraph separator": "\u2029", "next line": "\x85", "form feed": "\f", "tab": "\v"}

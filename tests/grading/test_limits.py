@@ -1,8 +1,10 @@
 """What one submission takes, no other one lacks; and whose fault it is when a submission is not graded to its end."""
 
+import ast
 import os
 import resource
 import signal
+import subprocess
 import tempfile
 import threading
 import time
@@ -81,6 +83,25 @@ def test_a_module_that_asks_for_threads_gets_those_only(course):
     with assignment.home:
         setting = assignment.setting(assignment.parts[0])["setting"]
     assert setting["limits"]["threads"] == 3
+
+
+FEW = """
+import resource, sys
+from tito.course.registry import Course
+from tito.grading.service import GradingService
+course, most = Course.load(sys.argv[1]), int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
+report = GradingService(course).grade_submissions(course.module("02"), jobs=4, isolation="landlock")
+print({row.student: row.score for row in report.rows})
+"""
+
+
+def test_a_machine_with_few_processes_left(course, submission, as_somebody):
+    """Four at a time cannot all start, for want of processes; in the end everybody has the right score."""
+    right = a_class(course, submission, [], 6)
+    subprocess.run(["chmod", "-R", "a+rwX", course.root], check=True)
+    found = as_somebody.python(FEW, course.root, 9)
+    assert ast.literal_eval(found) == right
 
 
 # whose fault it is

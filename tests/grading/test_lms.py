@@ -225,6 +225,19 @@ def test_the_newest_of_several_counts_and_none_is_lost(desk, book, tmp_path):
     assert taken(collect(desk, again, replace=True)) == [("doejane", "changed")] and content(desk, "doejane") == book(4)
 
 
+def test_canvas_where_no_letter_of_a_name_is_left(desk, book, tmp_path):
+    files = {f"_501_81_{NAME}": book(1), f"_LATE_502_82_{NAME}": book(2)}
+    assert taken(collect(desk, lay(tmp_path / "a", files))) == [("501", "new"), ("502", "new")]
+    found = collect(desk, lay(tmp_path / "b", files), roster=write(tmp_path / "r.csv", CANVAS))
+    assert taken(found) == [("501", "same"), ("502", "same")], "an id stays"
+
+
+def test_one_folder_alone_is_a_student_s_whatever_lies_in_it(desk, book, tmp_path):
+    assert taken(collect(desk, lay(tmp_path / "late", {f"eve/ada_12_34_{NAME}": book(1)}))) == [("eve", "new")]
+    files = {f"submissions/ada_12_34_{NAME}": book(2)}
+    assert taken(collect(desk, lay(tmp_path / "one", files))) == [("ada", "new")]
+
+
 def test_canvas_says_late_and_not_by_how_much(desk, book, tmp_path):
     due = datetime(2026, 11, 1, 12)
     files = {f"a_1_2_{NAME}": book(1), f"b_LATE_3_4_{NAME}": book(2)}
@@ -340,8 +353,9 @@ def test_nobody_hands_in_for_somebody_else(desk, book, tmp_path, how):
     "name", [f"activations_dev{copy}" for copy in ("-Copy1", " (1)", "-1", "(2)", " - Copy")] + ["hw2"]
 )
 def test_renamed_notebooks_are_known_by_their_cells(desk, book, tmp_path, name):
-    files = {f"ada/{name}.ipynb": book(1), f"ben/{NAME}": book(2)}
-    assert taken(collect(desk, lay(tmp_path / "in", files))) == [("ada", "new"), ("ben", "new")]
+    files = {f"ada/{name}.ipynb": book(1), f"ben/{NAME}": book(2), f"cy/{name}.ipynb.txt": book(3), "dan/x.7z": b"7z"}
+    found = collect(desk, lay(tmp_path / "in", files))
+    assert taken(found) == [("ada", "new"), ("ben", "new"), ("cy", "new")] and "unpack it" in found.open[0].reason
     assert content(desk, "ada") == book(1)
 
 

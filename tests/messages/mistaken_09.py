@@ -138,7 +138,7 @@ def input_gradient(upstream, x, weight, stride, padding, dilation, groups, mista
     """Each output hands its gradient back through its window."""
     (ph, pw), (dh, dw), (kernels, C, kh, kw) = padding, dilation, weight.shape
     out = np.zeros((*x.shape[:2], x.shape[2] + 2 * ph, x.shape[3] + 2 * pw), upstream.dtype)
-    weight = weight[:, :, ::-1, ::-1] if mistake == "flipped" else weight
+    weight = weight[:, :, ::-1, ::-1] if mistake == "x flipped" else weight
     for o, i, j in np.ndindex(1 if mistake == "first kernel" else kernels, *upstream.shape[2:]):
         rows, columns = i * stride[0] + dh * np.arange(kh), j * stride[1] + dw * np.arange(kw)
         first = o * groups // kernels * C

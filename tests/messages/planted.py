@@ -43,7 +43,9 @@ def answers(path, mistakes):
     """Run solution and graded cells in order, as `tito test` does, and try each mistake where it belongs."""
     from tito.course import notebook
     from tito.course.scaffold import without_hidden
-    from tito.runner.child import run_cell
+    from tito.runner import child
+
+    child.marks, run_cell = child.load_beside("marks"), child.run_cell
 
     core = [cell for cell in notebook.read(Path(path))["cells"] if notebook.kind(cell) in notebook.CORE]
     cells = [{"id": cell["id"], "source": without_hidden(cell["source"]), "magics": False} for cell in core]

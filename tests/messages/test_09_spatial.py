@@ -23,10 +23,10 @@ WRITTEN = {
             asked = f"({size} + 2*{padding} - {dilation}*({kernel} - 1) - 1) // {stride} + 1"
             raise ValueError(f"{asked} = {(size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1}")
         return count"""],
-    "conv2d_loops": ["return mistaken.conv_loops(x, weight, bias, (sh, sw), (dh, dw), groups, out, mistake)"],
+    "conv2d_loops": ["return mistaken.conv_loops(x, weight, bias, (sh, sw), (1, 1), 1, out, mistake)"],
     "conv2d_loops_backward": [
-        "settings = (sh, sw), (dh, dw), groups, mistake\n"
-        "d_padded, d_weight, d_bias = mistaken.conv_loops_backward(upstream, framed, weight, *settings)"
+        "settings = (sh, sw), (1, 1), 1, mistake\n"
+        "d_padded, d_wide, d_bias = mistaken.conv_loops_backward(upstream, framed, wide, *settings)"
     ],
     "windows": ["return mistaken.windows(x, kernel, stride, dilation, mistake)"],
     "conv2d": ["""
@@ -38,14 +38,13 @@ WRITTEN = {
         settings = pair(stride), pair(padding), pair(dilation), groups
         return mistaken.weight_gradient(upstream, x, weight, *settings, mistake)""",
         "return mistaken.bias_gradient(upstream, mistake)",
+        "return mistaken.input_gradient(upstream, x, weight, stride, padding, dilation, groups, mistake)",
     ],
-    "conv2d_x": ["return mistaken.input_gradient(upstream, x, weight, stride, padding, dilation, groups, mistake)"],
     "Conv2d": [
         """
         self.weight = Tensor(mistaken.he_weights(generator(), shape, mistake), requires_grad=True)
         self.bias = Tensor(np.zeros(out_channels, np.float32), requires_grad=True) if bias else None""",
         """
-        check_images(x.shape, self.in_channels)
         stride = (1, 1) if mistake == "stride not passed on" else self.stride
         bias = None if mistake == "no bias" else self.bias
         many = x if x.ndim == 4 else x.reshape(1, *x.shape)
@@ -56,19 +55,19 @@ WRITTEN = {
     ],
     "max_pool2d_loops": [
         "values = [x[b, c, row, column] for row, column in pixels]\n"
-        "out[b, c, i, j], winners[b, c, i, j] = mistaken.best_pixel(values, pixels, mistake)"
+        "out[b, c, i, j], winners[b, c, i, j] = mistaken.best_pixel(values, pixels, mistake)",
+        None,
     ],
-    "max_pool2d": ["out = mistaken.max_pool(x, kernel, stride, padding, mistake)"],
-    "max_pool2d_x": ["pieces[r, s] = mistaken.winner(pixels, out, free, upstream, mistake)"],
+    "max_pool2d": [
+        "out = mistaken.max_pool(x, kernel, stride, padding, mistake)",
+        "pieces[r, s] = mistaken.winner(pixels, out, free, upstream, mistake)",
+    ],
     "avg_pool2d": [
         """
         include = {"frame left out": False, "frame counted": True}.get(mistake, count_include_pad)
-        return mistaken.avg_pool(view, counts(x, kernel, stride, padding, include), mistake)""",
-    ],
-    "avg_pool2d_x": [
+        return mistaken.avg_pool(view, counts(x, kernel, stride, padding, include, windows), mistake)""",
         """
-        count = counts(x, kernel, stride, padding, count_include_pad)
-        share = upstream if mistake == "not divided" else upstream / count
+        share = upstream if mistake == "not divided" else upstream / number
         pieces = share.reshape(*share.shape, 1, 1) * np.ones(kernel, share.dtype)
         return fold(pieces, x.shape, stride, padding)""",
     ],
@@ -125,9 +124,6 @@ CAUSES = {
         "bias per product": "the bias is added to every product",
         "no stride in the index": "the stride is in the size, but not in the index",
         "stride swapped": "the stride's two directions are swapped",
-        "no dilation in the index": "the dilation is in the size, but not in the index",
-        "no groups": "the groups are ignored",
-        "groups in turns": "the groups take turns",
     },
     "conv2d_loops_backward": {
         "overwritten": "= where += belongs",
@@ -141,15 +137,15 @@ CAUSES = {
         "no dilation": "the dilation is ignored",
         "dilation swapped": "the dilation's two directions are swapped",
         "kh and kw": "kh and kw are swapped",
-        "kernel axes first": "(B, C, kh, kw, H_out, W_out)",
-        "window transposed": "rows and columns of each window are swapped",
+        "kernel axes first": "(image, channel, kernel row, kernel column, row, column)",
+        "window transposed": "(image, channel, row, column, kernel column, kernel row)",
     },
     "conv2d": {
         "NHWC": "the channels stand last",
-        "batch and channels": "batch and channels are swapped",
-        "rows and columns": "rows and columns of the output are swapped",
-        "reshape": "swapped by reshape",
-        "columns in another order": "pixels stand in another order",
+        "batch and channels": "the axes stand in the order (channel, image, row, column)",
+        "rows and columns": "the axes stand in the order (image, channel, column, row)",
+        "reshape": "exchanged by reshape",
+        "columns in another order": "in another order (kh, kw, C)",
         "kh and kw": "kh and kw are swapped",
         "flipped": "the kernel is flipped",
         "averaged": "averaged, not summed",
@@ -168,14 +164,15 @@ CAUSES = {
     },
     "conv2d_parameters": {
         "flipped": "it is flipped",
-        "kh and kw": "kh and kw are swapped",
+        "kh and kw": "the axes stand in the order (kernel, channel, kernel column, kernel row)",
         "first image": "only the first image counts",
         "averaged": "the gradients of a batch are averaged",
         "wrong axes": "the sum runs over the channels",
         "batch left out": "the sum leaves out the batch",
         "mean": "a mean is taken",
+        "x flipped": "the kernel is flipped",
+        "first kernel": "only output channel 0 counts",
     },
-    "conv2d_x": {"flipped": "the kernel is flipped", "first kernel": "only output channel 0 counts"},
     "Conv2d": {
         "area": "the kernel's area is left out",
         "outputs": "the outputs are counted",
@@ -197,8 +194,6 @@ CAUSES = {
         "stride swapped": "the stride's two directions are swapped",
         "kh and kw": "kh and kw are swapped",
         "NHWC": "the channels stand last",
-    },
-    "max_pool2d_x": {
         "all of them": "all equal pixels win",
         "all pixels": "every pixel of the window gets the gradient",
         "shared": "shared out equally",
@@ -208,8 +203,9 @@ CAUSES = {
         "sum": "the sum is taken",
         "maximum": "the largest pixel is taken",
         "frame left out": "the frame's pixels are not counted",
+        "frame counted": "the frame's pixels are counted",
+        "not divided": "every pixel gets the whole upstream",
     },
-    "avg_pool2d_x": {"not divided": "every pixel gets the whole upstream"},
     "batch_norm2d": {"not the root": "not by its root"},
     "batch_norm2d_rules": {"constants": "mean and variance count as constants"},
     "BatchNorm2d": {

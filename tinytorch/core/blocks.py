@@ -12,8 +12,9 @@ import numpy as np
 from .activations import ReLU
 from .autograd import gradient
 from .layers import Sequential
-from .spatial import Conv2d, ImageLayer, as_float, check_images, one_or_many, pair
+from .spatial import Conv2d
 from .tensor import Tensor, ones, operation, zeros
+from ..images import ImageLayer, as_float, check_images, one_or_many, pair
 
 # %% ../../modules/09_spatial/blocks_dev.ipynb #DepthwiseSeparable2d
 class DepthwiseSeparable2d(ImageLayer):

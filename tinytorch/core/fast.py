@@ -20,6 +20,7 @@ from .autograd import BACKWARD, gradient
 from .layers import Module
 from .spatial import Conv2d, MaxPool2d, one_or_many, output_shape, output_size, pair, pool_settings
 from .tensor import Tensor, operation
+from ..images import check_conv
 
 # %% ../../modules/09_spatial/fast_dev.ipynb #constants
 COLUMNS = 1024  # the widest matrix handed to BLAS at once
@@ -715,7 +716,7 @@ WAYS = {
 @lru_cache(256, typed=True)
 def _checked(x_shape, weight_shape, bias_shape, stride, padding, dilation, groups, phases=1):
     """The Sizes, after checking the settings (ints or pairs) against the shapes."""
-    spatial._check_conv(x_shape, weight_shape, bias_shape, groups)
+    check_conv(x_shape, weight_shape, bias_shape, groups)
     settings = pair(stride, "stride", 1), pair(padding, "padding"), pair(dilation, "dilation", 1)
     for each in zip(x_shape[2:], weight_shape[2:], *settings, strict=True):
         output_size(*each)

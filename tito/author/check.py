@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from tito import CourseError
+from tito.author import expected
 from tito.author.leak_check import quoted
 from tito.author.mutation import shares, try_in_process
 from tito.course import notebook
@@ -45,6 +46,7 @@ def check_course(course: Course, tree, mutants: bool = True, since: str = "HEAD"
 def check_files(course: Course, tree, since: str = "HEAD") -> Iterator[Finding]:
     """The part of it for which nothing is executed."""
     yield from _report("files", [_files(course)], f"nothing strange in {course.folder('nbs').name}")
+    yield from _report("expected values", [expected.check(course)], "the tests expect what the references give")
     yield from _report("commands", [_commands(course, tree)], "all that pages, notebooks and messages name exist")
     for module in course.modules:
         checks = [*(rule(course, module) for rule in RULES), _stable(course, module, since)]

@@ -95,5 +95,13 @@ group(
     fetch=milestones.fetch,
     verify=milestones.verify,
 )
-group("dev", "For authors of the course.", check=author.check, fmt=author.fmt, draw=author.draw, wheel=author.wheel)
+group(
+    "dev",
+    "For authors of the course.",
+    check=author.check,
+    fmt=author.fmt,
+    draw=author.draw,
+    expected=author.expected,
+    wheel=author.wheel,
+)
 group("site", "The course as pages.", build=author.build, serve=author.serve)

@@ -23,7 +23,7 @@ MOST_LINES = 14  # of a failure's message
 STYLES = {"passed": "green", "ok": "green", "failed": "red", "wrong": "red"}
 BONUS = "Bonus, without which the module is complete too"
 MEANING = {
-    "does not pass": "does not pass: some exercise is not written yet, or fails; tito test shows which.",
+    "does not pass": "does not pass: an exercise is not written yet, or a test fails; tito test shows which.",
     "changed since": "changed since: the notebook was changed after its last test.",
     "completed, changed since": "completed, changed since: it passed once, and the notebook was changed after that.",
     "differs": "differs: the notebook says more or other things than the package; tito export puts them there.",
@@ -141,10 +141,13 @@ class Console:
             self.say(f"It lies in {', '.join(most)} or {last}, which run in {trouble.evidence}.", indent=2)
         if trouble.case:
             self.say(f"with {trouble.case}", indent=2)
+        if trouble.cause:
+            self.say(trouble.cause, indent=2)
         kind = "" if trouble.type in ("", "AssertionError") else f"{trouble.type}: "
         empty = "it is not written yet" if trouble.type == "NotImplementedError" else "the check does not hold"
         self.say(shorten(kind + (trouble.message.strip() or empty)), indent=2)
-        for line in trouble.lines[-4:]:
+        own = [line for line in trouble.lines if not line.get("given") or line is trouble.lines[-1]]
+        for line in own[-4:]:
             self.say(f"{place_of(line)}, line {line['line']}: {line['source']}", indent=4)
         if trouble.printed.strip():
             self.say("It printed: " + shorten(trouble.printed.strip(), 5), indent=2)

@@ -254,7 +254,7 @@ def roster_table(module: Module, rows: list[dict]) -> None:
         remarks += [f"{row['versions']} versions kept"] if row["versions"] > 1 else []
         remarks += [] if row["listed"] or not any(one["listed"] for one in rows) else ["not in the roster"]
         when = local(datetime.fromisoformat(row["handed_in"])) if row["handed_in"] else row["handed_in"]
-        when = "not handed in" if when is None else when or "yes, no time known"
+        when = "not handed in" if when is None else when or "yes"
         cells = (row["student"], row["name"], when, TIMES.get(row["time_from"], ""), "; ".join(remarks))
         table.add_row(*map(one_line, cells))
     wide = None if sys.stdout.isatty() else 200
@@ -265,8 +265,13 @@ def roster_table(module: Module, rows: list[dict]) -> None:
         print("Nobody has said who is in the course: tito grade roster MODULE --roster FILE, the school's own CSV.")
 
 
-TIMES = {"system": "the system's time", "timestamp.txt": "timestamp.txt", "file": "the file's time",
-         "zip": "the zip's time, without a zone"}  # fmt: skip
+TIMES = {
+    "system": "the system's time",
+    "timestamp.txt": "timestamp.txt",
+    "file": "the file's time",
+    "mark": "Canvas tells no time",
+    "zip": "the zip's time, without a zone",
+}
 
 
 def similar_table(module: Module, pairs: list[Pair]) -> None:

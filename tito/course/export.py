@@ -26,7 +26,9 @@ from tito.course.storage import only_one, replace, stage, temporary, write_atomi
 
 HAND_WRITTEN = (
     *("__init__.py", "nn/__init__.py", "optim/__init__.py"),
-    *("backend.py", "kernels.py", "refusals.py", "files.py", "progress.py", "viz.py"),
+    *("backend.py", "expected.py", "files.py", "images.py", "kernels.py", "predict.py", "progress.py", "refusals.py"),
+    *("testing.py", *(f"viz/{name}.py" for name in ("__init__", "house", "pictures", "plots", "sliding", "training"))),
+    "viz/unfolding.py",
 )
 INDEX = "_modidx.py"
 _PACKAGE_DOC = '"""Exported from the notebooks: edit those, not these files."""\n'

@@ -1,5 +1,6 @@
 """The scaffold of a notebook: what a student is given, without solutions and hidden tests. What nbgrader makes too."""
 
+import ast
 import copy
 import re
 from pathlib import Path
@@ -26,6 +27,23 @@ def strip(nb: dict) -> dict:
         if cell["cell_type"] == "code":
             cell.update(execution_count=None, outputs=[])
     return stripped
+
+
+def fold(nb: dict) -> dict:
+    """`nb` itself, with tests and imports folded: JupyterLab shows their first line, and what they print."""
+    for cell in nb["cells"]:
+        if notebook.kind(cell) == "graded" or _only_imports(cell):
+            cell["metadata"]["jupyter"] = {"source_hidden": True}
+    return nb
+
+
+def _only_imports(cell: dict) -> bool:
+    """Whether an exported cell has nothing to read: imports, and the list of names that `_all_` adds."""
+    if notebook.kind(cell) != "export" or notebook.fault(cell["source"]):
+        return False
+    kinds = ast.Import | ast.ImportFrom
+    body = [node for node in ast.parse(cell["source"]).body if not isinstance(node, kinds)]
+    return all(isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_all_" for node in body)
 
 
 def released(cell: dict) -> str:

@@ -59,6 +59,9 @@ class Worker:
             finally:
                 timer.cancel()
             return json.loads(line)
+        except RuntimeError as error:  # no thread for the timer
+            self.stop()
+            raise WorkerLostError(str(error)) from None
         except (OSError, ValueError):
             self.stop()
             raise WorkerLostError("a worker ended in the middle of a submission") from None
@@ -123,9 +126,11 @@ def run_jobs(jobs: int, items: Iterable, work: Callable) -> Iterator[tuple]:
         for worker in workers:
             with contextlib.suppress(OSError):  # it is tried again with its first submission
                 worker._start()
-        for number, thread in enumerate(threads):
-            with contextlib.suppress(RuntimeError) if number else contextlib.nullcontext():
+        for thread in threads:
+            with contextlib.suppress(RuntimeError):  # then there are fewer
                 thread.start()
+        if items and not any(thread.ident for thread in threads):
+            raise CourseError("this machine lets nobody start a thread now: end other programs, and try again")
         for _ in itertools.repeat(None, len(items)):
             yield done.get()
     finally:

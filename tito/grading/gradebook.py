@@ -39,6 +39,7 @@ def nbgrader_settings(course: Course) -> dict:
         name: folder.get(f"{name}_directory") or name for name in ("release", "submitted", "autograded", "feedback")
     }
     found = {"url": str(url), **{name: course.root / str(place) for name, place in places.items()}, "config": config}
+    found["grading"] = course.folder("grading")
     found["exchange"] = course.root / str(config.Exchange.get("root") or "/usr/local/share/nbgrader/exchange")
     found["course_id"] = str(folder.get("course_id") or "")
     found["check_owner"] = bool(config.ExchangeCollect.get("check_owner", True))

@@ -75,8 +75,10 @@ def presence(service: "GradingService", module: Module, known: Roster) -> list[d
             kept = history.History(service.folder, module.folder, id)
             stamp = stamp_of(service.settings["submitted"], id, module.folder)
             current = kept.in_place()
-            row["handed_in"] = stamp.isoformat() if stamp else ""
+            known = bool(stamp) and not history.marks_only(current)
+            row["handed_in"] = stamp.isoformat() if known else ""
             row["time_from"] = min((v.time for v in current), key=lambda time: history.RANK[time], default=None)
+            row["time_from"] = row["time_from"] if known else "mark"
             row["late_mark"] = any(v.late for v in current) or None
             row["versions"] = len(kept.versions) or 1
         rows.append(row)

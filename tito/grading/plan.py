@@ -197,7 +197,7 @@ PREFIX = "tito-grade-"
 TITO = Path(__file__).resolve().parents[1]
 ROOMS = ("course", "grading")  # of tito: the code that a grade follows from
 SECRET = "secret"  # the file in the grading folder
-SHARED = "testing"  # of the package: what tests share; the tester runs its own copy, the student's box has none
+SHARED = ("testing", "expected")  # what tests share: the tester runs its own copies, the student's box has none
 
 
 @dataclass
@@ -295,9 +295,9 @@ def secret_of(course: Course, make: bool = False) -> bytes:
 
 
 def shared_by_tests(course: Course) -> dict[str, str]:
-    """Full name -> source of the package's module that tests share; nothing if the course has none."""
-    file = course.package / f"{SHARED}.py"
-    return {f"{course.lib_name}.{SHARED}": file.read_text(encoding="utf-8")} if file.is_file() else {}
+    """Full name -> source of the package's modules that tests share, as far as the course has them."""
+    files = {f"{course.lib_name}.{name}": course.package / f"{name}.py" for name in SHARED}
+    return {name: file.read_text(encoding="utf-8") for name, file in files.items() if file.is_file()}
 
 
 def _sweep() -> None:

@@ -155,8 +155,9 @@ def _column(
     total = next((n for n, name in enumerate(sheet.header) if plain(name) == "total score"), None)
     if sheet.kind == "gradescope" and total is not None and len(modules) == 1:
         return total
-    marked = [n for n, name in enumerate(sheet.header) if OWN.search(name)]
-    if len(modules) == len(marked) == 1 and not any(sheet.cell(row, marked[0]) for row, _ in rows):
+    marked = [n for n, name in enumerate(sheet.header) if OWN.search(name) or f"{name} - Max Points" in sheet.header]
+    blank = ("", "-", "0", "0.0") if sheet.kind == "gradescope" else ("", "-")
+    if len(modules) == len(marked) == 1 and all(sheet.cell(row, marked[0]) in blank for row, _ in rows):
         notes.append(f"{module.folder} went into {sheet.header[marked[0]]!r}, the one empty column of an assignment.")
         return marked[0]
     more = (

@@ -11,6 +11,7 @@ from tito import CourseError
 from tito.course import notebook
 from tito.course.lint import lint_notebook
 from tito.course.registry import Course, Module
+from tito.course.scaffold import fold
 from tito.course.storage import only_one
 from tito.grading import extensions, feedback, grade, gradebook, history, marks, pages, press
 from tito.grading.commit import Shown, Writer, hash_of
@@ -103,6 +104,8 @@ class GradingService:
         with self.locked(module):
             secret_of(self.course, make=True)
             call_nbgrader(self.course, "generate_assignment", module.folder, patience=300)
+            for path in sorted((self.settings["release"] / module.folder).rglob("*.ipynb")):
+                notebook.write(path, fold(notebook.read(path)))
             if due is not None:
                 policy = self.late_policy()
                 with gradebook.Gradebook(self.settings["url"]) as book:

@@ -249,7 +249,8 @@ def lines_concerned(error: BaseException, package: Path) -> list[dict]:
     for file, (number, function) in last.items():
         source = linecache.getline(file, number).strip()
         if (where := place(file, package)) and not source.startswith(PLACEHOLDER):
-            found.append({"place": where, "line": number, "source": source, "function": function})
+            given = Path(file).is_relative_to(package)
+            found.append({"place": where, "line": number, "source": source, "function": function, "given": given})
     return found
 
 

@@ -63,7 +63,7 @@ def in_notebook(line: dict, folder: Path, notebooks: dict[Path, dict]) -> dict:
     sources = [each["source"] for nb in notebooks.values() for each in nb["cells"] if each["id"] == cell]
     same = [n for source in sources for n, text in enumerate(notebook.python_lines(source), 1) if _same(text, line)]
     which = sum(_same(text, line) for text in lines[first:])
-    return {**line, "place": cell, "line": same[which - 1]} if 0 < which <= len(same) else line
+    return {**line, "place": cell, "line": same[which - 1], "given": False} if 0 < which <= len(same) else line
 
 
 def _same(text: str, line: dict) -> bool:

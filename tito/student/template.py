@@ -99,7 +99,7 @@ def _owners(course: Course) -> dict[str, Module]:
 
 def _notebook(plan: Handout, module: Module, path: Path, name: str) -> dict[str, bytes]:
     """A notebook as the student gets it, with the copies that `tito reset` and `tito solution` read."""
-    from tito.course.scaffold import PRISTINE, REFERENCE, has_solutions, strip
+    from tito.course.scaffold import PRISTINE, REFERENCE, fold, has_solutions, strip
 
     nb = notebook.read(path)
     solved = has_solutions(nb)
@@ -108,7 +108,7 @@ def _notebook(plan: Handout, module: Module, path: Path, name: str) -> dict[str,
     kept = f"{module.folder}/{path.name}"
     if module.number not in plan.yours:
         return {name: _text(nb)}
-    scaffold = _text(_locked(strip(nb) if solved else nb))
+    scaffold = _text(fold(_locked(strip(nb) if solved else nb)))
     made = {name: scaffold, f".tito/{PRISTINE}/{kept}": scaffold}
     return {**made, f".tito/{REFERENCE}/{kept}": _text(nb)} if plan.with_reference else made
 
