@@ -46,7 +46,8 @@ def plan_notebook(path: Path, package: str) -> dict:
             steps.append({**step, **defined(cell["source"])})
         elif kind == "graded":
             step = {"kind": "graded", "id": cell["id"], "source": cell["source"], "points": float(marks["points"])}
-            steps.append({**step, "hidden": hidden_lines(cell["source"])})
+            lends = _lends(cell["source"], f"{package}.{SHARED[0]}")
+            steps.append({**step, "hidden": hidden_lines(cell["source"]), "lends": lends})
         elif kind == "manual":
             manual[cell["id"]] = float(marks["points"])
     used = {node.id for step in steps if step["kind"] == "graded" for node in _names(step["source"])}
@@ -62,6 +63,18 @@ def plan_notebook(path: Path, package: str) -> dict:
         "manual": manual,
         "known": known,
     }
+
+
+def _lends(source: str, but: str) -> str:
+    """What a test imports, as the notebook's later cells have it too, where they have nothing else by that name."""
+    lines = []
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Import | ast.ImportFrom) and getattr(node, "module", None) != but:
+            for alias in node.names:
+                name = alias.asname or alias.name.partition(".")[0]
+                one = ast.Import([alias]) if isinstance(node, ast.Import) else ast.ImportFrom(node.module, [alias], 0)
+                lines.append(f"if {name!r} not in globals(): {ast.unparse(one)}")
+    return "\n".join(lines)
 
 
 def _names(source: str):
