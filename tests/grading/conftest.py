@@ -103,6 +103,7 @@ def run_steps():
     from tito.grading import plan
     from tito.grading.grade import Worker
     from tito.grading.sandbox import isolation
+    from tito.grading.sandbox.cells import prepare
 
     rung = next(isolation.ladder(), None)
     if rung is None:
@@ -111,7 +112,13 @@ def run_steps():
 
     def run(student, graded, own=None, seed=None, after=()):
         def solution(id, source):
-            return {"kind": "solution", "id": id, "source": source, **plan.defined(source), "imports": ""}
+            return {
+                "kind": "solution",
+                "id": id,
+                "source": source,
+                **plan.defined(prepare(source, "").source),
+                "imports": "",
+            }
 
         steps = [solution("student", student)]
         for id, source in graded.items():

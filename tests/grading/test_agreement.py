@@ -26,7 +26,14 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="gr
 
 
 def code(source, number, **metadata):
-    return {"cell_type": "code", "id": f"own-{number}", "metadata": metadata, "source": source, "outputs": [], "execution_count": None}
+    return {
+        "cell_type": "code",
+        "id": f"own-{number}",
+        "metadata": metadata,
+        "source": source,
+        "outputs": [],
+        "execution_count": None,
+    }
 
 
 def place_of(cells, id):
@@ -47,7 +54,10 @@ def below(cells, rng, number):
     """The stub stays, and the solution stands in a new cell right below it."""
     place = place_of(cells, rng.choice(SOLUTIONS))
     original = next(cell for cell in notebook.read(PATH)["cells"] if cell["id"] == cells[place]["id"])
-    cells.insert(place + 1, code(cells[place]["source"], number, **rng.choice([{}, {"nbgrader": cells[place]["metadata"]["nbgrader"]}])))
+    cells.insert(
+        place + 1,
+        code(cells[place]["source"], number, **rng.choice([{}, {"nbgrader": cells[place]["metadata"]["nbgrader"]}])),
+    )
     cells[place] = {**cells[place], "source": released(original)}
 
 
@@ -71,24 +81,62 @@ def helper(cells, rng, number):
 def again(cells, rng, number):
     """A function is defined once more, right or wrong, somewhere."""
     name = rng.choice(["relu", "leaky_relu", "sigmoid", "gelu", "softmax", "log_softmax"])
-    text = rng.choice([f"{name} = {name}", f"def {name}(x, *more, **named):\n    return x", f"_kept = {name}\ndef {name}(*inputs, **named):\n    return _kept(*inputs, **named)", f"del {name}"])
+    text = rng.choice(
+        [
+            f"{name} = {name}",
+            f"def {name}(x, *more, **named):\n    return x",
+            f"_kept = {name}\ndef {name}(*inputs, **named):\n    return _kept(*inputs, **named)",
+            f"del {name}",
+        ]
+    )
     cells.insert(rng.randrange(1, len(cells)), code(text, number))
 
 
 def wrong(cells, rng, number):
     """A mistake in a solution."""
     place = place_of(cells, rng.choice(SOLUTIONS))
-    old, new = rng.choice([("maximum", "minimum"), ("x", "y"), ("np.exp", "np.log"), ("axis", "0 * axis"), ("-", "+"), ("return", "pass; return"), ("1", "2"), ("### BEGIN SOLUTION", "return x")])
+    old, new = rng.choice(
+        [
+            ("maximum", "minimum"),
+            ("x", "y"),
+            ("np.exp", "np.log"),
+            ("axis", "0 * axis"),
+            ("-", "+"),
+            ("return", "pass; return"),
+            ("1", "2"),
+            ("### BEGIN SOLUTION", "return x"),
+        ]
+    )
     body = cells[place]["source"].split("BEGIN SOLUTION", 1)
-    cells[place] = {**cells[place], "source": "BEGIN SOLUTION".join([body[0].replace("### ", "### ", 1), body[-1].replace(old, new)] if len(body) > 1 else body)}
+    cells[place] = {
+        **cells[place],
+        "source": "BEGIN SOLUTION".join(
+            [body[0].replace("### ", "### ", 1), body[-1].replace(old, new)] if len(body) > 1 else body
+        ),
+    }
 
 
 def head(cells, rng, number):
     """More at the head or the end of a solution cell."""
-    place, lines = place_of(cells, rng.choice(SOLUTIONS)), ["import math, json", "import matplotlib.pyplot as plt", "import pandas as pd" if rng.random() < 0 else "import IPython", "print('hello')", "del np", "raise ValueError('end')", "import numpy as np", "np = np"]
+    place, lines = (
+        place_of(cells, rng.choice(SOLUTIONS)),
+        [
+            "import math, json",
+            "import matplotlib.pyplot as plt",
+            "import pandas as pd" if rng.random() < 0 else "import IPython",
+            "print('hello')",
+            "del np",
+            "raise ValueError('end')",
+            "import numpy as np",
+            "np = np",
+        ],
+    )
     line, source = rng.choice(lines), cells[place]["source"]
     parts = source.split("\n")
-    cells[place] = {**cells[place], "source": "\n".join([parts[0], line, *parts[1:]]) if rng.random() < 0.6 else f"{source}\n{line}"}
+    cells[place] = {
+        **cells[place],
+        "source": "\n".join([parts[0], line, *parts[1:]]) if rng.random() < 0.6 else f"{source}\n{line}",
+    }
 
 
 def split(cells, rng, number):
@@ -112,7 +160,10 @@ def given(cells, rng, number):
     """A given cell gets another line."""
     places = [place for place, cell in enumerate(cells) if notebook.kind(cell) == "export"]
     place = rng.choice(places)
-    cells[place] = {**cells[place], "source": cells[place]["source"] + "\n" + rng.choice(["import math", "extra = 3", "print('given')"])}
+    cells[place] = {
+        **cells[place],
+        "source": cells[place]["source"] + "\n" + rng.choice(["import math", "extra = 3", "print('given')"]),
+    }
 
 
 EDITS = (scratch, scratch, below, helper, helper, again, wrong, head, split, borrowed, given)
@@ -136,10 +187,15 @@ def graded():
 
     def run(nb):
         steps, _ = plan.assemble(part.plan, parse(notebook.dumps(nb).encode()))
-        steps = [{**step, "source": without_hidden(step["source"]), "hidden": []} if step["kind"] == "graded" else step for step in steps]
+        steps = [
+            {**step, "source": without_hidden(step["source"]), "hidden": []} if step["kind"] == "graded" else step
+            for step in steps
+        ]
         result = grade.run_steps(assignment, worker, part, steps, [])
         assert result["status"] != "infra_error", result["reason"]
-        return {name: cell["points"] == cell["max"] for name, cell in result["cells"].items() if cell["kind"] == "graded"}
+        return {
+            name: cell["points"] == cell["max"] for name, cell in result["cells"].items() if cell["kind"] == "graded"
+        }
 
     yield run
     worker.stop()
@@ -149,9 +205,15 @@ def graded():
 IDS = {cell["id"] for cell in notebook.read(PATH)["cells"]}
 
 
-def tested(nb):
+def local(nb):
     """What `tito test` says of each graded cell."""
-    nb = {**nb, "cells": [{**cell, "source": without_hidden(cell["source"])} if notebook.kind(cell) == "graded" else cell for cell in nb["cells"]]}
+    nb = {
+        **nb,
+        "cells": [
+            {**cell, "source": without_hidden(cell["source"])} if notebook.kind(cell) == "graded" else cell
+            for cell in nb["cells"]
+        ],
+    }
     cells = _cells(nb, Options(), IDS)
     outcomes = run_cells(cells, COURSE.package.parent, PATH.parent)
     return {cell.id: outcomes[cell.id]["state"] == "passed" for cell in cells if cell.kind == "graded"}
@@ -160,9 +222,12 @@ def tested(nb):
 def disagreements(seeds, graded):
     for seed in seeds:
         nb = edited(seed)
-        both = tested(nb), graded(nb)
+        both = local(nb), graded(nb)
         if both[0] != both[1]:
-            yield seed, {name: (passes, both[1].get(name)) for name, passes in both[0].items() if passes != both[1].get(name)}
+            yield (
+                seed,
+                {name: (passes, both[1].get(name)) for name, passes in both[0].items() if passes != both[1].get(name)},
+            )
 
 
 def test_a_few_edits(graded):
