@@ -18,12 +18,13 @@ from tito.runner.testing import Cell, run_cells
 
 @pytest.fixture
 def run(tmp_path):
-    """Run sources as graded cells c0, c1, ... against an empty package; the outcomes in order."""
+    """Run sources as graded cells c0, c1, ... (or of another kind) against an empty package; the outcomes in order."""
     (tmp_path / "tinytorch").mkdir()
     (tmp_path / "tinytorch/__init__.py").touch()
 
-    def run(*sources, seconds=5.0):
-        cells = [Cell(f"c{n}", source, "graded", seconds) for n, source in enumerate(sources)]
+    def run(*sources, seconds=5.0, kinds="graded"):
+        kinds = kinds.split() * len(sources) if " " not in kinds else kinds.split()
+        cells = [Cell(f"c{n}", source, kinds[n], seconds) for n, source in enumerate(sources)]
         outcomes = run_cells(cells, tmp_path, tmp_path)
         return [outcomes.get(one.id) for one in cells]
 
@@ -209,7 +210,26 @@ def test_a_deliberate_not_implemented_error_is_a_failure(run):
 def test_cells_are_a_main_module(run):
     source = "import sys, inspect\ndef f():\n    return 1\nassert sys.modules['__main__'].f is f\n"
     source += "assert __name__ == '__main__' and 'return 1' in inspect.getsource(f)"
-    assert states(run(source)) == ["passed"]
+    assert states(run(source, kinds="solution")) == ["passed"]
+
+
+def test_a_students_function_keeps_its_helper_where_a_test_has_one_of_that_name(run):
+    mine = "def why(a):\n    return a\ndef double(x):\n    return 2 * why(x)"
+    test = "def why():\n    return 'the test\\'s'\nassert double(4) == 8 and why() == 'the test\\'s'"
+    later = "def triple(x):\n    return 3 * why(x)"
+    assert (
+        states(run(mine, test, later, "assert triple(2) == 6 and why()", kinds="solution graded solution graded"))
+        == ["passed"] * 4
+    )
+
+
+def test_later_cells_have_what_a_test_imported(run):
+    assert states(run("import math\nassert math", "math.sqrt(2)", kinds="graded solution")) == ["passed"] * 2
+
+
+def test_cells_await_and_ask_for_ipython(run):
+    source = "import asyncio\nawait asyncio.sleep(0)\nget_ipython().run_line_magic('matplotlib', 'inline')"
+    assert states(run(source, kinds="solution")) == ["passed"]
 
 
 def test_only_the_given_package_is_on_the_path(run, tmp_path):

@@ -23,7 +23,7 @@ import numpy
 
 from tito import CourseError
 from tito.grading.sandbox import lockdown
-from tito.grading.sandbox.tester import NotStartedError, StudentProcess
+from tito.grading.sandbox.student import NotStartedError, StudentProcess
 
 BOX = tuple(Path(__file__).with_name(f"{name}.py") for name in ("agent", "lockdown", "wire"))  # what goes inside
 SPARE = 12  # tasks beyond the threads that a module asks for: the box's own, and threads that are just ending
