@@ -732,7 +732,7 @@ def weight_gradient_points(g, seen, x, s):
         total += (g[a : a + size].reshape(-1, s.o, s.ho * s.wo) @ seen[a : a + size].swapaxes(1, 2)).sum(axis=0)
     return total.reshape(s.o, s.c, 1, 1)
 
-
+# %% ../../modules/09_spatial/fast_dev.ipynb #ways-table
 def _input_gradient_rows(upstream, weight, s):
     """The gradient of the images; with a kernel for each channel, a convolution of upstream with the kernels turned round."""
     plain = s.cg == s.og == s.sh == s.sw == s.dh == s.dw == 1 and s.ph < s.kh and s.pw < s.kw
