@@ -39,6 +39,18 @@ def in_pieces(function, *arrays):
     return out
 
 
+class _Room:
+    """Arrays for what is made on the way, one after the other for every part."""
+
+    def __init__(self, count, size, dtype):
+        self.arrays = [empty((size,), dtype) for _ in range(count)]
+
+    def views(self, shape):
+        """As arrays of that shape, which is no larger."""
+        size = math.prod(shape)
+        return [array[:size].reshape(shape) for array in self.arrays]
+
+
 def gelu_gradient(upstream, x):
     """Gradient of gelu, tanh form: with t = tanh(u), u = x * (c + k * x²), the slope is (1 + t + (1 - t²) * x * u') / 2."""
     if not x.ndim:
@@ -46,9 +58,9 @@ def gelu_gradient(upstream, x):
     return in_pieces(_gelu_gradient, upstream, x)
 
 
-def _gelu_gradient(upstream, x):
+def _gelu_gradient(upstream, x, room=None):
     c, k = math.sqrt(2 / math.pi), 0.044715
-    slope, t, rest = (empty(x.shape, x.dtype) for _ in range(3))
+    slope, t, rest = (room or _Room(3, x.size, x.dtype)).views(x.shape)[-3:]
     np.multiply(x, x, out=slope)
     np.multiply(slope, k * c, out=t)
     t += c
@@ -95,22 +107,26 @@ def _parts(lines):
     return [(a, c) for a in cuts[0] for c in cuts[1]]
 
 
-def _minus(part, mean):
-    return np.subtract(part, mean, out=empty(part.shape, part.dtype))
+def _room(count, lines):
+    """Room for parts of the lines, the first of which is as large as any."""
+    a, c = _parts(lines)[0]
+    return _Room(count, lines[a, c].size, lines.dtype)
 
 
 def moments(lines):
     """Mean and variance of each channel of lines (A, C, L), (C,) each in their dtype."""
     count, squares = lines.size // lines.shape[1], np.zeros(lines.shape[1])
     mean = (lines.sum(axis=2).sum(axis=0, dtype=np.float64) / count).astype(lines.dtype)
+    room = _room(1, lines)
     for a, c in _parts(lines):
-        centred = _minus(lines[a, c], mean[c, None])
+        (centred,) = room.views(lines[a, c].shape)
+        np.subtract(lines[a, c], mean[c, None], out=centred)
         squares[c] += np.einsum("acl,acl->ac", centred, centred).sum(axis=0, dtype=np.float64)
     return mean, (squares / count).astype(lines.dtype)
 
 
-def _gelu_(y):
-    t = empty(y.shape, y.dtype)
+def _gelu_(y, room):
+    (t,) = room.views(y.shape)
     np.multiply(y, y, out=t)
     t *= 0.044715 * math.sqrt(2 / math.pi)
     t += math.sqrt(2 / math.pi)
@@ -122,34 +138,37 @@ def _gelu_(y):
 
 
 ACTIVATIONS = {  # written into y; gradient for y
-    "none": (lambda y: None, lambda upstream, y: upstream),
-    "relu": (lambda y: np.maximum(y, 0, out=y), lambda upstream, y: upstream * ~(y <= 0)),
+    "none": (lambda y, room: None, lambda upstream, y, room: upstream),
+    "relu": (lambda y, room: np.maximum(y, 0, out=y), lambda upstream, y, room: upstream * ~(y <= 0)),
     "gelu": (_gelu_, _gelu_gradient),
 }
 
 
 def normalise(lines, weight, bias, mean, scale, activation):
     """activation(weight * (lines - mean) * scale + bias), for lines (A, C, L); the others are (C,)."""
-    out, factor = empty(lines.shape, lines.dtype), weight * scale
+    out, factor, room = empty(lines.shape, lines.dtype), weight * scale, _room(1, lines)
     for a, c in _parts(lines):
         target = out[a, c]
         np.subtract(lines[a, c], mean[c, None], out=target)
         target *= factor[c, None]
         target += bias[c, None]
-        ACTIVATIONS[activation][0](target)
+        ACTIVATIONS[activation][0](target, room)
     return out
 
 
 def normalise_gradients(upstream, lines, weight, bias, mean, scale, activation, use_batch_stats, wants_x):
     """(gradient of the lines or None, of the weight, of the bias); mean and scale are the lines' own: use_batch_stats."""
     g, (sums, products) = empty(lines.shape, lines.dtype), np.zeros((2, lines.shape[1]))
+    room = _room(5, lines)
     for a, c in _parts(lines):
-        normal, through, part = _minus(lines[a, c], mean[c, None]), upstream[a, c], g[a, c]
+        through, part = upstream[a, c], g[a, c]
+        normal, out, *_ = room.views(part.shape)
+        np.subtract(lines[a, c], mean[c, None], out=normal)
         normal *= scale[c, None]
         if activation != "none":
-            out = np.multiply(normal, weight[c, None], out=empty(normal.shape, normal.dtype))
+            np.multiply(normal, weight[c, None], out=out)
             out += bias[c, None]
-            through = ACTIVATIONS[activation][1](through, out)
+            through = ACTIVATIONS[activation][1](through, out, room)
         part[...] = through
         sums[c] += part.sum(axis=2).sum(axis=0, dtype=np.float64)
         products[c] += np.einsum("acl,acl->ac", part, normal).sum(axis=0, dtype=np.float64)
@@ -158,7 +177,7 @@ def normalise_gradients(upstream, lines, weight, bias, mean, scale, activation, 
     for a, c in _parts(lines) if wants_x else ():
         part = g[a, c]
         if use_batch_stats:
-            normal = _minus(lines[a, c], mean[c, None])
+            normal = np.subtract(lines[a, c], mean[c, None], out=room.views(part.shape)[0])
             normal *= slope[c, None]
             normal += shared[c, None]
             part -= normal

@@ -282,13 +282,14 @@ def _pieces(forward):
     return lambda x: in_pieces(forward, x)
 
 
-_CALLS = {  # functions with more to them than stands in the lesson
-    "gelu": _pieces,
-    "reshape": _by_lengths,
-    "linear": _with_bias,
-    **dict.fromkeys(
-        ("mse_loss", "binary_cross_entropy_with_logits", "cross_entropy", "weighted_cross_entropy"), _in_float32
-    ),
+_CALLS = {  # functions with more to them than stands in the lesson, by name and inputs: another of that name is left alone
+    ("gelu", "x"): _pieces,
+    ("reshape", "a", "shape"): _by_lengths,
+    ("linear", "x", "weight", "bias"): _with_bias,
+    ("mse_loss", "prediction", "target"): _in_float32,
+    ("binary_cross_entropy_with_logits", "logits", "target"): _in_float32,
+    ("cross_entropy", "logits", "labels", "label_smoothing"): _in_float32,
+    ("weighted_cross_entropy", "logits", "labels", "smoothing", "weight", "reduction"): _in_float32,
 }
 _KEEP = {  # what a recipe holds, where it is not just the arrays
     "index": _keep_labels,
@@ -314,7 +315,7 @@ class Inputs:
         self.axis_at = self.names.index("axis") if "axis" in self.names else 0
         real_at = tuple(map(self.names.index, real.split()))
         as_is = PLAIN - {tuple} if OPERANDS.issuperset(self.names) else PLAIN  # where no axis or shape is, numbers
-        call = _CALLS[its](forward) if its in _CALLS else forward
+        call = _CALLS.get((its, *self.names), lambda function: function)(forward)
         self.rules = len(self.names), self.needed, self.defaults, real_at, self.axis_at, as_is, call, _KEEP.get(its)
 
     def further(self, inputs, named):

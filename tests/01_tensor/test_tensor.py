@@ -180,3 +180,20 @@ def test_matmul_equals_pytorch():
     for left, right in (((2, 3), (3, 4)), ((5, 1, 2, 3), (4, 3, 2)), ((3,), (4, 3, 2)), ((4, 2, 3), (3,))):
         a, b = rng.standard_normal(left, np.float32), rng.standard_normal(right, np.float32)
         np.testing.assert_allclose((Tensor(a) @ Tensor(b)).data, torch.from_numpy(a) @ torch.from_numpy(b), atol=1e-5)
+
+
+def test_an_operation_of_a_known_name_may_take_other_inputs():
+    @operation
+    def linear(a, slope):
+        return a * slope
+
+    @operation
+    def gelu(x, width):
+        return x * width
+
+    @operation
+    def reshape(x):
+        return x.reshape(-1)
+
+    x = Tensor(np.ones((2, 3)), requires_grad=True)
+    assert linear(x, 3).data.sum() == gelu(x, 3).data.sum() == 18 and reshape(x).shape == (6,)

@@ -884,7 +884,10 @@ def _copied(upstream):
     if rows.nbytes < SMALL:
         return rows.tobytes()
     copy = empty_cached(rows.shape, rows.dtype)
-    copy_rows(rows, copy)
+    if rows.flags.c_contiguous:
+        np.copyto(copy, rows)
+    else:
+        copy_rows(rows, copy)
     return copy
 
 # %% ../../modules/09_spatial/fast_dev.ipynb #tape-fused

@@ -178,6 +178,7 @@ class Bench:
         for name, layer, given in (
             ("GELU, tanh", [nn.GELU()], images),
             ("batch norm", norm, images),
+            ("batch norm and GELU in a Sequential", [nn.Sequential(nn.BatchNorm2d(64), nn.GELU())], images),
             ("softmax of 1,000", [nn.Softmax()], (4 * self.batch, 1000)),
             ("softmax of 10", [nn.Softmax()], (64 * self.batch, 10)),
         ):

@@ -114,9 +114,10 @@ class TorchSide:
 
         return run
 
-    def layer(self, layers: list, shape: tuple[int, ...]):
+    def layer(self, chain: list, shape: tuple[int, ...]):
         """Layers of TinyTorch's, one after the other, forward and all gradients."""
-        model = torch.nn.Sequential(*map(layer_twin, layers)).to(memory_format=self.order)
+        single = [part for layer in chain for part in layers(layer)]
+        model = torch.nn.Sequential(*map(layer_twin, single)).to(memory_format=self.order)
         x = self.tensor(noise(shape)).requires_grad_()
         upstream = self.tensor(noise(tuple(model(x).shape), 1))
 
