@@ -283,7 +283,7 @@ def test_moodle_without_a_roster_goes_by_the_name_or_the_hidden_number(desk, boo
     assert not found.took and len(found.open) == 2 and "several students" in found.open[0].reason
 
 
-@pytest.mark.parametrize("form", ["flagless", "cp437", "nfd"])
+@pytest.mark.parametrize("form", ["flagless", "cp437", "latin-1", "nfd"])
 def test_names_in_old_archives(desk, book, tmp_path, form):
     name = f"Zoë Müller_12_assignsubmission_file_/{NAME}"
     name = unicodedata.normalize("NFD", name) if form == "nfd" else name

@@ -319,6 +319,8 @@ class Collector:
             if version is not current:
                 what = "same" if version.digest in known else "older"
                 reason = f"handed in {local(version.moment)}; the one of {local(current.moment)} counts"
+                if version.stamp == current.stamp:
+                    reason = f"of the same time as {current.path or current.notebook}, which counts"
             report.append(Collected(student, book, what, reason if what == "older" else "", version.path))
         return report
 

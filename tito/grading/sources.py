@@ -208,18 +208,26 @@ def member_name(member: zipfile.ZipInfo) -> str:
     if not member.flag_bits & 0x800:
         own = next((data[5:] for kind, data in _extra(member) if kind == 0x7075 and len(data) > 5), None)
         try:
-            name = (own if own is not None else name.encode("cp437")).decode("utf-8")
+            name = own.decode("utf-8") if own is not None else _decoded(name.encode("cp437"))
         except (UnicodeDecodeError, UnicodeEncodeError):
             pass
     return _composed(name)
 
 
+def _decoded(name: bytes) -> str:
+    """A name of which nobody says how it is written: UTF-8, Latin-1 where only its letters stand, or a DOS page."""
+    try:
+        return name.decode("utf-8")
+    except UnicodeDecodeError:
+        return name.decode("latin-1" if all(byte < 0x80 or byte >= 0xC0 for byte in name) else "cp437")
+
+
 def _on_disk(name: str) -> str:
-    """A name of the file system; bytes that are no UTF-8 are read as the old DOS page."""
+    """A name of the file system, whose bytes need not be UTF-8."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
-        name = os.fsencode(name).decode("cp437")
+        name = _decoded(os.fsencode(name))
     return _composed(name)
 
 
