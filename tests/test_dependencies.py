@@ -34,7 +34,7 @@ RUN = {
     "uv": "tests/cli/test_install.py asks it for wheels",
 }
 # Import name -> distribution, for those that are often not installed; the others are asked of the installation.
-EXTRA = {"distributed": "distributed", "mpi4py": "mpi4py", "torch": "torch"}
+EXTRA = {"distributed": "distributed", "mpi4py": "mpi4py", "psycopg2": "psycopg2-binary", "torch": "torch"}
 SYSTEMS = {
     "linux": {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "platform_machine": "x86_64"},
     "macos": {"sys_platform": "darwin", "platform_system": "Darwin", "os_name": "posix", "platform_machine": "arm64"},

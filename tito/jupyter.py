@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from urllib.parse import quote
 
-from tito import CourseError
+from tito import CourseError, kernel
 from tito.course.notebook import KERNEL
 from tito.course.registry import Course, find_root
 from tito.course.scaffold import PRISTINE
@@ -138,9 +138,12 @@ def open_formgrader(root: Path, browser: bool, port: int) -> None:
 def main() -> None:
     """Run as a kernel; Jupyter starts it in the notebook's folder."""
     put_course_first(Path.cwd())
-    from ipykernel.kernelapp import launch_new_instance
+    from ipykernel.kernelapp import IPKernelApp
 
-    launch_new_instance()
+    app = IPKernelApp.instance()
+    app.initialize()
+    kernel.load(app.shell, Path.cwd())
+    app.start()
 
 
 if __name__ == "__main__":

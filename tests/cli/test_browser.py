@@ -169,7 +169,22 @@ def test_a_student_writes_the_first_exercise(page, lab, course, tito):
     page.until(lambda: page.with_text(".cm-line", STUB)).click()
     page.keys(Keys.END)
     page.keys(Keys.HOME, held=[Keys.SHIFT])
-    page.keys(("\n").join(BODY))
+    page.keys(("\n").join(BODY[:-1]))
+    page.until(lambda: page.with_text(".cm-line", BODY[-2][-20:]))
+    for _ in ("the solution", "its test"):
+        page.keys(Keys.ENTER, held=[Keys.SHIFT])
+    error = page.until(lambda: page.with_text(ERROR, "the test does not pass"))
+    assert "is a `return` missing?" in error.text and "tito hint 09 pair" in error.text and "hold(" not in error.text
+    page.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", error)
+    time.sleep(0.5)
+    page.picture("the-test-fails")
+
+    line = page.until(lambda: page.with_text(".cm-line", BODY[-2][-20:]))
+    page.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", line)
+    time.sleep(0.5)
+    page.until(lambda: page.with_text(".cm-line", BODY[-2][-20:])).click()
+    page.keys(Keys.END)
+    page.keys("\n" + BODY[-1])
     page.until(lambda: page.with_text(".cm-line", BODY[-1]))
     page.picture("written")
     for _ in ("the solution", "its test"):

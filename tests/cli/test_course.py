@@ -93,6 +93,7 @@ def test_select_keeps_order_and_drops_repeats(root):
     [
         ('title = "A title"\n', "", r"module\.toml: `title` must be a str, and is missing"),
         ("requires = []", "requires = [1]", r"`requires` must be a list of strings, and is \[1\]"),
+        ("requires = []", "requires = []\nthreads = -1", "`threads` must be 0 to 64, and is -1"),
         ("requires = []", "required = []", "`requires` must be a list, and is missing"),
         ("minutes = 5", "minutes = 5\nminuets = 6", "exercise 'task': unknown key `minuets`; known are id, title"),
         ("difficulty = 1", "difficulty = 'x'", "exercise 'task': `difficulty` must be a int, and is 'x'"),

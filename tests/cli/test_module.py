@@ -151,4 +151,4 @@ def test_the_words_of_a_table_are_explained_where_they_stand(good, tito):
     tito("test", "1")
     for words in (["status"], ["module", "status", "1"]):
         out = tito(*words, columns=200).out
-        assert "does not pass: some exercise" in out and "differs: the notebook" in out and "changed since:" not in out
+        assert "does not pass: an exercise" in out and "differs: the notebook" in out and "changed since:" not in out

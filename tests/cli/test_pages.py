@@ -167,6 +167,18 @@ def test_predictions_are_closed_figures_open_and_keys_reach_what_scrolls(course,
     assert "Alpha" in home and "2000: Draw" in home and 'href="readme.html"' in home
 
 
+def test_a_figure_says_in_words_what_it_shows(course, tito):
+    Image.new("RGB", (600, 300)).save(course.root / "modules/01_alpha/figure.png")
+    draw = course.cell("code", "draw", "from IPython.display import Image\nImage('figure.png')")
+    course.use(draw)
+    end = tito("site", "build")
+    assert end.code == 1 and "cell draw draws a figure without words" in end.err and '"alt"' in end.err
+    course.use({**draw, "metadata": {"alt": "a black bar"}})
+    assert tito("site", "build").code == 0
+    tree = BeautifulSoup((course.root / "site/modules/01_alpha/alpha_dev.html").read_bytes(), "html.parser")
+    assert tree.select_one("article img")["alt"] == "a black bar"
+
+
 @pytest.mark.browser
 @pytest.mark.slow
 def test_axe_finds_nothing_serious_on_any_page(tmp_path):

@@ -230,8 +230,9 @@ def test_init_says_what_else_it_made_and_what_it_would_take(source, student, tit
     assert "only such a folder" in tito("init", str(source.root), "--update", cwd=tmp_path).err
 
 
-def test_the_authors_check_is_one_sentence_in_a_students_course(student, tito):
-    end = tito("dev", "check", cwd=student)
+@pytest.mark.parametrize("command", ["check", "fmt", "draw"])
+def test_the_authors_commands_are_one_sentence_in_a_students_course(student, tito, command):
+    end = tito("dev", command, cwd=student)
     assert end.code == 1 and end.out == "" and len(end.err.splitlines()) == 1 and "tito doctor" in end.err
 
 

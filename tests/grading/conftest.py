@@ -1,10 +1,12 @@
 """A small course with nbgrader's gradebook, and submissions made from its release."""
 
+import ctypes
 import importlib.util
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -91,4 +93,110 @@ def grade(course):
         done = subprocess.run(command, cwd=course.root, env=environment, capture_output=True, text=True, timeout=120)
         return done.returncode, done.stdout, done.stderr
 
+    return run
+
+
+@pytest.fixture(scope="module")
+def run_steps():
+    """A function that runs a student's cells and graded cells (4 points each) in the box, with nothing but NumPy."""
+    from tito.course.scaffold import hidden_lines
+    from tito.grading import plan
+    from tito.grading.grade import Worker
+    from tito.grading.sandbox import isolation
+    from tito.grading.sandbox.cells import prepare
+
+    rung = next(isolation.ladder(), None)
+    if rung is None:
+        pytest.skip("no isolation works on this machine")
+    limits = {"wall": 30.0, "cell": 5.0, "cpu": 20, "memory": 1 << 30}
+
+    def run(student, graded, own=None, seed=None, after=()):
+        def solution(id, source):
+            return {
+                "kind": "solution",
+                "id": id,
+                "source": source,
+                **plan.defined(prepare(source, "").source),
+                "imports": "",
+            }
+
+        steps = [solution("student", student)]
+        for id, source in graded.items():
+            hidden = hidden_lines(source)
+            steps.append({"kind": "graded", "id": id, "source": source, "points": 4.0, "hidden": hidden})
+        steps += [solution(f"after {number}", source) for number, source in enumerate(after)]
+        with tempfile.TemporaryDirectory() as folder:
+            os.chmod(folder, 0o755)
+            kit = isolation.make_kit(Path(folder), Path(folder) / "none", [])
+
+            class One:
+                def __init__(self):
+                    self.limits = limits
+
+                def setting(self, part):
+                    command, environment = isolation.command(rung, kit, limits)
+                    box = {"command": command, "environment": environment, "limits": limits, "package": "tinytorch"}
+                    box |= {"exchange": str(kit.exchange), "drop": rung.drop, "own": own or {}}
+                    return {"name": folder, "setting": box}
+
+                def task(self, part, steps, seed):
+                    return {"name": folder, "steps": steps, "seed": seed}
+
+            worker = Worker(0)
+            try:
+                return worker.execute(One(), None, steps, seed)
+            finally:
+                worker.stop()
+
+    return run
+
+
+PYTEST = "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
+SOMEBODY = 12_345  # a user id that nobody has
+
+
+def become(needed):
+    """In a child: be a user who is not root. Where root's own folders bar the way, in a view without."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    closed = {top for path in needed for top in [path, *path.parents] if not top.stat().st_mode & 1}
+    if closed:
+        if libc.unshare(0x20000) or libc.mount(None, b"/", None, 0x44000, None):  # CLONE_NEWNS; MS_REC, MS_PRIVATE
+            raise OSError(ctypes.get_errno(), "a view of one's own")
+        held = {path: os.open(path, os.O_PATH) for path in needed}
+        for top in sorted(closed):
+            libc.mount(b"none", bytes(top), b"tmpfs", 0, b"mode=755")
+        for path, descriptor in held.items():
+            path.mkdir(parents=True, exist_ok=True)
+            if libc.mount(f"/proc/self/fd/{descriptor}".encode(), bytes(path), None, 0x5000, None):  # MS_BIND, MS_REC
+                raise OSError(ctypes.get_errno(), f"{path} cannot be bound")
+    os.setgroups([])
+    os.setresgid(SOMEBODY, SOMEBODY, SOMEBODY)
+    os.setresuid(SOMEBODY, SOMEBODY, SOMEBODY)
+
+
+@pytest.fixture
+def as_somebody(tmp_path):
+    """Run pytest as a user who is not root; all has to pass. `.python(code, *words)` gives what it prints."""
+    if os.geteuid():
+        pytest.skip("this user is not root to begin with")
+    tmp_path.chmod(0o755)
+    needed = {ROOT, Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve(), tmp_path}
+    needed = [path for path in needed if not any(other in path.parents for other in needed)]
+
+    def python(code, *words):
+        with tempfile.TemporaryDirectory() as folder:
+            os.chmod(folder, 0o777)
+            environment = {**os.environ, "HOME": folder, "TMPDIR": folder, "PYTHONDONTWRITEBYTECODE": "1"}
+            done = subprocess.run(
+                [sys.executable, "-c", code, *map(str, words)], cwd=ROOT, env={**environment, "PYTHONPATH": str(ROOT)},
+                capture_output=True, text=True, preexec_fn=lambda: become(needed),
+            )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def run(*words):
+        told = python(PYTEST, "-q", "-rs", "-p", "no:cacheprovider", "-p", "no:xdist", *words)
+        assert " skipped" not in told and " passed" in told, told
+
+    run.python = python
     return run

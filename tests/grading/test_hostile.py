@@ -150,6 +150,11 @@ def test_every_attack(hostile, run_cases, isolation):
     assert not wrong, "\n\n".join(wrong)
 
 
+@pytest.mark.slow
+def test_a_part_of_the_attacks_on_a_user_who_is_not_root(as_somebody):
+    as_somebody(__file__, "-k", "test_a_part_of_the_attacks and not user")
+
+
 def test_refuses_without_isolation(course, hostile, hand_in, monkeypatch):
     hand_in(hostile.HONEST[:1])
     monkeypatch.setattr(isolation, "_works", lambda rung, kit: False)

@@ -17,7 +17,7 @@ from tito import CourseError
 from tito.grading import collecting, office, school, sources
 from tito.grading.history import History
 from tito.grading.marks import Mark
-from tito.grading.roster import Roster, read_roster, readable, student_id
+from tito.grading.roster import Person, Roster, read_roster, readable, student_id
 from tito.grading.service import GradingService
 from tito.grading.sheet import Sheet
 from tito.grading.submissions import stamp_of
@@ -225,6 +225,19 @@ def test_the_newest_of_several_counts_and_none_is_lost(desk, book, tmp_path):
     assert taken(collect(desk, again, replace=True)) == [("doejane", "changed")] and content(desk, "doejane") == book(4)
 
 
+def test_canvas_where_no_letter_of_a_name_is_left(desk, book, tmp_path):
+    files = {f"_501_81_{NAME}": book(1), f"_LATE_502_82_{NAME}": book(2)}
+    assert taken(collect(desk, lay(tmp_path / "a", files))) == [("501", "new"), ("502", "new")]
+    found = collect(desk, lay(tmp_path / "b", files), roster=write(tmp_path / "r.csv", CANVAS))
+    assert taken(found) == [("501", "same"), ("502", "same")], "an id stays"
+
+
+def test_one_folder_alone_is_a_student_s_whatever_lies_in_it(desk, book, tmp_path):
+    assert taken(collect(desk, lay(tmp_path / "late", {f"eve/ada_12_34_{NAME}": book(1)}))) == [("eve", "new")]
+    files = {f"submissions/ada_12_34_{NAME}": book(2)}
+    assert taken(collect(desk, lay(tmp_path / "one", files))) == [("ada", "new")]
+
+
 def test_canvas_says_late_and_not_by_how_much(desk, book, tmp_path):
     due = datetime(2026, 11, 1, 12)
     files = {f"a_1_2_{NAME}": book(1), f"b_LATE_3_4_{NAME}": book(2)}
@@ -340,8 +353,9 @@ def test_nobody_hands_in_for_somebody_else(desk, book, tmp_path, how):
     "name", [f"activations_dev{copy}" for copy in ("-Copy1", " (1)", "-1", "(2)", " - Copy")] + ["hw2"]
 )
 def test_renamed_notebooks_are_known_by_their_cells(desk, book, tmp_path, name):
-    files = {f"ada/{name}.ipynb": book(1), f"ben/{NAME}": book(2)}
-    assert taken(collect(desk, lay(tmp_path / "in", files))) == [("ada", "new"), ("ben", "new")]
+    files = {f"ada/{name}.ipynb": book(1), f"ben/{NAME}": book(2), f"cy/{name}.ipynb.txt": book(3), "dan/x.7z": b"7z"}
+    found = collect(desk, lay(tmp_path / "in", files))
+    assert taken(found) == [("ada", "new"), ("ben", "new"), ("cy", "new")] and "unpack it" in found.open[0].reason
     assert content(desk, "ada") == book(1)
 
 
@@ -520,6 +534,8 @@ def test_an_id_stays_when_another_system_names_the_student(desk, book, tmp_path)
     later = CANVAS.replace("jmueller,", "jm-new,")
     known.add(person for _, person in read_roster(Sheet(later.encode(), "c")))
     assert "jm-new" not in known.people and len(known.listed()) == 5
+    known.add([Person("old", email="a@b.example"), Person("new", email="a@b.example")], by_id=True)
+    assert {"old", "new"} <= known.people.keys() and len(known.by_key("A@b.example")) == 2, "two ids are two students"
     shared = "id,first_name,last_name,email\na,Ada,Lo,x@y.example\nb,Ben,Bo,x@y.example\n"
     with pytest.raises(CourseError, match="one number or address"):
         known.add(person for _, person in read_roster(Sheet(shared.encode(), "c")))
@@ -634,6 +650,10 @@ def test_a_column_is_found_by_name_or_added_at_the_end(modules, course):
     assert rows[0][7:] == [ASSIGNMENT, "01_tensor"] and rows[1][7:] == ["100", "100"] and rows[3][7:] == ["100", "7"]
     assert [row[:7] for row in rows] == [row[:7] for row in rows_of(CANVAS.encode())] and len(rows) == 8
     assert any("zed" in note for note in filled.notes)
+    one = CANVAS.replace("Final Score", "Quiz (78)").replace("(read only)", "10").replace(",,\n", ",,3\n")
+    assert school.fill(Sheet(one.encode(), "g"), modules, marks, roster_of(CANVAS)).columns == {
+        ASSIGNMENT: "Homework (77)"
+    }
     with pytest.raises(CourseError, match="no column is called"):
         school.fill(Sheet(CANVAS.encode(), "g"), modules, marks, roster_of(CANVAS), {ASSIGNMENT: "Quiz"})
     twice = CANVAS.replace("Homework (77),Final Score", "Activations (77),02_activations (78)")
@@ -726,6 +746,8 @@ def test_from_a_download_to_the_school_and_back(desk, submission, tmp_path, grad
     assert code == 0 and "2 marks written" in out, err
     filled = (tmp_path / "grades.csv").read_bytes().decode("utf-8-sig")
     assert filled == CANVAS.replace("jmueller,S1,,", "jmueller,S1,100,").replace("aohara,S1,,", "aohara,S1,30,")
+    code, out, err = grade("export", "02", "--into", table)
+    assert code == 0 and "added" not in err and (tmp_path / "grades.csv").read_bytes().decode("utf-8-sig") == filled
     code, out, err = grade("export", "02")
     assert "qquiet,Quiet,Quentin,,02_activations,0,100" in out and code == 0, err
     code, out, err = grade("feedback", "02", "--pack", "canvas", "-o", str(tmp_path / "back.zip"))

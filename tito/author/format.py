@@ -5,7 +5,7 @@ from pathlib import Path
 from tito.course import notebook
 from tito.course.registry import Course
 
-KEPT = {"nbgrader", "jupyter", "tags"}  # a cell's metadata; what JupyterLab remembers of a screen goes
+KEPT = {"alt", "jupyter", "nbgrader", "tags"}  # a cell's metadata; what JupyterLab remembers of a screen goes
 KERNEL = {"display_name": "python3", "language": "python", "name": "python3"}  # committed notebooks name no machine's
 
 

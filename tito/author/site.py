@@ -102,7 +102,7 @@ def _lesson(course: Course, module: Module, path: Path, pages: Path, tell: Tell)
     kept = _outputs(course, module, path, nb, tell)
     outputs, shown = kept["outputs"], scaffold.strip(nb)
     for cell in shown["cells"]:
-        kind = notebook.kind(cell)
+        kind, words = notebook.kind(cell), cell["metadata"].get("alt", "")
         if cell["cell_type"] == "code":
             lines = notebook.python_lines(cell["source"])
             cell["source"] = "\n".join(line for line in lines if not line.lstrip().startswith("#|")).strip("\n")
@@ -111,7 +111,11 @@ def _lesson(course: Course, module: Module, path: Path, pages: Path, tell: Tell)
         if "predict.reveal(" in cell["source"] and cell["cell_type"] == "code":
             closed = {"code_prompt_show": "Guess first, then open: what came out", "code_prompt_hide": "Close"}
             cell["metadata"] = {"tags": ["hide-output"], "mystnb": closed}
-        if image := _image(cell.get("outputs", [])):
+        if any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
+            image = _image(cell["outputs"], words)
+            if "alt" not in image:
+                told = 'say what it shows, as "alt" in the metadata of the cell or of the figure'
+                raise CourseError(f"{path.name}, cell {cell['id']} draws a figure without words: {told}")
             cell["metadata"].setdefault("mystnb", {})["image"] = image
     if note := finish.busy(kept["load"]):
         shown["cells"].insert(1, {"cell_type": "markdown", "id": "busy", "metadata": {}, "source": note})
@@ -120,10 +124,10 @@ def _lesson(course: Course, module: Module, path: Path, pages: Path, tell: Tell)
     storage.write_atomic(_place(course, path, pages), notebook.dumps(shown))
 
 
-def _image(outputs: list[dict]) -> dict:
-    """{"alt", "width"} of a cell's figure: what it says it shows, and how wide it is shown."""
+def _image(outputs: list[dict], words: str = "") -> dict:
+    """{"alt", "width"} of a cell's figure: what the cell or the figure says it shows, and how wide it is shown."""
     about = [output.get("metadata", {}).get("image/png", {}) for output in outputs]
-    words = {"alt": next((each["alt"] for each in about if each.get("alt")), "")}
+    words = {"alt": words or next((each["alt"] for each in about if each.get("alt")), "")}
     words["width"] = next((f"{each['width']}px" for each in about if each.get("width")), "")
     return {key: value for key, value in words.items() if value}
 

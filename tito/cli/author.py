@@ -9,6 +9,16 @@ from tito import CourseError
 from tito.cli.common import UsageError, open_course
 
 
+def open_repository(command: str):
+    """The course, as its authors have it; CourseError in a student's copy."""
+    from tito.student.template import workspace_settings
+
+    course = open_course()
+    if workspace_settings(course.root) is not None:
+        raise CourseError(f"{command} is for the course's authors, in their repository; for this folder: tito doctor")
+    return course
+
+
 def check(
     mutants: Annotated[bool, typer.Option(help="Plant faults in the solutions, and see that tests notice.")] = True,
     since: Annotated[str, typer.Option(metavar="COMMIT", help="Cells keep their ids since then.")] = "HEAD",
@@ -20,13 +30,8 @@ def check(
     from tito.author.check import check_course
     from tito.cli import app
     from tito.cli.console import Console
-    from tito.student.template import workspace_settings
 
-    course, console, wrong = open_course(), Console(), 0
-    if workspace_settings(course.root) is not None:
-        raise CourseError(
-            "tito dev check is for the course's authors, in their repository; for this folder: tito doctor"
-        )
+    course, console, wrong = open_repository("tito dev check"), Console(), 0
     for finding in check_course(course, typer.main.get_command(app), mutants, since):
         console.finding(finding)
         wrong += finding.state == "wrong"
@@ -49,7 +54,7 @@ def fmt() -> None:
     from tito.author.format import format_course
     from tito.cli.console import Console
 
-    course, console = open_course(), Console()
+    course, console = open_repository("tito dev fmt"), Console()
     changed = format_course(course)
     for path in changed:
         console.line(str(path.relative_to(course.root)))
@@ -65,6 +70,7 @@ def draw(
     from tito.cli.console import Console
     from tito.course.storage import write_atomic
 
+    open_repository("tito dev draw")
     write_atomic(to, drawn(Path(tito.__file__).parent))
     Console().line(f"Drew {to}")
 

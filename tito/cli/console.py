@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tito.course.notebook import python_lines
-from tito.course.registry import Module
+from tito.course.registry import Exercise, Module
 from tito.doctor import Finding
 from tito.milestone import Milestone
 from tito.runner.results import ExerciseResult, Trouble
@@ -23,7 +23,7 @@ MOST_LINES = 14  # of a failure's message
 STYLES = {"passed": "green", "ok": "green", "failed": "red", "wrong": "red"}
 BONUS = "Bonus, without which the module is complete too"
 MEANING = {
-    "does not pass": "does not pass: some exercise is not written yet, or fails; tito test shows which.",
+    "does not pass": "does not pass: an exercise is not written yet, or a test fails; tito test shows which.",
     "changed since": "changed since: the notebook was changed after its last test.",
     "completed, changed since": "completed, changed since: it passed once, and the notebook was changed after that.",
     "differs": "differs: the notebook says more or other things than the package; tito export puts them there.",
@@ -141,10 +141,13 @@ class Console:
             self.say(f"It lies in {', '.join(most)} or {last}, which run in {trouble.evidence}.", indent=2)
         if trouble.case:
             self.say(f"with {trouble.case}", indent=2)
+        if trouble.cause:
+            self.say(trouble.cause, indent=2)
         kind = "" if trouble.type in ("", "AssertionError") else f"{trouble.type}: "
         empty = "it is not written yet" if trouble.type == "NotImplementedError" else "the check does not hold"
         self.say(shorten(kind + (trouble.message.strip() or empty)), indent=2)
-        for line in trouble.lines[-4:]:
+        own = [line for line in trouble.lines if not line.get("given") or line is trouble.lines[-1]]
+        for line in own[-4:]:
             self.say(f"{place_of(line)}, line {line['line']}: {line['source']}", indent=4)
         if trouble.printed.strip():
             self.say("It printed: " + shorten(trouble.printed.strip(), 5), indent=2)
@@ -200,7 +203,7 @@ class Console:
         here = current(standings)
         if here and here.open and not (here.completed and not here.changed):
             exercise = here.open[0]
-            self.say(f"\nNext exercise: {exercise.title} ({exercise.id}), about {exercise.minutes} min")
+            self.say(f"\n{_next_exercise(exercise)}, about {exercise.minutes} min")
 
     # tito watch
 
@@ -231,12 +234,14 @@ class Console:
             points = (number(sum(state[key] for state in known)) for key in ("points", "possible"))
             told.append(f"{done} of {len(part)} exercises, {'/'.join(points)} points")
         self.say(f"{', and as a bonus '.join(told)}, {doing}")
+        left = [each for each in module.exercises if view.states.get(each.id, {}).get("state") != "passed"]
+        left.sort(key=lambda exercise: exercise.bonus)
         if view.trouble:
             self._first_trouble(view.result)
-        elif left := [e for e in module.exercises if view.states.get(e.id, {}).get("state") != "passed"]:
+        elif left:
             if states:
-                self.say(f"\nNext exercise: {left[0].title} ({left[0].id})")
-        elif not view.running:
+                self.say(f"\n{_next_exercise(left[0])}")
+        if not view.trouble and not view.running and all(exercise.bonus for exercise in left):
             self.next(f"tito test {module.number}")
         self.say()
 
@@ -361,6 +366,10 @@ def place_of(line: dict) -> str:
     function, where = line.get("function", ""), line["place"]
     own = function in ("", where) or where.startswith("test_") and function.startswith("test_unit_")
     return where if own else f"{function} in {where}"
+
+
+def _next_exercise(exercise: Exercise) -> str:
+    return f"Next exercise{', a bonus' if exercise.bonus else ''}: {exercise.title} ({exercise.id})"
 
 
 def _parted(exercises) -> tuple[list, list]:

@@ -13,6 +13,7 @@ from tito.course.registry import Module
 from tito.grading.collecting import Collection
 from tito.grading.grade import visible
 from tito.grading.marks import Question
+from tito.grading.migrate import GIVEN, Plan
 from tito.grading.service import GradingReport
 from tito.grading.similar import Pair
 from tito.grading.times import local
@@ -179,6 +180,24 @@ def status_table(module: Module, rows: list[dict]) -> None:
         print(f"Some wait to be graded: tito grade run {module.number}")
 
 
+def migration(module: Module, plan: Plan, names: dict[str, str]) -> None:
+    """What a migration does, and what it leaves alone."""
+    if not plan.changes and not names:
+        return print(f"The gradebook matches the notebooks of {module.folder}.")
+    print(f"{module.folder}, {plan.submissions} submissions in the gradebook")
+    for old, new in names.items():
+        print(f"  cell renamed: {one_line(old)} -> {one_line(new)}")
+    for change in plan.changes:
+        print(f"  {one_line(change)}")
+    print("Kept: " + ", ".join(f"{count} {name}" for count, name in zip(plan.kept, GIVEN, strict=True)) + ".")
+
+
+def migration_data(module: Module, plan: Plan) -> dict:
+    """The same as data."""
+    changes = [vars(change) for change in plan.changes]
+    return {"assignment": module.folder, "submissions": plan.submissions, "kept": plan.kept, "changes": changes}
+
+
 def notebook_report(report: NotebookReport) -> None:
     """What lint says of a notebook."""
     noticed = report.mutants - len(report.alive)
@@ -254,7 +273,7 @@ def roster_table(module: Module, rows: list[dict]) -> None:
         remarks += [f"{row['versions']} versions kept"] if row["versions"] > 1 else []
         remarks += [] if row["listed"] or not any(one["listed"] for one in rows) else ["not in the roster"]
         when = local(datetime.fromisoformat(row["handed_in"])) if row["handed_in"] else row["handed_in"]
-        when = "not handed in" if when is None else when or "yes, no time known"
+        when = "not handed in" if when is None else when or "yes"
         cells = (row["student"], row["name"], when, TIMES.get(row["time_from"], ""), "; ".join(remarks))
         table.add_row(*map(one_line, cells))
     wide = None if sys.stdout.isatty() else 200
@@ -265,8 +284,13 @@ def roster_table(module: Module, rows: list[dict]) -> None:
         print("Nobody has said who is in the course: tito grade roster MODULE --roster FILE, the school's own CSV.")
 
 
-TIMES = {"system": "the system's time", "timestamp.txt": "timestamp.txt", "file": "the file's time",
-         "zip": "the zip's time, without a zone"}  # fmt: skip
+TIMES = {
+    "system": "the system's time",
+    "timestamp.txt": "timestamp.txt",
+    "file": "the file's time",
+    "mark": "Canvas tells no time",
+    "zip": "the zip's time, without a zone",
+}
 
 
 def similar_table(module: Module, pairs: list[Pair]) -> None:

@@ -19,6 +19,7 @@ from tito.course import notebook
 
 SETTINGS = "settings.ini"
 REGISTRY = "module.toml"
+MOST_THREADS = 64
 DEFAULTS = {
     "lib_name": "tinytorch",
     "lib_path": "tinytorch",
@@ -197,6 +198,8 @@ def _read_module(path: Path) -> Module:
     exercises = tuple(_exercise(table, notebooks, data["bonus"], path) for table in exercises)
     if unknown := set(data.pop("bonus")) - {file.name for file in notebooks}:
         raise CourseError(f"{path}: `bonus` names {min(unknown)}, which `notebooks` does not")
+    if not 0 <= data["threads"] <= MOST_THREADS:
+        raise CourseError(f"{path}: `threads` must be 0 to {MOST_THREADS}, and is {data['threads']}")
     requires = tuple(data.pop("requires"))
     return Module(path=path.parent, requires=requires, notebooks=notebooks, exercises=exercises, **data)
 

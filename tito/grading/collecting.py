@@ -4,6 +4,7 @@ import os
 import pwd
 import re
 import unicodedata
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,11 +19,12 @@ from tito.course.storage import digest, write_atomic
 from tito.grading.downloads import Owned, Seen, exchange, owners, strip_copy, strip_number
 from tito.grading.history import History, Version, compare, write_bytes
 from tito.grading.roster import LONGEST, Person, Roster, student_id
-from tito.grading.sources import Budget, Entry, inside, open_source
+from tito.grading.sources import NOTEBOOK, Budget, Entry, inside, open_source
 from tito.grading.submissions import LARGEST, STUDENT, RejectedError, parse, stamp_of
 from tito.grading.times import STAMP, local, parse_stamp, written
 
 BESIDE = ("timestamp.txt", "submission_secret.txt")  # nbgrader's, next to a submission
+ARCHIVE = re.compile(r"\.(7z|rar|tar|tgz|gz|bz2|xz)$", re.I)
 TAKEN = ("new", "changed", "same", "older")
 
 
@@ -61,7 +63,7 @@ class Collection:
             one
             for one in self.files
             if one.what in ("unknown", "refused")
-            or (one.what == "other" and one.notebook.lower().endswith(".ipynb") and one.student not in came)
+            or (one.what == "other" and NOTEBOOK.search(one.notebook) and one.student not in came)
         ]
 
 
@@ -85,7 +87,12 @@ class Collector:
                 found += self._exchange()
                 continue
             entries = open_source(Path(source), self.budget)
-            if len(entries) == 1 and Path(source).suffix.lower() == ".ipynb" and not Path(source).is_dir():
+            if (
+                len(entries) == 1
+                and entries[0].is_notebook
+                and not zipfile.is_zipfile(source)
+                and Path(source).is_file()
+            ):
                 singles += entries
             else:
                 found += self._owned(entries, pattern)
@@ -212,6 +219,10 @@ class Collector:
             name, path = entry.parts[-1], entry.shown
             if name in BESIDE:
                 continue
+            if ARCHIVE.search(name):
+                words = "an archive of another kind than zip: unpack it, and collect the folder"
+                rest.append(Collected("", name, "refused", words, path))
+                continue
             if not entry.is_notebook:
                 rest.append(Collected("", name, "other", _other(one, name), path))
                 continue
@@ -223,16 +234,16 @@ class Collector:
             except RejectedError as reason:
                 rest.append(Collected("", name, "refused", str(reason), path))
                 continue
-            book, why = self._which(data, name, one.seen)
+            book, why = self._which(data, entry.stem)
             if book is None:
                 rest.append(Collected("", name, "other", why, path))
                 continue
             read.append((self._version(one, entry, book, data, beside), data, _secret(beside, entry)))
         return read, rest
 
-    def _which(self, data: bytes, name: str, seen: Seen | None) -> tuple[str | None, str]:
+    def _which(self, data: bytes, name: str) -> tuple[str | None, str]:
         """The notebook of this module that bytes are, by their cells, else by the file's name; None and why not."""
-        stem = strip_copy(name.rpartition(".")[0])[0]
+        stem = strip_copy(name)[0]
         by_name = [book for book in self.books if _is_called(stem, book.removesuffix(".ipynb"))]
         try:
             ids = {cell.id for cell in parse(data).cells if cell.graded}
@@ -248,7 +259,7 @@ class Collector:
         return book, ""
 
     def _version(self, one: Owned, entry: Entry, book: str, data: bytes, beside: dict) -> Version:
-        seen, stem = one.seen or Seen("said"), entry.parts[-1].rpartition(".")[0]
+        seen, stem = one.seen or Seen("said"), entry.stem
         stamp, how = seen.stamp, "system"
         if stamp is None and seen.system == "moodle" and len(one.students) == 1:
             text = one.students[0].times.get(seen.number)

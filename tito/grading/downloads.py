@@ -19,6 +19,7 @@ from tito.grading.times import parse_stamp
 CANVAS = re.compile(r"_(?P<user>\d+)_(?P<attachment>\d+)_(?=.)")
 ANONYMOUS = re.compile(r"(?P<late>LATE_)?anon_(?P<user>[A-Za-z0-9]+)_(?P<attachment>\d+)_(?P<file>.+)")
 MOODLE = re.compile(r"(?P<name>.+?)_(?P<user>\d+)_assignsubmission_(?P<plugin>[a-z]+)(_(?P<file>.*))?", re.S)
+AROUND = re.compile(r"submission|export|download|abgabe|assign|\d{3}", re.I)  # what stands around a whole download
 METADATA = "submission_metadata.yml"
 # what a browser, JupyterLab, a desktop or Canvas adds to the name of a second copy
 COPY = re.compile(r"(?:[-_ ]+Copy(?P<copy>\d*)|[ _+]?\((?P<again>\d+)\)|[-_ ]+(?:Kopie|copie|copia)(?: ?\d*))$", re.I)
@@ -71,7 +72,7 @@ def canvas(name: str) -> Seen | None:
         owner = name[: match.start()]
         late = owner.endswith("_LATE")
         owner = owner.removesuffix("_LATE")
-        if owner and not owner.endswith("_LATE"):
+        if (owner or not match.start() or late) and not owner.endswith("_LATE"):
             found.append(Seen("canvas", match["user"], owner, order=int(match["attachment"]), late=late))
     if not found:
         return None
@@ -150,7 +151,10 @@ def _root(entries: list[Entry], course: Course, assignment: str, roster: Roster,
     for _ in range(6):
         useful = [entry for entry in here if not entry.junk]
         heads = {entry.parts[0] for entry in useful}
-        if form := _form(useful, heads, assignment):
+        form = _form(useful, heads, assignment)
+        if form and here is not entries and len(heads) == 1 and not AROUND.search(names[-1]):
+            break  # one student's folder or archive, whatever lies in it
+        if form:
             return form, useful, names[-1] if names else ""
         if len(heads) != 1 or roster.by_key(next(iter(heads))):
             break
@@ -203,7 +207,7 @@ def _doubtful(all: list[Seen], roster: Roster) -> set[str]:
     """Names that stand for several numbers of a download, and so for nobody without a roster."""
     numbers = defaultdict(set)
     for seen in all:
-        if seen.number:
+        if seen.number and seen.name:
             numbers[plain(seen.name)].add(seen.number)
     return {name for name, found in numbers.items() if len(found) > 1}
 
@@ -247,7 +251,7 @@ def _person(seen: Seen, roster: Roster, doubtful: set[str], made: dict) -> tuple
     moodles_own = seen.system == "moodle" and plain(seen.name) in doubtful and len(doubtful) == 1
     if plain(seen.name) in doubtful and not (moodles_own and _hidden(seen.name)):
         return None, "several students are called that, and there is no roster", seen
-    text = seen.sid or seen.email or seen.name
+    text = seen.sid or seen.email or seen.name or seen.number
     if moodles_own or (seen.system == "moodle" and _hidden(seen.name)):
         text = f"participant-{seen.number}"
     id = student_id(text)

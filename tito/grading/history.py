@@ -105,11 +105,16 @@ def write_bytes(target: Path, data: bytes, sync: bool = True) -> None:
         draft.unlink(missing_ok=True)
 
 
+def marks_only(versions: list[Version]) -> list[bool]:
+    """Canvas's marks LATE, where they are all that is known of a submission's time; otherwise nothing."""
+    marks = [v.late for v in versions if v.system == "canvas" and not RANK[v.time] and v.late is not None]
+    return marks if len(marks) == len(versions) else []
+
+
 def on_time(grading: Path, assignment: str, student: str, stamp: datetime, due: datetime | None) -> datetime:
     """A submission's time as lateness counts it. Canvas gives no times, only the mark LATE: it decides."""
-    versions = History(grading, assignment, student).in_place()
-    marks = [v.late for v in versions if v.system == "canvas" and v.time in ("file", "zip") and v.late is not None]
-    if due is None or not marks or len(marks) < len(versions):
+    marks = marks_only(History(grading, assignment, student).in_place())
+    if due is None or not marks:
         return stamp
     return max(stamp, due + timedelta(seconds=1)) if any(marks) else min(stamp, due)
 

@@ -21,6 +21,7 @@ from tito.grading import feedback, pages
 from tito.grading.commit import Shown
 from tito.grading.grade import Store
 from tito.grading.gradebook import Gradebook
+from tito.grading.history import History, marks_only
 from tito.grading.marks import Mark
 from tito.grading.submissions import stamp_of
 
@@ -37,6 +38,8 @@ def jobs_for(module: Module, settings: dict, shown: Shown, store: Store, marks: 
         if result is None or mark is None:
             continue
         stamp = stamp_of(settings["submitted"], student, module.folder)
+        if marks_only(History(settings["grading"], module.folder, student).in_place()):
+            stamp = None  # the file's time is that of the download
         for path in module.notebooks:
             marked = settings["autograded"] / student / module.folder / path.name
             target = settings["feedback"] / student / module.folder / f"{path.stem}.html"
@@ -70,7 +73,7 @@ def _facts(module: Module, path: Path, student: str, mark: Mark, part: dict, com
         "rows": rows,
         "comments": comments,
         "reason": part.get("reason", ""),
-        "notes": part.get("notes", []),
+        "notes": [feedback.unspoken(note) for note in part.get("notes", [])],
     }
 
 

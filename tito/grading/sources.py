@@ -22,8 +22,10 @@ MOST_INNER = 5_000  # members of a student's own archive
 LARGEST_ARCHIVE = 2 << 30  # bytes, unpacked, of a whole download
 LARGEST_INNER = 64 << 20  # bytes of a student's own archive, packed
 MOST_RATIO = 200  # unpacked to packed: a notebook with figures has about 5
+SMALL = 1 << 20  # bytes that may be packed as tightly as they like
 DEEPEST = 3  # archives inside each other
 JUNK = re.compile(r"\..*|__MACOSX|__pycache__|thumbs\.db|desktop\.ini|\$RECYCLE\.BIN", re.I)
+NOTEBOOK = re.compile(r"\.ipynb(\.(txt|json))?$", re.I)  # some browsers add an ending of their own
 ESCAPED = re.compile(r"#U([0-9a-f]{4})|#L([0-9a-f]{6})")  # what unzip makes of letters that it cannot write
 
 
@@ -55,7 +57,13 @@ class Entry:
     @property
     def is_notebook(self) -> bool:
         """Whether it calls itself a notebook."""
-        return self.parts[-1].lower().endswith(".ipynb")
+        return bool(NOTEBOOK.search(self.parts[-1]))
+
+    @property
+    def stem(self) -> str:
+        """The file's name without its ending."""
+        name = NOTEBOOK.sub("", self.parts[-1])
+        return name if name != self.parts[-1] else name.rpartition(".")[0] or name
 
     def below(self, count: int) -> "Entry":
         """The same, seen from a folder further in."""
@@ -77,7 +85,7 @@ def open_source(path: Path, budget: Budget) -> list[Entry]:
             return list(_folder(path, budget))
         if path.is_file() and zipfile.is_zipfile(path):
             return list(archive(path, (), budget, str(path), 0))
-        if path.is_file() and path.suffix.lower() == ".ipynb":
+        if path.is_file() and NOTEBOOK.search(path.name):
             return [_file(path.parent, (path.name,), str(path))]
     except (zipfile.BadZipFile, NotImplementedError) as error:
         raise CourseError(f"{path} cannot be read as a zip archive ({error}): download it again") from None
@@ -135,7 +143,7 @@ def _loader(opened: zipfile.ZipFile, member: zipfile.ZipInfo, bad: str, budget: 
             raise RejectedError(bad)
         if stat.S_ISLNK(member.external_attr >> 16):
             raise RejectedError("it is a link")
-        if member.file_size > most or member.file_size > MOST_RATIO * max(member.compress_size, 1):
+        if member.file_size > most or member.file_size > max(MOST_RATIO * member.compress_size, SMALL):
             raise RejectedError(f"it unpacks to {member.file_size} bytes")
         if member.flag_bits & 1:
             raise RejectedError("it is encrypted")

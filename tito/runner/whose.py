@@ -1,11 +1,12 @@
 """Whose line, whose test: from a place in the package, or a test of the pytest folder, to the exercise it concerns."""
 
+import ast
 import re
 from pathlib import Path
 
 from tito.course import notebook
 from tito.course.registry import Module
-from tito.runner.marks import CELL
+from tito.runner.marks import CELL, functions
 from tito.runner.results import Trouble
 
 MOST = 5  # exercises that a failure may be laid at: more would say nothing
@@ -22,9 +23,10 @@ def explain(trouble: Trouble, tests: list[dict], folder: Path, module: Module, n
     trouble.lines = [in_notebook(line, folder, notebooks) for line in trouble.lines]
     trouble.message = without_introspection(trouble.message)
     owners = {cell: exercise.id for exercise in module.exercises for cell in exercise.solution}
+    forgot = [owners[cell] for cell in defining(trouble.fell, notebooks) if cell in owners]
     through = [owners[line["place"]] for line in trouble.lines if line["place"] in owners]
-    if through:  # it was raised there, or by what that called
-        trouble.exercises = through[-1:]
+    if forgot or through:  # it was raised there, or by what that called
+        trouble.exercises = (forgot or through)[-1:]
     else:
         trouble.exercises, trouble.evidence = suspects(trouble.where, tests, owners)
 
@@ -50,6 +52,14 @@ def suspects(failed: str, tests: list[dict], owners: dict[str, str]) -> tuple[li
     return best, f"{len(alike)} of {len(failing)} tests that fail and {number} of {len(passing)} that pass"
 
 
+def defining(names: list[str], notebooks: dict[Path, dict]) -> list[str]:
+    """The cells that define functions, or methods as Class.method, of these names."""
+    found = {}
+    for cell in (cell for nb in notebooks.values() for cell in nb["cells"] if notebook.kind(cell) == "solution"):
+        found |= {name: cell["id"] for name, _ in functions(ast.parse(cell["source"]))}
+    return [found[name] for name in names if name in found]
+
+
 def in_notebook(line: dict, folder: Path, notebooks: dict[Path, dict]) -> dict:
     """A line of the package as the line of the cell that it was exported from; any other line as it is."""
     file = folder / line["place"]
@@ -63,7 +73,7 @@ def in_notebook(line: dict, folder: Path, notebooks: dict[Path, dict]) -> dict:
     sources = [each["source"] for nb in notebooks.values() for each in nb["cells"] if each["id"] == cell]
     same = [n for source in sources for n, text in enumerate(notebook.python_lines(source), 1) if _same(text, line)]
     which = sum(_same(text, line) for text in lines[first:])
-    return {**line, "place": cell, "line": same[which - 1]} if 0 < which <= len(same) else line
+    return {**line, "place": cell, "line": same[which - 1], "given": False} if 0 < which <= len(same) else line
 
 
 def _same(text: str, line: dict) -> bool:
