@@ -10,8 +10,9 @@ import json
 
 import numpy as np
 
-__all__ = ["Case", "cases", "hold", "only", "refuses", "slopes", "suspects"]
+__all__ = ["Case", "cases", "convicts", "he_spread", "hold", "only", "on_arrays", "refuses", "slopes", "suspects"]
 
+USUAL = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}  # settings of a convolution
 SAME = 1e-6  # of the sum of the numbers: how near a fingerprint must be
 
 
@@ -48,6 +49,24 @@ def slopes(function, array, upstream):
         out[entry] = (upstream * (above - function())).sum() / 2e-4
         array[entry] = center
     return out
+
+
+def he_spread(weight, inputs, outputs):
+    """The weights (O, C, kh, kw) must be drawn with He's spread, √(2 / inputs); a usual mistake is called by its name."""
+    __tracebackhide__ = True
+    weight = _numbers("weight", weight.numpy())
+    spread, wanted, area = weight.std(), (2 / inputs) ** 0.5, weight[0, 0].size
+    causes = {
+        "the kernel's area is left out of the inputs": (2 * area / inputs) ** 0.5,
+        "the outputs are counted, not the inputs": (2 / outputs) ** 0.5,
+        "it is 1 / inputs and not 2 / inputs": (1 / inputs) ** 0.5,
+        "the square root is missing": 2 / inputs,
+        "the weights are not scaled": 1,
+        "they are uniform up to 1 / sqrt(inputs)": (1 / 3 / inputs) ** 0.5,
+    }
+    why = [f". This comes out when {cause}" for cause, wrong in causes.items() if abs(spread / wrong - 1) < 0.05]
+    good = bool(abs(spread / wanted - 1) < 0.1)
+    only("He", good, f"expected a standard deviation near {wanted:.3f}, got {spread:.3f}{''.join(why)}")
 
 
 # Holding a result against what was expected
@@ -252,6 +271,21 @@ class Case:
         out.backward(self.upstream)
         return {name: tensor.grad for name, tensor in tensors.items() if name in (wrt or names)}
 
+    def rule(self, operation, rule):
+        """What a gradient rule gives for the case, called as a plain function: saved is what the operation keeps."""
+        settings = {name: self.settings.get(name, usual) for name, usual in USUAL.items()}
+        arrays = self.arrays(np.float64)
+        _, saved = operation.__wrapped__(*arrays, **settings)
+        return rule(self.upstream, saved, *arrays, *settings.values())
+
+    def layer(self, make, tensor):
+        """The layer make(in_channels, out_channels, kernel_size, ...) with the case's weight and bias, in float64."""
+        weight = self.given["weight"]
+        layer = make(weight.shape[1] * self.settings.get("groups", 1), len(weight), weight.shape[2:], **self.settings)
+        layer = layer.astype(np.float64)
+        layer.weight, layer.bias = (tensor(self.given[n], np.float64, requires_grad=True) for n in ("weight", "bias"))
+        return layer
+
     def hold(self, what, got, tolerance=1e-4, dtype=None):
         """Hold a result against what the case expects under the name `what`."""
         __tracebackhide__ = True
@@ -259,13 +293,13 @@ class Case:
         axes = self.axes.get(what, ())
         hold(name, got, self.wanted[what], tolerance, self.mistakes.get(what, {}), axes, dtype)
 
-    def pair(self, result, *whats, **how):
-        """Hold a tuple of results against what the case expects under these names."""
+    def pair(self, result, *whats, dtype=None):
+        """Hold a tuple of results against what the case expects under these names; `dtype` is that of the first."""
         __tracebackhide__ = True
         sound = isinstance(result, tuple | list) and len(result) == len(whats)
         only(self.name, sound, f"return {len(whats)} things, ({', '.join(whats)}); got {_described(result)}")
         for what, got in zip(whats, result, strict=True):
-            self.hold(what, got, **how)
+            self.hold(what, got, dtype=dtype if what == whats[0] else None)
 
 
 def _described(value):
@@ -379,6 +413,13 @@ def convicts(evidence, letter, right, others=""):
     for other in others:
         besides = f"suspect {other} is convicted as well; make the input tidier"
         only(name, _passes(SUSPECTS[other], inputs, truth), besides)
+
+
+def on_arrays(operation, tensor):
+    """An operation as a function of arrays (and settings), in float64."""
+    return lambda *inputs: operation(
+        *(tensor(v, np.float64) if isinstance(v, np.ndarray) else v for v in inputs)
+    ).numpy()
 
 
 def _passes(function, inputs, truth):

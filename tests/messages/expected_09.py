@@ -192,7 +192,8 @@ def conv_mistakes(x, weight, bias, stride=(1, 1), padding=(0, 0), dilation=(1, 1
         "the stride is in the size, but not in the index": window[:, :, : right.shape[2], : right.shape[3]],
         "the stride's two directions are swapped": but(stride=stride[::-1]),
         "the stride's two directions are swapped in the index": turned[:, :, : right.shape[2], : right.shape[3]]
-        if turned.shape != right.shape else [],
+        if turned.shape != right.shape
+        else [],
         "the dilation is ignored": but(dilation=(1, 1)),
         "the dilation is in the size, but not in the index": but(dilation=(1, 1))[
             :, :, : right.shape[2], : right.shape[3]
@@ -404,7 +405,7 @@ def first_winners(x, kernel_size, stride=None, padding=(0, 0), last=False):
             for s in range(j * stride[1] - padding[1], j * stride[1] - padding[1] + kw)
             if 0 <= r < x.shape[2] and 0 <= s < x.shape[3]
         ]
-        best = [p for p in pixels if x[b, c, p[0], p[1]] == out[b, c, i, j]]
+        best = [p for p in pixels if np.array_equal(x[b, c, p[0], p[1]], out[b, c, i, j], equal_nan=True)]
         winners[b, c, i, j] = best[-1 if last else 0]
     return winners
 
@@ -437,6 +438,7 @@ def max_pooling():
         ("kernel (3, 2), stride (1, 2)", x, {"kernel_size": (3, 2), "stride": (1, 2)}),
         ("negative pixels, padding (1, 1)", -1 - y * y, {"kernel_size": (3, 3), "stride": (2, 2), "padding": (1, 1)}),
         ("kernel (2, 3), padding (1, 0)", z, {"kernel_size": (2, 3), "padding": (1, 0)}),
+        ("two NaNs in a window", np.array([[[[1, np.nan], [np.nan, 5]]]]), {"kernel_size": (2, 2)}),
     ]
     for seed, (name, image, settings) in enumerate(given, 120):
         kernel, padding = settings["kernel_size"], settings.get("padding", (0, 0))
@@ -487,6 +489,14 @@ def max_pooling():
             "all equal pixels win; mark a window that has its winner": ties,
             "the sign is wrong": -d_x,
         }
+        if np.isnan(image).any():
+            wrong = {"a NaN loses: it must beat every number": np.full(out.shape, 5.0)}
+            places = {"the last NaN wins; the first one should": latest}
+            slopes = {
+                "the last NaN wins; the first one should": handed_back(image, upstream, latest),
+                "both NaNs win; mark a window that has its winner": upstream * np.isnan(image),
+                "a NaN gets nothing: it equals nothing, itself included": 0 * upstream * np.ones(image.shape),
+            }
         yield case(
             name, {"x": image, "upstream": upstream}, settings, {"out": out, "winners": winners, "d_x": d_x},
             {"out": wrong, "winners": places, "d_x": slopes},
@@ -715,7 +725,25 @@ def patches():
                {"patches": {}}, axes)  # fmt: skip
 
 
+def train_epoch():
+    """One weight w, loss (w·x - y)², a step of rate 0.1 after each of three batches."""
+    weight, losses, batches = 0.5, [], np.array([[1.0, 2.0], [2.0, -1.0], [0.5, 3.0]])
+    single = 0.5
+    for x, y in batches:
+        losses.append((weight * x - y) ** 2)
+        weight -= 0.1 * 2 * (weight * x - y) * x
+        single -= 0.1 * 2 * (0.5 * x - y) * x
+    yield case(
+        "an epoch of three batches", {"start": np.array([[0.5]]), "batches": batches}, {},
+        {"weight": np.array([[weight]]), "loss": np.mean(losses)},
+        {"weight": {"the weight is as it was: no step is taken": np.array([[0.5]])},
+         "loss": {"the last loss is returned": losses[-1], "no step is taken": np.mean((0.5 * batches[:, 0] - batches[:, 1]) ** 2)}},
+        {},
+    )  # fmt: skip
+
+
 CASES = {
+    "train_epoch": train_epoch,
     "filter_image": filter_image, "output_size": output_size, "convolution": convolution,
     "convolution_gradients": convolution_gradients, "windows": windows_cases, "fold": fold_cases,
     "max_pooling": max_pooling, "avg_pooling": avg_pooling, "batch_norm2d": batch_norm, "BatchNorm2d": batch_norm_layer,

@@ -180,7 +180,7 @@ CAUSES = {
         "no root": "the square root is missing",
         "stride not passed on": "the stride is ignored",
         "no bias": "the bias is missing",
-        "batch of one": "the batch of one is not taken off",
+        "batch of one": "in the right order: only the shape is not",
     },
     "max_pool2d_loops": {
         "mean": "the mean is taken",

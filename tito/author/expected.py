@@ -58,6 +58,10 @@ def _load(path: Path):
     return module
 
 
+def _short(value: float) -> int | float:
+    return int(value) if value == value // 1 else float(f"{value:.10g}")
+
+
 def _stored(case: dict) -> dict:
     import numpy as np
 
@@ -67,7 +71,7 @@ def _stored(case: dict) -> dict:
         if array is None:
             return None
         array = np.asarray(array, np.float64)
-        return [list(array.shape), [int(v) if v == int(v) else float(f"{v:.10g}") for v in array.ravel().tolist()]]
+        return [list(array.shape), [_short(v) for v in array.ravel().tolist()]]
 
     mistakes = {}
     for what, causes in case["mistakes"].items():
@@ -76,7 +80,7 @@ def _stored(case: dict) -> dict:
         mistakes[what] = {
             cause: fingerprint(wrong)
             for cause, wrong in told.items()
-            if wrong.size and not (wrong.shape == right.shape and np.allclose(wrong, right))
+            if wrong.size and not (wrong.shape == right.shape and np.allclose(wrong, right, equal_nan=True))
         }
     return {
         **{key: case[key] for key in ("name", "settings", "axes")},
