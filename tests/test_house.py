@@ -64,6 +64,18 @@ def test_the_package_is_what_the_notebooks_make_and_a_short_list_of_hand_written
     assert [name for name in HAND_WRITTEN if not (COURSE.package / name).is_file()] == []
 
 
+def test_classes_are_whole():
+    """No base class exists only to cut a class into cells: what one does stands in one class, over several cells."""
+    from tinytorch.core import layers, optimizers, training
+
+    assert layers.Module.__mro__ == (layers.Module, object)
+    assert training.Trainer.__mro__ == (training.Trainer, object)
+    own = [base for base in optimizers.Optimizer.__mro__ if base.__module__ == optimizers.__name__]
+    assert own == [optimizers.Optimizer]
+    for method in (layers.Module.state_dict, training.Trainer.fit, optimizers.Optimizer.load_state_dict):
+        assert method.__doc__ and method.__qualname__.count(".") == 1
+
+
 IMPORT_ALL = """
 import importlib, json, sys
 import numpy.random  # NumPy loads it on demand

@@ -7,6 +7,165 @@ import math
 
 import numpy as np
 
+# Modules 02 and 05: entry by entry. NumPy takes one operation after the other, each through the whole array: of some
+# megabytes, every pass comes from memory. A piece at a time stays in the cache from the first to the last.
+
+PIECE = 96 << 10  # bytes of a piece: with what is made on the way it fits a second-level cache
+empty = np.empty  # `core.fast` puts its own in this place: new memory costs more than the arithmetic on it
+
+
+def empty_like(array):
+    """An array of this shape, dtype and order in memory, with arbitrary content."""
+    axes = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+    out = empty(tuple([array.shape[axis] for axis in axes]), array.dtype)
+    return out.transpose(sorted(range(array.ndim), key=axes.__getitem__))
+
+
+def in_pieces(function, *arrays):
+    """function(*arrays), which works entry by entry on arrays of one shape and order, piece by piece."""
+    first, flat = arrays[0], [array.ravel("K") for array in arrays]
+    alike = all(array.shape == first.shape and array.strides == first.strides for array in arrays)
+    size = PIECE // max(1, first.itemsize)
+    if first.size < 2 * size or not alike or not np.may_share_memory(first, flat[0]):
+        return function(*arrays)
+    out = empty_like(first)
+    whole = out.ravel("K")
+    for start in range(0, first.size, size):
+        part = function(*(array[start : start + size] for array in flat))
+        target = whole[start : start + size]
+        if getattr(part, "dtype", None) != out.dtype or part.shape != target.shape:
+            return function(*arrays)  # it does something else
+        target[...] = part
+    return out
+
+
+def gelu_gradient(upstream, x):
+    """Gradient of gelu, tanh form: with t = tanh(u), u = x * (c + k * x²), the slope is (1 + t + (1 - t²) * x * u') / 2."""
+    if not x.ndim:
+        return _gelu_gradient(np.reshape(upstream, 1), x.reshape(1)).reshape(())
+    return in_pieces(_gelu_gradient, upstream, x)
+
+
+def _gelu_gradient(upstream, x):
+    c, k = math.sqrt(2 / math.pi), 0.044715
+    slope, t, rest = (empty(x.shape, x.dtype) for _ in range(3))
+    np.multiply(x, x, out=slope)
+    np.multiply(slope, k * c, out=t)
+    t += c
+    t *= x
+    np.tanh(t, out=t)
+    slope *= 3 * k * c
+    slope += c
+    slope *= x
+    np.multiply(t, t, out=rest)
+    np.subtract(1, rest, out=rest)
+    slope *= rest
+    slope += t
+    slope += 1
+    slope *= 0.5
+    slope *= upstream
+    return slope
+
+
+# Module 09: batch normalisation and an activation, piece by piece: the images are read once for the mean, once for the
+# variance and once for the result, and nothing but them is kept for backward, which works the rest out again.
+
+
+def lines_of(x):
+    """Images (N, C, H, W) as (H, C, W * N) or (N, C, H * W), a view in the order in which they lie; a copy otherwise."""
+    rows = x.transpose(2, 1, 3, 0)
+    if rows.flags.c_contiguous:
+        return rows.reshape(*rows.shape[:2], -1)
+    return np.ascontiguousarray(x).reshape(*x.shape[:2], -1)
+
+
+def images_of(lines, x):
+    """The lines as images of the shape of x, whose lines_of they are like."""
+    n, c, h, w = x.shape
+    in_rows = x.transpose(2, 1, 3, 0).flags.c_contiguous
+    return lines.reshape(h, c, w, n).transpose(3, 1, 0, 2) if in_rows else lines.reshape(x.shape)
+
+
+def _parts(lines):
+    """[(lines, channels)]: slices of the first two axes that cut lines (A, C, L) into parts of at most about PIECE."""
+    (rows, channels, length), most = lines.shape, PIECE // lines.itemsize
+    wide = min(channels, max(1, most // length))
+    high = max(1, most // (wide * length))
+    cuts = [[slice(a, a + size) for a in range(0, whole, size)] for whole, size in ((rows, high), (channels, wide))]
+    return [(a, c) for a in cuts[0] for c in cuts[1]]
+
+
+def _minus(part, mean):
+    return np.subtract(part, mean, out=empty(part.shape, part.dtype))
+
+
+def moments(lines):
+    """Mean and variance of each channel of lines (A, C, L), (C,) each in their dtype."""
+    count, squares = lines.size // lines.shape[1], np.zeros(lines.shape[1])
+    mean = (lines.sum(axis=2).sum(axis=0, dtype=np.float64) / count).astype(lines.dtype)
+    for a, c in _parts(lines):
+        centred = _minus(lines[a, c], mean[c, None])
+        squares[c] += np.einsum("acl,acl->ac", centred, centred).sum(axis=0, dtype=np.float64)
+    return mean, (squares / count).astype(lines.dtype)
+
+
+def _gelu_(y):
+    t = empty(y.shape, y.dtype)
+    np.multiply(y, y, out=t)
+    t *= 0.044715 * math.sqrt(2 / math.pi)
+    t += math.sqrt(2 / math.pi)
+    t *= y
+    np.tanh(t, out=t)
+    t += 1
+    t *= 0.5
+    y *= t
+
+
+ACTIVATIONS = {  # written into y; gradient for y
+    "none": (lambda y: None, lambda upstream, y: upstream),
+    "relu": (lambda y: np.maximum(y, 0, out=y), lambda upstream, y: upstream * ~(y <= 0)),
+    "gelu": (_gelu_, _gelu_gradient),
+}
+
+
+def normalise(lines, weight, bias, mean, scale, activation):
+    """activation(weight * (lines - mean) * scale + bias), for lines (A, C, L); the others are (C,)."""
+    out, factor = empty(lines.shape, lines.dtype), weight * scale
+    for a, c in _parts(lines):
+        target = out[a, c]
+        np.subtract(lines[a, c], mean[c, None], out=target)
+        target *= factor[c, None]
+        target += bias[c, None]
+        ACTIVATIONS[activation][0](target)
+    return out
+
+
+def normalise_gradients(upstream, lines, weight, bias, mean, scale, activation, use_batch_stats, wants_x):
+    """(gradient of the lines or None, of the weight, of the bias); mean and scale are the lines' own: use_batch_stats."""
+    g, (sums, products) = empty(lines.shape, lines.dtype), np.zeros((2, lines.shape[1]))
+    for a, c in _parts(lines):
+        normal, through, part = _minus(lines[a, c], mean[c, None]), upstream[a, c], g[a, c]
+        normal *= scale[c, None]
+        if activation != "none":
+            out = np.multiply(normal, weight[c, None], out=empty(normal.shape, normal.dtype))
+            out += bias[c, None]
+            through = ACTIVATIONS[activation][1](through, out)
+        part[...] = through
+        sums[c] += part.sum(axis=2).sum(axis=0, dtype=np.float64)
+        products[c] += np.einsum("acl,acl->ac", part, normal).sum(axis=0, dtype=np.float64)
+    count, factor = lines.size // lines.shape[1], weight * scale
+    slope, shared = (scale * products / count).astype(g.dtype), (sums / count).astype(g.dtype)
+    for a, c in _parts(lines) if wants_x else ():
+        part = g[a, c]
+        if use_batch_stats:
+            normal = _minus(lines[a, c], mean[c, None])
+            normal *= slope[c, None]
+            normal += shared[c, None]
+            part -= normal
+        part *= factor[c, None]
+    return g if wants_x else None, products.astype(g.dtype), sums.astype(g.dtype)
+
+
 # Module 02: the error function
 
 _ERF = (  # numerator and denominator, highest power first, for |x| up to 0.47, up to 4, and above (in 1 / x²)

@@ -1,7 +1,7 @@
 """What a call takes, and what it says when its input does not fit: given, not taught.
 
-The notebooks import from here what their lessons do not explain. Nothing of tinytorch is imported: a tensor is known by
-its `data`, and a notebook's own functions are passed in.
+The notebooks import from here what their lessons do not explain. Of tinytorch only `kernels` is imported: a tensor is
+known by its `data`, and a notebook's own functions are passed in.
 """
 
 import functools
@@ -16,6 +16,8 @@ from collections import abc
 from inspect import Parameter
 
 import numpy as np
+
+from .kernels import in_pieces
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 PLAIN = frozenset((int, float, bool, tuple, slice, str, type(None), type(Ellipsis)))  # go to NumPy as they are
@@ -276,7 +278,12 @@ def _keep_exponent(arrays):
     return arrays
 
 
+def _pieces(forward):
+    return lambda x: in_pieces(forward, x)
+
+
 _CALLS = {  # functions with more to them than stands in the lesson
+    "gelu": _pieces,
     "reshape": _by_lengths,
     "linear": _with_bias,
     **dict.fromkeys(

@@ -32,7 +32,7 @@ def load(shell, here: Path) -> None:
     try:
         course = Course.load(_root(here))
         module = next(module for module in course.modules if module.path == here.resolve())
-    except (CourseError, StopIteration):
+    except (CourseError, OSError, StopIteration):
         return  # a notebook of nobody's course
     marks = load_beside("marks")
     shell.ast_transformers.append(_Ends(marks))

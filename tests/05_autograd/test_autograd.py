@@ -376,3 +376,30 @@ def test_what_is_no_tensor_and_no_operation(capsys):
             act()
     show(tensor.add)
     assert capsys.readouterr().out.count("def add_ab") == 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+def test_gelu_of_a_large_array_is_that_of_its_entries(dtype, order):
+    shape = np.array([70, 41, 43])[list(order)]
+    x = (3 * np.random.default_rng(0).standard_normal(shape)).astype(dtype).transpose(np.argsort(order))
+    upstream = np.random.default_rng(1).standard_normal(x.shape).astype(dtype)
+    tensor = Tensor(x, dtype=dtype, requires_grad=True)
+    out = activations.gelu(tensor)
+    out.backward(upstream)
+    assert out.data.strides == x.strides and out.dtype == x.dtype == tensor.grad.dtype
+    small = [Tensor(part, dtype=dtype, requires_grad=True) for part in x]
+    for part, got, upper, grad in zip(small, out.data, upstream, tensor.grad, strict=True):
+        activations.gelu(part).backward(upper)
+        assert np.array_equal(got, activations.gelu(part).data) and np.array_equal(grad, part.grad)
+    exact = Tensor(x.astype("float64"), dtype="float64", requires_grad=True)
+    activations.gelu(exact).backward(upstream)
+    assert np.abs(tensor.grad - exact.grad).max() < (4e-6 if dtype == "float32" else 1e-13)
+
+
+def test_gelu_of_a_part_of_an_array_and_of_a_single_number():
+    x = Tensor(np.random.default_rng(0).standard_normal((4, 100_000))[:, ::2], requires_grad=True)
+    activations.gelu(x).sum().backward()
+    one = Tensor(x.data[1, 2], requires_grad=True)
+    activations.gelu(one).backward()
+    assert one.grad.shape == () and one.grad == x.grad[1, 2]

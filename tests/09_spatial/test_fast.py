@@ -488,3 +488,23 @@ def test_threads_do_not_share_memory():
         for thread in threads:
             thread.join()
     assert wrong == []
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("in_rows", [True, False])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"),
+    [((3, 3), (2, 2), (1, 1)), ((2, 4), (1, 3), (1, 2)), ((5, 1), (1, 1), (2, 0)), ((7, 6), (2, 1), (0, 3))],
+)
+def test_max_pooling_in_two_passes_gives_ties_to_the_first_in_reading_order(kernel, stride, padding, in_rows, dtype):
+    rng = np.random.default_rng(7)
+    images = rng.integers(-2, 3, (3, 2, 9, 8)).astype(dtype)
+    images = fast.as_images(np.ascontiguousarray(fast.as_rows(images))) if in_rows else images
+    seen = []
+    for name in ("fast", "windows"):
+        x = Tensor(images, dtype=dtype, requires_grad=True)
+        with use_backend(name):
+            out = backend.kernel("max_pool2d")(x, kernel, stride, padding)
+        out.backward(np.random.default_rng(8).integers(1, 9, out.shape))
+        seen.append([out.data, x.grad])
+    assert all(np.array_equal(mine, right) for mine, right in zip(*seen, strict=True))

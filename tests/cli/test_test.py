@@ -554,6 +554,18 @@ def test_an_error_in_a_students_function_names_it_by_the_cell(toy, tito):
     assert "double, line 6: return 2 * x + (x > 100)" in out and "tinytorch/core" not in out
 
 
+def test_a_forgotten_return_is_told_of_a_pytest_test_too(toy, tito):
+    several(toy, "def test_it():\n    assert double(half(300)) == 300\n")
+    nb = notebook.read(toy.root / "modules/01_alpha/alpha_dev.ipynb")
+    for cell in nb["cells"]:
+        if cell["id"] == "half":
+            cell["source"] = "#| export\ndef half(x):\n    if x < 100:\n        return x / 2"
+    notebook.write(toy.root / "modules/01_alpha/alpha_dev.ipynb", nb)
+    out = tito("test", "1", columns=200).out
+    assert "First failure: Task half (half), in" in out and "half returned None: is a `return` missing?" in out
+    assert "double, line 6" in out, "where the error came up"
+
+
 def test_a_pytest_test_that_only_waits_is_no_failure_to_mend(toy, tito):
     several(toy, "def test_three():\n    assert triple(2) == 6\n\n\ndef test_two():\n    assert double(2) == 4\n")
     out = tito("test", "1", columns=200).out

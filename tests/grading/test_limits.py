@@ -1,8 +1,8 @@
 """What one submission takes, no other one lacks; and whose fault it is when a submission is not graded to its end."""
 
 import ast
+import dataclasses
 import os
-import resource
 import signal
 import subprocess
 import tempfile
@@ -14,12 +14,14 @@ import psutil
 import pytest
 
 from tito import CourseError
+from tito.course.registry import Course
 from tito.grading import grade
 from tito.grading.grade import Worker, WorkerLostError
-from tito.grading.plan import prepare
+from tito.grading.plan import assemble, prepare, reference_submission
 from tito.grading.sandbox import isolation, worker
 from tito.grading.service import GradingService
 
+ROOT = Path(__file__).resolve().parents[2]
 NAME = "activations_dev.ipynb"
 LIMITS = {"wall": 12.0, "cell": 2.0, "cpu": 6}
 BOMBS = (
@@ -85,6 +87,41 @@ def test_a_module_that_asks_for_threads_gets_those_only(course):
     assert setting["limits"]["threads"] == 3
 
 
+BOTH = """
+for _ in DataLoader(TensorDataset(np.zeros((64, 3), np.float32)), batch_size=8, prefetch=2): pass
+print("prefetched")
+import threading
+made, stop = [], threading.Event()
+try:
+    while len(made) < 99:
+        threading.Thread(target=stop.wait, daemon=True).start()
+        made.append(1)
+except RuntimeError:
+    print("threads:", len(made))
+stop.set()
+"""
+
+
+@pytest.mark.parametrize("rung", isolation.RUNGS[:2])
+def test_the_module_of_the_loader_may_prefetch(rung):
+    """And start no more threads than its module.toml says."""
+    rung, course = next(isolation.ladder((rung,)), None), Course.load(ROOT)
+    if rung is None:
+        pytest.skip("this rung does not work on this machine")
+    module, one = course.module("08"), Worker(0)
+    assignment = prepare(course, module, rung)
+    part = assignment.parts[0]
+    with assignment.home:
+        submission = reference_submission(part)
+        place = [cell.id for cell in submission.cells].index("data_loader")
+        cell = submission.cells[place]
+        submission.cells[place] = dataclasses.replace(cell, source=f"{cell.source}\n{BOTH}")
+        result = grade.run_steps(assignment, one, part, assemble(part.plan, submission)[0], [])
+    one.stop()
+    assert result["cells"]["data_loader"]["output"].split("\n")[:2] == ["prefetched", f"threads: {module.threads}"]
+    assert sum(cell.get("points", 0) for cell in result["cells"].values()) == assignment.points and module.threads
+
+
 FEW = """
 import resource, sys
 from tito.course.registry import Course
@@ -114,7 +151,7 @@ class Told(Worker):
         super().__init__(0)
         self.outcome = outcome
 
-    def execute(self, assignment, part, steps):
+    def execute(self, assignment, part, steps, *seed):
         if self.outcome is None:
             raise WorkerLostError("a worker ended in the middle of a submission")
         cells = {steps[0]["id"]: {"status": "ran", "points": 0.0}, **self.outcome.get("cells", {})}
@@ -182,27 +219,40 @@ def test_a_report_without_end_is_cut(monkeypatch):
     assert "MiB to report" in outcome["escaped"] and outcome["seconds"] < 15
 
 
-def test_the_tester_takes_little_memory(monkeypatch):
-    """A test that keeps all that it is given, and a student who answers as much as can be sent."""
-    source = "import numpy as np\ndef f(): return np.ones(7_500_000)\nrelu = [np.ones(10**6)] * 7"
-    keep = "kept = []\nfor _ in range(100):\n    kept.append(f())"
-    steps = [{"kind": "solution", "id": "f", "source": source, "names": ["f", "relu"], "imports": ""}]
-    steps += [{"kind": "graded", "id": name, "source": keep, "points": 4.0, "hidden": []} for name in ("one", "two")]
-    steps += [{"kind": "graded", "id": "three", "source": "assert f().shape", "points": 4.0, "hidden": []}]
-    rung = next(isolation.ladder(), None)
+def in_a_box(rung, steps, **limits):
+    """The outcome of steps on a rung."""
+    rung = next(isolation.ladder((rung,)), None)
     if rung is None:
-        pytest.skip("no isolation works on this machine")
+        pytest.skip("this rung does not work on this machine")
+    limits = {"wall": 30.0, "cell": 10.0, "cpu": 20, "memory": 1 << 30, **limits}
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         kit = isolation.make_kit(Path(folder), Path(folder) / "none", [])
-        limits = {"wall": 30.0, "cell": 10.0, "cpu": 20, "memory": 1 << 30}
         command, environment = isolation.command(rung, kit, limits)
         task = {"command": command, "environment": environment, "limits": limits, "package": "tinytorch", "own": {}}
         task |= {"exchange": str(kit.exchange), "user": isolation.FIRST_USER if rung.drop else None, "steps": steps}
-        outcome = worker.run_in_fork(task)
+        return worker.run_in_fork(task)
+
+
+def test_the_tester_takes_little_memory():
+    """A test that keeps the 720 MB that it is given by a student who answers as much as can be sent."""
+    source = "import numpy as np\ndef f(): return np.ones(7_500_000)\nrelu = [np.ones(10**6)] * 7"
+    keep = "kept = []\nfor _ in range(12):\n    kept.append(f())"
+    steps = [{"kind": "solution", "id": "f", "source": source, "names": ["f", "relu"], "imports": ""}]
+    steps += [{"kind": "graded", "id": name, "source": keep, "points": 4.0, "hidden": []} for name in ("one", "two")]
+    outcome = in_a_box("landlock", steps, wall=60.0, cell=40.0)
     cells = {name: (cell["status"], cell["points"]) for name, cell in outcome["cells"].items()}
     assert outcome["ended"] and cells["one"] == ("oom", 0.0) and cells["two"][1] == 0.0, outcome
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 800 << 10  # KiB, of the largest
+
+
+@pytest.mark.parametrize("rung", isolation.RUNGS[:2])
+@pytest.mark.parametrize("first", ["", "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\n"])
+def test_processor_time_is_limited(rung, first):
+    """Told by the kernel's signal; who ignores it is killed two seconds later."""
+    steps = [{"kind": "solution", "id": "f", "source": f"{first}while True: pass", "names": [], "imports": ""}]
+    cell = in_a_box(rung, steps, cpu=1, cell=25.0)["cells"]["f"]
+    assert cell["status"] == ("oom" if first else "timeout") and cell["seconds"] < 25
+    assert first or cell["message"] == "your code used up its processor time"
 
 
 # what is killed from outside

@@ -17,7 +17,7 @@ from tito import CourseError
 from tito.grading import collecting, office, school, sources
 from tito.grading.history import History
 from tito.grading.marks import Mark
-from tito.grading.roster import Roster, read_roster, readable, student_id
+from tito.grading.roster import Person, Roster, read_roster, readable, student_id
 from tito.grading.service import GradingService
 from tito.grading.sheet import Sheet
 from tito.grading.submissions import stamp_of
@@ -534,6 +534,8 @@ def test_an_id_stays_when_another_system_names_the_student(desk, book, tmp_path)
     later = CANVAS.replace("jmueller,", "jm-new,")
     known.add(person for _, person in read_roster(Sheet(later.encode(), "c")))
     assert "jm-new" not in known.people and len(known.listed()) == 5
+    known.add([Person("old", email="a@b.example"), Person("new", email="a@b.example")], by_id=True)
+    assert {"old", "new"} <= known.people.keys() and len(known.by_key("A@b.example")) == 2, "two ids are two students"
     shared = "id,first_name,last_name,email\na,Ada,Lo,x@y.example\nb,Ben,Bo,x@y.example\n"
     with pytest.raises(CourseError, match="one number or address"):
         known.add(person for _, person in read_roster(Sheet(shared.encode(), "c")))

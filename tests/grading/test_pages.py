@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -93,24 +94,33 @@ def test_the_cause_comes_first_with_the_exercise_its_cell_and_the_hint(desk, han
     assert "90 of 100 points" in syntax and "Your result, cell by cell" in syntax
     assert "SyntaxError in your cell relu, line 14: '(' was never closed" in text_of(table)
     assert "NameError" not in table and "tito hint 02 relu" in table
-    assert '<a href="#cell-test_relu">ReLU</a>' in table and 'id="cell-test_relu"' in found["syntax"]
+    title = desk.course.module("02").exercise("relu").title
+    assert f'<a href="#cell-test_relu">{title}</a>' in table and 'id="cell-test_relu"' in found["syntax"]
     assert "first line\nsecond line says more" in found["lines"].partition("Your notebook")[0]
     assert "not written yet" in text_of(found["blank"]) and "0 of 100 points" in text_of(found["blank"])
     assert "A hidden check failed" in text_of(found["hidden"]) and "<b>bold</b>" not in found["prints"]
     assert "shown in part: 20,0" in text_of(found["prints"])
     for page in found.values():
         assert secret not in page and "HIDDEN" not in page and "<script" not in page
-        assert "default-src 'none'" in page and page.count("<details>") == 6
+        assert "default-src 'none'" in page and page.count("<summary>The test</summary>") == 6
     assert "http://" not in found["syntax"] and "cdn" not in found["syntax"].lower()
 
 
-def test_what_a_later_cell_prints_after_a_hidden_test_is_not_shown(desk, hand_in):
+def test_hidden_inputs_stay_hidden(desk, hand_in):
     hand_in("spy", changes={"leaky_relu": SPY, "softmax": "\nprint('SEEN', seen)\n"})
-    desk.grade_submissions(desk.course.module("02"))
+    hand_in(
+        "cry", changes={"leaky_relu": SPY, "gelu": "\ndef gelu(x):\n    raise ValueError(f'for you: {seen[3:]}')\n"}
+    )
+    hand_in("top", changes={"leaky_relu": SPY, "gelu": "\nraise ValueError(f'for you: {seen[3:]}')\n"})
+    desk.grade_submissions(desk.course.module("02"), jobs=2)
     found, _ = made(desk)
-    marked = json.loads((desk.settings["autograded"] / "spy/02_activations" / NAME).read_text())
-    outputs = {cell["id"]: cell.get("outputs") for cell in marked["cells"]}
-    assert outputs["softmax"] == [] and "array(" not in text_of(found["spy"]).partition("SEEN")[2][:200]
+    marked = desk.settings["autograded"] / "spy/02_activations" / NAME
+    outputs = {cell["id"]: cell.get("outputs") for cell in json.loads(marked.read_text())["cells"]}
+    assert outputs["softmax"] == []
+    for student in ("cry", "top"):
+        both = found[student] + (desk.settings["autograded"] / student / "02_activations" / NAME).read_text()
+        said = [part[:400] for part in both.split("ValueError: for you: ")[1:]]
+        assert len(said) >= 3 and not any(re.search(r"\d\.\d\d", part.partition("in ")[0]) for part in said), said
 
 
 def test_only_what_changed_is_made_again(desk, hand_in):
@@ -156,7 +166,7 @@ def test_hostile_texts_stop_nobody(desk, hand_in):
         assert "Your result, cell by cell" in page and len(page) < 1_000_000, student
         assert "<script" not in page and "<img" not in page, student
     for student in ("dots", "code", "short"):
-        assert "shown in part:" in found[student] and "graded whole" in found[student], student
+        assert "shown in part:" in found[student] and "Cut here, but graded whole: sigmoid." in found[student], student
 
 
 def own(source, number):

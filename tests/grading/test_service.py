@@ -150,12 +150,9 @@ def test_status_marks_and_the_log(desk):
     sql(desk, "update student set last_name = '=1+1', first_name = '+x', email = 'ada@example.org' where id = 'ada'")
     with gradebook.Gradebook(desk.settings["url"]) as book:
         found = marks.read(book, ["02_activations"])
-    for which, line in (
-        ("canvas", '"\'=1+1, +x",,ada,ada,,100'),
-        ("moodle", "ada,ada@example.org,100,100,"),
-        ("plain", "ada,'=1+1,'+x,"),
-    ):
-        assert line in marks.table(found, marks.columns_of(which)), which
+    assert "ada,'=1+1,'+x,ada@example.org," in marks.table(found, marks.columns_of("plain"))
+    with pytest.raises(CourseError, match="there are plain, canvas, moodle and gradescope"):
+        marks.columns_of("excel")
     assert "test_relu,test_leaky_relu" in marks.table(found, marks.columns_of("plain"), per_question=True)
     assert broken_link(desk.log) is None
     audit(desk.log, "more")
@@ -244,13 +241,16 @@ def test_killed_twenty_times_and_run_again(desk, submission):
     rng, killed, count, solved = random.Random(5), 0, 0, ((), ("relu",), ("relu", "gelu"))
     command = [sys.executable, "-m", "tito", "grade", "run", "02", "--jobs", "2"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    print(f"\n{'round':>5} {'killed after':>12} {'handed in':>9} {'results kept':>12} {'in the gradebook':>16}")
+    print(f"\n{'round':>5} {'killed later':>12} {'handed in':>9} {'results kept':>12} {'in the gradebook':>16}")
     while killed < 20 and count < 400:
         for number in range(count, count + 6):
             path = desk.settings["submitted"] / f"s{number:03d}/02_activations" / NAME
             submission(path, solved=solved[number % 3])
-        count, moment = count + 6, rng.uniform(0.2, 3.5)
+        count, moment, folder = count + 6, rng.uniform(0, 0.5), desk.store(desk.course.module("02")).folder
+        wanted = len(list(folder.glob("*.json"))) + rng.randrange(6)  # new results, however fast the machine is
         process = subprocess.Popen(command, cwd=desk.course.root, env=environment, stdout=-3, stderr=-3)
+        while process.poll() is None and len(list(folder.glob("*.json"))) < wanted:
+            time.sleep(0.01)
         time.sleep(moment)
         killed += process.poll() is None
         process.send_signal(signal.SIGKILL)

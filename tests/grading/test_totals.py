@@ -1,7 +1,14 @@
 """One total everywhere, results kept as they come, one lock for each assignment."""
 
+import os
+import re
+import signal
 import sqlite3
+import subprocess
+import sys
+import time
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +19,7 @@ from tito.grading.sandbox import isolation
 from tito.grading.service import GradingService
 
 NAME = "activations_dev.ipynb"
+ROOT = Path(__file__).resolve().parents[2]
 POLICY = """
 from nbgrader.plugins import BasePlugin
 
@@ -151,3 +159,27 @@ def test_the_closing_table_is_whole_and_has_the_questions(desk, submission, caps
     out = capsys.readouterr().out
     assert sum(line.startswith("ada") for line in out.splitlines()) == 100
     assert "test_relu" in out and "2 of 3" in out and "1x not written yet" in out
+
+
+def test_ctrl_c_says_what_is_kept_and_what_to_type(desk, submission):
+    module = desk.course.module("02")
+    for number in range(6):
+        wait = f"\nimport time\ntime.sleep({0.01 if number < 2 else 2})\n"
+        submission(desk.settings["submitted"] / f"s{number}" / module.folder / NAME, changes={"relu": wait})
+    words = [sys.executable, "-m", "tito", "grade", "run", "02", "--jobs", "2"]
+    process = subprocess.Popen(
+        words, cwd=desk.course.root, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL, text=True, start_new_session=True,
+    )  # fmt: skip
+    end = time.monotonic() + 100
+    while len(list(desk.store(module).folder.glob("*.json"))) < 4 and time.monotonic() < end:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in said, said
+    found = re.search(r"stopped: (\d) of 9 submissions .* left to grade: (\d)\. To go on: tito grade run 02", said)
+    assert found and int(found[1]) >= 3 and int(found[1]) + int(found[2]) == 9, said
+    told = {row["student"]: row["score"] for row in desk.status(module) if row["score"] is not None}
+    assert {mark.student["id"]: mark.score for mark in desk.all_marks([module])} == told
+    assert len(told) == int(found[1])
+    assert totals(desk, desk.grade_submissions(module, jobs=2))["ada"] == 100

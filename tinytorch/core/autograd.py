@@ -369,8 +369,7 @@ def leaky_relu_x(upstream, out, x, slope):
 
 @gradient(gelu, wrt="x")
 def gelu_x(upstream, out, x):
-    t = np.tanh(0.7978845608 * (x + 0.044715 * x * x * x))  # sqrt(2 / pi)
-    return upstream * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * 0.7978845608 * (1 + 0.134145 * x * x))
+    return kernels.gelu_gradient(upstream, x)
 
 
 @gradient(gelu_erf, wrt="x")

@@ -156,6 +156,9 @@ def global_avg_pool2d(x):
     return x.mean(axis=(-2, -1))
 
 
+BatchNorm2d.fuse = Conv2d.fuse  # what the backend in force offers Sequential for the layer and those after it
+
+
 class GlobalAvgPool2d(ImageLayer):
     """global_avg_pool2d as a layer: it takes the place of Flatten and fits images of any size."""
 

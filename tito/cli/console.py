@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tito.course.notebook import python_lines
-from tito.course.registry import Module
+from tito.course.registry import Exercise, Module
 from tito.doctor import Finding
 from tito.milestone import Milestone
 from tito.runner.results import ExerciseResult, Trouble
@@ -203,7 +203,7 @@ class Console:
         here = current(standings)
         if here and here.open and not (here.completed and not here.changed):
             exercise = here.open[0]
-            self.say(f"\nNext exercise: {exercise.title} ({exercise.id}), about {exercise.minutes} min")
+            self.say(f"\n{_next_exercise(exercise)}, about {exercise.minutes} min")
 
     # tito watch
 
@@ -234,12 +234,14 @@ class Console:
             points = (number(sum(state[key] for state in known)) for key in ("points", "possible"))
             told.append(f"{done} of {len(part)} exercises, {'/'.join(points)} points")
         self.say(f"{', and as a bonus '.join(told)}, {doing}")
+        left = [each for each in module.exercises if view.states.get(each.id, {}).get("state") != "passed"]
+        left.sort(key=lambda exercise: exercise.bonus)
         if view.trouble:
             self._first_trouble(view.result)
-        elif left := [e for e in module.exercises if view.states.get(e.id, {}).get("state") != "passed"]:
+        elif left:
             if states:
-                self.say(f"\nNext exercise: {left[0].title} ({left[0].id})")
-        elif not view.running:
+                self.say(f"\n{_next_exercise(left[0])}")
+        if not view.trouble and not view.running and all(exercise.bonus for exercise in left):
             self.next(f"tito test {module.number}")
         self.say()
 
@@ -364,6 +366,10 @@ def place_of(line: dict) -> str:
     function, where = line.get("function", ""), line["place"]
     own = function in ("", where) or where.startswith("test_") and function.startswith("test_unit_")
     return where if own else f"{function} in {where}"
+
+
+def _next_exercise(exercise: Exercise) -> str:
+    return f"Next exercise{', a bonus' if exercise.bonus else ''}: {exercise.title} ({exercise.id})"
 
 
 def _parted(exercises) -> tuple[list, list]:

@@ -155,6 +155,36 @@ app.command()(grade_desk.similar)
 
 
 @app.command()
+def migrate(
+    module: ModuleName,
+    rename: Annotated[
+        list[str] | None,
+        typer.Option("--rename", metavar="OLD=NEW", help="A cell that has another name now; may be repeated."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Carry it out, after a backup of the database.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make the gradebook match notebooks that changed after submissions came. What people gave stays."""
+    from tito.cli import grade_tables
+
+    chosen, service = open_service(module)
+    names = dict(word.partition("=")[::2] for word in rename or ())
+    if strange := [word for word in rename or () if not all(word.partition("="))]:
+        raise CourseError(f"--rename {strange[0]!r} is not of the form OLD=NEW")
+    plan, copy = service.migrate(chosen, names, yes)
+    if as_json:
+        return print_json({**grade_tables.migration_data(chosen, plan), "backup": str(copy) if copy else None})
+    grade_tables.migration(chosen, plan, names)
+    if plan.changes or names:
+        again = "".join(f" --rename {word}" for word in rename or ())
+        print(
+            f"Done, and released anew. The database as it was: {copy}\n\nNext: tito grade run {chosen.number}"
+            if yes
+            else f"Nothing was changed yet. To carry it out: tito grade migrate {chosen.number}{again} --yes"
+        )
+
+
+@app.command()
 def lint(
     module: Annotated[
         list[str] | None, typer.Argument(metavar="MODULE...", help="One or several; all by default.")

@@ -13,6 +13,7 @@ from tito.course.registry import Module
 from tito.grading.collecting import Collection
 from tito.grading.grade import visible
 from tito.grading.marks import Question
+from tito.grading.migrate import GIVEN, Plan
 from tito.grading.service import GradingReport
 from tito.grading.similar import Pair
 from tito.grading.times import local
@@ -177,6 +178,24 @@ def status_table(module: Module, rows: list[dict]) -> None:
     print(f"\n{len(rows)} submissions. Isolation: {'; '.join(levels) or 'none graded yet'}")
     if any(row["changed"] or row["score"] is None for row in rows):
         print(f"Some wait to be graded: tito grade run {module.number}")
+
+
+def migration(module: Module, plan: Plan, names: dict[str, str]) -> None:
+    """What a migration does, and what it leaves alone."""
+    if not plan.changes and not names:
+        return print(f"The gradebook matches the notebooks of {module.folder}.")
+    print(f"{module.folder}, {plan.submissions} submissions in the gradebook")
+    for old, new in names.items():
+        print(f"  cell renamed: {one_line(old)} -> {one_line(new)}")
+    for change in plan.changes:
+        print(f"  {one_line(change)}")
+    print("Kept: " + ", ".join(f"{count} {name}" for count, name in zip(plan.kept, GIVEN, strict=True)) + ".")
+
+
+def migration_data(module: Module, plan: Plan) -> dict:
+    """The same as data."""
+    changes = [vars(change) for change in plan.changes]
+    return {"assignment": module.folder, "submissions": plan.submissions, "kept": plan.kept, "changes": changes}
 
 
 def notebook_report(report: NotebookReport) -> None:

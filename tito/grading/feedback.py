@@ -26,6 +26,8 @@ SUMMARY = "result-summary"  # the id of the first cell
 LONGEST_WORDS = 300  # characters of a message in the table on top
 MOST_LINES, WIDEST, LONGEST_CELL = 1000, 1000, 30_000  # of a student's cell, as it is shown
 LONGEST_NOTEBOOK = 300_000  # characters of all that is the student's in it
+LONGEST_SAID = 300  # characters of what the student's code said after a hidden test
+NUMBER = re.compile(r"\d[\d._]{3,}(?:e[-+]?\d+)?")  # of four digits and more
 FINE = ("passed", "ran")
 STATUS = {
     "passed": "passed",
@@ -57,12 +59,21 @@ class Verdict:
 def verdicts(module: Module, path: Path, cells: dict[str, dict]) -> dict[str, Verdict]:
     """Graded cell -> its verdict, of one notebook's result."""
     owners = {test: exercise for exercise in module.exercises for test in exercise.tests if exercise.notebook == path}
-    homes, found = _homes(path, path.stat().st_mtime_ns), {}
+    homes, later = _reference(path, path.stat().st_mtime_ns)
+    cells = {name: _told(outcome) if name in later else outcome for name, outcome in cells.items()}
+    found = {}
     for name, outcome in cells.items():
         if outcome["kind"] == "graded":
             exercise = owners.get(name)
             found[name] = _verdict(name, cells, exercise, homes, module.number)
     return found
+
+
+def _told(outcome: dict) -> dict:
+    """An outcome that may be told, of a cell after a hidden test: what the student's own code raised is cut."""
+    if outcome.get("places") or outcome["kind"] != "graded":
+        return {**outcome, "message": unspoken(outcome.get("message", ""))}
+    return outcome
 
 
 def _verdict(name: str, cells: dict, exercise: Exercise | None, homes: dict, number: str) -> Verdict:
@@ -107,18 +118,27 @@ def _home(outcome: dict, homes: dict[str, str]) -> str | None:
 
 
 @lru_cache(maxsize=64)
-def _homes(path: Path, changed: int) -> dict[str, str]:
-    """Name -> the cell of the reference that defines it."""
-    found = {}
+def _reference(path: Path, changed: int) -> tuple[dict[str, str], frozenset[str]]:
+    """(name -> the cell of the reference that defines it, the cells that run after a hidden test)."""
+    homes, later, hidden = {}, set(), False
     for cell in notebook.read(path)["cells"]:
-        if notebook.kind(cell) not in ("export", "solution"):
+        kind = notebook.kind(cell)
+        if hidden:
+            later.add(cell["id"])
+        hidden = hidden or kind == "graded" and released(cell) != cell["source"]
+        if kind not in ("export", "solution"):
             continue
         for node in ast.parse(cell["source"]).body:
             targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
             names = [target.id for target in targets if isinstance(target, ast.Name)]
             names += [node.name] if isinstance(node, ast.FunctionDef | ast.ClassDef) else []
-            found.update(dict.fromkeys(names, cell["id"]))
-    return found
+            homes.update(dict.fromkeys(names, cell["id"]))
+    return homes, frozenset(later)
+
+
+def unspoken(text: str) -> str:
+    """What a student's code said after a hidden test had run, without the numbers: the test's inputs could be there."""
+    return NUMBER.sub("...", text[:LONGEST_SAID])
 
 
 def _broken(name: str, outcome: dict) -> list[str]:
@@ -296,7 +316,8 @@ def _outputs(outcome: dict, verdict: Verdict | None, secret: bool) -> list[dict]
     outputs = [{"output_type": "stream", "name": "stdout", "text": clip(said, "")}] if said else []
     if outcome["status"] in FINE:
         return outputs
-    lines = list(verdict.lines if verdict else explain(outcome)) or [STATUS.get(outcome["status"], outcome["status"])]
+    told = _told(outcome) if secret else outcome
+    lines = list(verdict.lines if verdict else explain(told)) or [STATUS.get(outcome["status"], outcome["status"])]
     error = {"output_type": "error", "ename": outcome.get("error", "Stopped"), "evalue": lines[0], "traceback": lines}
     return [*outputs, error]
 
@@ -315,7 +336,7 @@ def _summary(part_result: dict, found: dict[str, Verdict]) -> dict:
             words += f" (`{verdict.hint}`)" if verdict.hint else ""
             rows.append(f"| {name} | &emsp;{cell['points']:g} of {cell['max']:g} | &emsp;{words} |")
     rows += ["", *([f"**{harmless(part_result['reason'])}**", ""] if part_result.get("reason") else [])]
-    rows += [f"- {_short(note)}" for note in part_result.get("notes", [])]
+    rows += [f"- {_short(unspoken(note))}" for note in part_result.get("notes", [])]
     rows += ["", "Below is your notebook as it was graded, without the cells that are not."]
     return {"cell_type": "markdown", "id": SUMMARY, "metadata": {}, "source": "\n".join(rows)}
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from tito import CourseError
 from tito.course.registry import Course
+from tito.grading.reasons import DRIVERS, PATIENCE, database_message, file_of
 
-PATIENCE = 20  # seconds to wait for a locked database
 BACKUPS = 10  # how many are kept
 
 
@@ -46,33 +46,49 @@ def nbgrader_settings(course: Course) -> dict:
     return found
 
 
-def file_of(url: str) -> Path | None:
-    """The file of an SQLite database, None for another kind."""
-    path = url.partition("?")[0]
-    return Path(path.removeprefix("sqlite:///")) if path.startswith("sqlite:///") else None
-
-
 def backup(url: str, folder: Path) -> Path | None:
-    """A copy of an SQLite database as it is now, the ten last ones kept; None where there is no file."""
+    """A copy of the database as it is now, as an SQLite file, the ten last ones kept; None where there is no file."""
     file = file_of(url)
-    if file is None or not file.exists():
+    if file is not None and not file.exists():
         return None
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{file.stem}-{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**9:09d}.db"
+    stem = file.stem if file else "gradebook"
+    target = folder / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**9:09d}.db"
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=PATIENCE)) as source:
-            with contextlib.closing(sqlite3.connect(target)) as copy:
-                source.backup(copy)
-                sound = copy.execute("pragma quick_check").fetchone()[0] == "ok"
+        with contextlib.closing(sqlite3.connect(target)) as copy:
+            if file is None:
+                _copy_tables(url, target)
+            else:
+                with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=PATIENCE)) as source:
+                    source.backup(copy)
+            sound = copy.execute("pragma quick_check").fetchone()[0] == "ok"
     except (sqlite3.Error, OSError) as error:
         target.unlink(missing_ok=True)
         raise CourseError(f"{file} cannot be copied ({error}): nothing was written to it") from None
     if not sound:
         target.unlink()
         raise CourseError(f"{file} is damaged: put back the last copy from {folder}")
-    for old in sorted(folder.glob(f"{file.stem}-*.db"))[:-BACKUPS]:
+    for old in sorted(folder.glob(f"{stem}-*.db"))[:-BACKUPS]:
         old.unlink()
     return target
+
+
+def _copy_tables(url: str, target: Path) -> None:
+    """Every table of another kind of database, PostgreSQL for one, in an SQLite file that nbgrader can open."""
+    import sqlalchemy
+
+    tables, copy = sqlalchemy.MetaData(), sqlalchemy.create_engine(f"sqlite:///{target}")
+    with Gradebook(url) as book:
+        tables.reflect(book.connection)
+        for table in tables.sorted_tables:
+            for column in table.columns:
+                column.type, column.server_default = column.type.as_generic(), None
+        tables.create_all(copy)
+        with copy.begin() as made:
+            for table in tables.sorted_tables:
+                if rows := [dict(row) for row in book.connection.execute(table.select()).mappings()]:
+                    made.execute(table.insert(), rows)
+    copy.dispose()
 
 
 def space_left(folder: Path) -> int:
@@ -91,9 +107,12 @@ def _tables():
     names = {
         "student": make("student", id=String, first_name=String, last_name=String, email=String, lms_user_id=String),
         "assignment": make("assignment", id=String, name=String, duedate=DateTime, course_id=String),
-        "notebook": make("notebook", id=String, name=String, assignment_id=String),
+        "notebook": make("notebook", id=String, name=String, assignment_id=String, kernelspec=String),
         "base_cell": make("base_cell", id=String, name=String, notebook_id=String, type=String),
         "grade_cells": make("grade_cells", id=String, max_score=Float, cell_type=String),
+        "solution_cells": make("solution_cells", id=String),
+        "source_cell": make("source_cell", id=String, name=String, cell_type=String, locked=Boolean, source=String,
+                            checksum=String, notebook_id=String),
         "task_cells": make("task_cells", id=String, max_score=Float, cell_type=String),
         "submitted": make("submitted_assignment", id=String, assignment_id=String, student_id=String,
                           timestamp=DateTime, extension=Interval),
@@ -120,7 +139,17 @@ class Gradebook:
         if file is not None and not file.exists():
             raise CourseError(f"no gradebook at {file}: run tito grade assign first")
         waits = {"timeout": PATIENCE} if file is not None else {}
-        self.engine = sqlalchemy.create_engine(url.partition("?")[0] if file else url, connect_args=waits)
+        try:
+            self.engine = sqlalchemy.create_engine(url.partition("?")[0] if file else url, connect_args=waits)
+        except ImportError as error:
+            raise CourseError(
+                f"the database needs {error.name}: pip install {DRIVERS.get(error.name, error.name)}"
+            ) from None
+        except sqlalchemy.exc.ArgumentError:
+            raise CourseError(
+                "c.CourseDirectory.db_url in nbgrader_config.py is no address of a database that SQLAlchemy knows: "
+                "write sqlite:///FILE or postgresql+psycopg2://USER:PASSWORD@HOST/NAME"
+            ) from None
 
     def __enter__(self):
         try:
@@ -128,7 +157,7 @@ class Gradebook:
             if self.engine.dialect.name == "sqlite":
                 self.connection.exec_driver_sql("begin immediate")  # one writer: the lock is taken now, not half-way
         except self.sql.exc.DBAPIError as error:
-            raise CourseError(_database_message(error, self.url)) from None
+            raise CourseError(database_message(str(error.orig), self.url)) from None
         return self
 
     def __exit__(self, kind, error, trace):
@@ -139,11 +168,11 @@ class Gradebook:
                 self.connection.rollback()
             self.connection.close()
         except self.sql.exc.DBAPIError as fault:
-            raise CourseError(_database_message(fault, self.url)) from None
+            raise CourseError(database_message(str(fault.orig), self.url)) from None
         finally:
             self.engine.dispose()
         if isinstance(error, self.sql.exc.DBAPIError):
-            raise CourseError(_database_message(error, self.url)) from None
+            raise CourseError(database_message(str(error.orig), self.url)) from None
 
     def rollback(self) -> None:
         """Forget what was done so far in the block."""
@@ -160,6 +189,13 @@ class Gradebook:
         if not found:
             raise CourseError(f"the gradebook does not know {name}: run tito grade assign {name[:2]} first")
         return found[0]
+
+    def has_assignment(self, name: str) -> bool:
+        """Whether the assignment is known."""
+        a = self.t.assignment
+        if not self.sql.inspect(self.connection).has_table(a.name):
+            return False
+        return bool(self.rows(self.sql.select(a.c.id).where(a.c.name == name)))
 
     def cells(self, assignment_id: str) -> dict[str, dict[str, tuple]]:
         """Notebook -> cell's name -> (cell id, type, points or None, notebook id)."""
@@ -227,25 +263,25 @@ class Gradebook:
 
     def add_submission(self, assignment_id: str, student: str, cells: dict) -> dict:
         """An empty submission: a copy of every notebook, a grade for every graded cell, a comment for every answer."""
-        insert, made = self.sql.insert, {"submitted": _new(), "timestamp": None, "copies": {}, "grades": {}}
+        insert, made = self.sql.insert, {"submitted": new_id(), "timestamp": None, "copies": {}, "grades": {}}
         values = {"id": made["submitted"], "assignment_id": assignment_id, "student_id": student}
         self.connection.execute(insert(self.t.submitted).values(**values))
         for known in cells.values():
             for id, kind, _, notebook in known.values():
                 if notebook not in made["copies"]:
-                    made["copies"][notebook] = _new()
+                    made["copies"][notebook] = new_id()
                     values = {
                         "id": made["copies"][notebook],
                         "assignment_id": made["submitted"],
                         "notebook_id": notebook,
                     }
                     self.connection.execute(insert(self.t.copy).values(**values, flagged=False))
-                values = {"id": _new(), "notebook_id": made["copies"][notebook], "cell_id": id}
+                values = {"id": new_id(), "notebook_id": made["copies"][notebook], "cell_id": id}
                 if kind in ("GradeCell", "TaskCell"):
                     self.connection.execute(insert(self.t.grade).values(**values, needs_manual_grade=True))
                     made["grades"][id] = (student, id, values["id"], None, None, None, True)
                 if kind in ("SolutionCell", "TaskCell"):
-                    self.connection.execute(insert(self.t.comment).values(**values | {"id": _new()}))
+                    self.connection.execute(insert(self.t.comment).values(**values | {"id": new_id()}))
         return made
 
     def set_score(self, grade_id: str, score: float | None, manual: bool) -> None:
@@ -270,20 +306,9 @@ class Gradebook:
         self.connection.execute(self.sql.update(a).where(a.c.id == assignment_id).values(duedate=due))
 
 
-def _new() -> str:
+def new_id() -> str:
+    """An id as nbgrader makes them."""
     return uuid.uuid4().hex
-
-
-def _database_message(error, url: str) -> str:
-    """A database's complaint in a sentence."""
-    text, place = str(getattr(error, "orig", error)), file_of(url) or url.partition("://")[0]
-    if "locked" in text or "busy" in text:
-        return f"{place} is locked by another program for over {PATIENCE} s: close it; nothing was written"
-    if "malformed" in text or "not a database" in text or "corrupt" in text:
-        return f"{place} is damaged ({text}): put back the last copy from the folder backups; nothing was written"
-    if "full" in text:
-        return f"the disk is full: {place} could not be written; nothing was changed in it"
-    return f"{place}: {text}; nothing was written"
 
 
 def store_scores(

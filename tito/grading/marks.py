@@ -17,10 +17,6 @@ MAPS = {
     "plain": {"student": "{student}", "last_name": "{last_name}", "first_name": "{first_name}", "email": "{email}",
               "assignment": "{assignment}", "score": "{score}", "max": "{max}", "waiting": "{waiting}",
               "late_hours": "{late_hours}", "penalty": "{penalty}", "bonus": "{bonus}"},
-    "canvas": {"Student": "{last_name}, {first_name}", "ID": "{lms_user_id}", "SIS User ID": "{student}",
-               "SIS Login ID": "{student}", "Section": "", "{assignment}": "{score}"},
-    "moodle": {"ID number": "{student}", "Email address": "{email}", "Grade": "{score}", "Maximum Grade": "{max}",
-               "Feedback comments": ""},
 }  # fmt: skip
 
 
@@ -165,13 +161,15 @@ def _questions(cells: dict[str, dict[str, tuple]]) -> dict[str, tuple]:
 
 
 def columns_of(which: str) -> dict[str, str]:
-    """A map of columns: plain, canvas or moodle, or a TOML file of `"Column" = "{score}"` lines."""
+    """A map of columns: plain, or a TOML file of `"Column" = "{score}"` lines."""
     if which in MAPS:
         return MAPS[which]
     try:
         found = tomllib.loads(Path(which).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise CourseError(f"no map of columns {which!r}: there are {', '.join(MAPS)}, or name a TOML file") from None
+        raise CourseError(
+            f"no map of columns {which!r}: there are plain, canvas, moodle and gradescope, or name a TOML file"
+        ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise CourseError(f"{which} cannot be read as TOML: {error}") from None
     if not all(isinstance(value, str) for value in found.values()):

@@ -37,7 +37,7 @@ def roster(service: "GradingService", file: str | None = None) -> Roster:
     known = Roster.load(service.folder)
     if _begun(service):
         with gradebook.Gradebook(service.settings["url"]) as book:
-            known.add(gradebook_people(book))
+            known.add(gradebook_people(book), by_id=True)
     if file:
         known.add(person for _, person in read_roster(Sheet.read(Path(file))))
     return known
@@ -48,7 +48,7 @@ def enrol(service: "GradingService", known: Roster) -> None:
     busy = f"another tito grade writes {known.path}: wait for it, or end it"
     with only_one(known.path.with_name(".lock-roster"), 20, busy, f"cannot write {known.path}: {{reason}}"):
         meanwhile = Roster.load(service.folder)  # another assignment may have been collected
-        known.add(meanwhile.people.values())
+        known.add(meanwhile.people.values(), by_id=True)
         known.save()
     if _begun(service):
         with gradebook.Gradebook(service.settings["url"]) as book:

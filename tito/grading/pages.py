@@ -20,6 +20,7 @@ from tito.grading.grade import visible
 CELL_SECONDS, PAGE_SECONDS = 2.0, 10.0  # of CPU: what takes longer is shown without colours
 PLAIN_CELL, LONGEST_OUTPUT, LONGEST_ANSWER = 5_000, 6_000, 10_000  # characters
 KEY = re.compile(r'<meta name="tito-page" content="(\w+)">')
+CUT = re.compile(r"\.\.\. (shown in part: [\d,]+ characters|not shown: the notebook)")
 STYLE = """
 :root { color-scheme: light }
 body { margin: 0; font: 16px/1.5 system-ui, sans-serif; color: #1c1c1c; background: #fff }
@@ -149,7 +150,8 @@ def render(job: dict, colours: Colours | Plain) -> str:
         raise ValueError(f"{job['marked']} was not made by tito grade run")
     cells = json.loads(Path(job["marked"]).read_text(encoding="utf-8"))["cells"]
     with colours.page():
-        body = [_head(facts, isinstance(colours, Plain)), _table(facts), *_notes(facts), "<h2>Your notebook</h2>"]
+        body = [_head(facts, isinstance(colours, Plain)), _table(facts), *_notes(facts), *_cut(cells)]
+        body.append("<h2>Your notebook</h2>")
         body += (_cell(cell, facts, colours) for cell in cells if cell["id"] != SUMMARY)
     title = html.escape(f"{facts['number']} {facts['title']}: your result")
     return (
@@ -216,6 +218,13 @@ def _notes(facts: dict) -> list[str]:
     ]
 
 
+def _cut(cells: list[dict]) -> list[str]:
+    """A sentence that names the cells that are not shown whole."""
+    found = [cell["id"] for cell in cells if cell["id"] != SUMMARY and CUT.search(cell["source"][-200:])]
+    names = ", ".join(found[:8]) + (f" and {len(found) - 8} more" if len(found) > 8 else "")
+    return [f"<p>Cut here, but graded whole: {_text(names)}.</p>"] if found else []
+
+
 def _cell(cell: dict, facts: dict, colours: Colours | Plain) -> str:
     id, source = cell["id"], visible(cell["source"]).replace("\t", "    ")
     row = next((row for row in facts["rows"] if row["cell"] == id), None)
@@ -229,9 +238,10 @@ def _cell(cell: dict, facts: dict, colours: Colours | Plain) -> str:
         return _section(row, f"<p>Your answer:</p>{colours.answer(typed)}{said}", id, None)
     if cell["cell_type"] != "code":
         return colours.lesson(source)
+    if not marks.get("solution") and "-own-" not in id:
+        return f"<details><summary>Given</summary>{colours.code(source)}</details>"
     outputs = "".join(_output(one) for one in cell["outputs"])
-    own = marks.get("solution") or "-own-" in id
-    label = f'<div class="small">your cell {_text(id)}</div>' if own else ""
+    label = f'<div class="small">your cell {_text(id)}</div>'
     return f'<div id="{_anchor(id)}">{label}{colours.code(source)}{outputs}</div>{said}'
 
 

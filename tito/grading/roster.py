@@ -125,12 +125,16 @@ class Roster:
         """Those whom a file of the school named, by name."""
         return sorted((p for p in self.people.values() if p.listed), key=lambda p: (plain(p.last or p.name), p.id))
 
-    def add(self, found: Iterable[Person]) -> list[Person]:
-        """Take people in; who is known already keeps the id and gains what was not known. Returns them as kept."""
+    def add(self, found: Iterable[Person], by_id: bool = False) -> list[Person]:
+        """Take people in; who is known already keeps the id and gains what was not known. Returns them as kept.
+
+        With `by_id` nobody is known by anything else: two ids of a gradebook are two students.
+        """
         kept, these = [], set()
         by_key = {key: person for person in self.people.values() for key in self._strong(person)}
         for new in found:
-            old = next((by_key[key] for key in self._strong(new) if key in by_key), None)
+            old = self.people.get(new.id) if by_id else None
+            old = old or next((by_key[key] for key in self._strong(new) if key in by_key and not by_id), None)
             if old in kept and letters(old.name) != letters(new.name):
                 raise CourseError(
                     f"the roster has one number or address twice: {old.name} and {new.name}; mend the file"

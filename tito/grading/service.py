@@ -13,7 +13,7 @@ from tito.course.lint import lint_notebook
 from tito.course.registry import Course, Module
 from tito.course.scaffold import fold
 from tito.course.storage import only_one
-from tito.grading import extensions, feedback, grade, gradebook, history, marks, pages, press
+from tito.grading import extensions, feedback, grade, gradebook, history, marks, migrate, pages, press
 from tito.grading.commit import Shown, Writer, hash_of
 from tito.grading.grade import Store, audit
 from tito.grading.plan import Assignment, prepare, secret_of
@@ -96,16 +96,12 @@ class GradingService:
 
     def assign(self, module: Module, due: datetime | None = None) -> Path:
         """nbgrader's release of a module, after a check of its notebooks; returns its folder."""
-        problems = [
-            f"{path.name}: {problem}" for path in module.notebooks for problem in lint_notebook(notebook.read(path))
-        ]
-        if problems:
-            raise CourseError(f"{module.folder} is not released:\n  " + "\n  ".join(problems[:10]))
+        self._lint(module)
         with self.locked(module):
             secret_of(self.course, make=True)
-            call_nbgrader(self.course, "generate_assignment", module.folder, patience=300)
-            for path in sorted((self.settings["release"] / module.folder).rglob("*.ipynb")):
-                notebook.write(path, fold(notebook.read(path)))
+            if self.knows(module):
+                self._check_match(module, releasing=True)
+            self._release(module)
             if due is not None:
                 policy = self.late_policy()
                 with gradebook.Gradebook(self.settings["url"]) as book:
@@ -138,6 +134,7 @@ class GradingService:
             free = gradebook.space_left(self.folder)
             if free < SPACE:
                 raise CourseError(f"the disk is full ({free >> 20} MiB left): make room; nothing was graded")
+            self._check_match(module)
             rung = choose(isolation, unsafe)
             secret_of(self.course, make=True)
             assignment = prepare(self.course, module, rung, limits)
@@ -145,6 +142,63 @@ class GradingService:
                 report = self._grade_all(assignment, found, jobs, regrade_failed, scheduler, progress)
         report.seconds = round(time.monotonic() - start, 2)
         return report
+
+    def _release(self, module: Module) -> None:
+        """nbgrader's release, with the tests folded."""
+        call_nbgrader(self.course, self.settings["url"], "generate_assignment", module.folder, patience=300)
+        for path in sorted((self.settings["release"] / module.folder).rglob("*.ipynb")):
+            notebook.write(path, fold(notebook.read(path)))
+
+    def _lint(self, module: Module) -> None:
+        """CourseError if the notebooks cannot be released."""
+        problems = [
+            f"{path.name}: {problem}" for path in module.notebooks for problem in lint_notebook(notebook.read(path))
+        ]
+        if problems:
+            raise CourseError(f"{module.folder} is not released:\n  " + "\n  ".join(problems[:10]))
+
+    def knows(self, module: Module) -> bool:
+        """Whether the gradebook is there and has the assignment."""
+        file = gradebook.file_of(self.settings["url"])
+        if file is not None and not file.exists():
+            return False
+        with gradebook.Gradebook(self.settings["url"]) as book:
+            return book.has_assignment(module.folder)
+
+    def _check_match(self, module: Module, releasing: bool = False) -> None:
+        """CourseError, with the list, if the gradebook does not match the notebooks."""
+        with gradebook.Gradebook(self.settings["url"]) as book:
+            plan = migrate.compare(book, module)
+        if not plan.changes or (releasing and not plan.submissions):
+            return
+        listed = [f"\n  {change}" for change in plan.changes]
+        more = f"\n  ... and {len(listed) - 20} more" if len(listed) > 20 else ""
+        way = f"tito grade migrate {module.number}  (shows what it would do; your own marks and comments stay)"
+        raise CourseError(
+            f"the gradebook does not match the notebooks of {module.folder}, so nothing was done:"
+            f"{''.join(listed[:20])}{more}\n"
+            f"To go on: {way if plan.submissions else f'tito grade assign {module.number}'}"
+        )
+
+    def migrate(
+        self, module: Module, names: dict[str, str] | None = None, carry_out: bool = False
+    ) -> tuple[migrate.Plan, Path | None]:
+        """What would make the gradebook match the notebooks; carried out after a copy of it, if wanted."""
+        with self.locked(module):
+            with gradebook.Gradebook(self.settings["url"]) as book:
+                migrate.rename(book, module, names or {})
+                plan = migrate.compare(book, module)
+                book.rollback()
+            if not carry_out or not (plan.changes or names):
+                return plan, None
+            self._lint(module)
+            copy = gradebook.backup(self.settings["url"], self.folder / "backups")
+            with gradebook.Gradebook(self.settings["url"]) as book:
+                migrate.rename(book, module, names or {})
+                migrate.migrate(book, module)
+            self.note("migrate", assignment=module.folder, changes=[str(change) for change in plan.changes])
+            self._release(module)
+        return plan, copy
 
     def _students(self, module: Module, wanted: list[str] | None) -> list[str]:
         found = grade.students_in(self.settings["submitted"], module.folder)
@@ -174,6 +228,7 @@ class GradingService:
         fresh = set()
         try:
             writer.add(results.values())
+            writer.flush()  # what an earlier run has left
             if waiting:
                 self._check_reference(assignment, store)
                 for result in self._results(assignment, waiting, jobs, scheduler):

@@ -8,8 +8,14 @@ from pathlib import Path
 
 from tito import CourseError
 from tito.course.registry import Course
+from tito.grading.reasons import DRIVERS, database_message
 
-REASON = re.compile(r"([\w.]+\.)?\w*(Error|Exception)\b")  # the last line of a traceback
+# the last line of a traceback, indented in nbgrader's log
+REASON = re.compile(r"\s*(?P<module>(?:\w+\.)*)(?P<kind>\w*(?:Error|Exception))(?:: (?P<text>.*))?$")
+POINTLESS = re.compile("above traceback|There was an error processing")  # the words of nbgrader's that say nothing
+WRAPPED = re.compile(r"^\([\w.]+\) ")  # SQLAlchemy's name of the driver's own error
+PLAIN = ("RuntimeError", "NbGraderException", "CourseError")  # kinds that say nothing beyond their text
+TOOLS = {"nbgrader": "'tinytorch[grade]'"}
 API = """
 import sys
 from nbgrader.apps import NbGraderAPI
@@ -23,8 +29,8 @@ if not outcome["success"]:
 """
 
 
-def call_nbgrader(course: Course, what: str, *names: str, patience: float = 3600) -> None:
-    """Call a method of nbgrader's API in the course's folder, in a process of its own."""
+def call_nbgrader(course: Course, url: str, what: str, *names: str, patience: float = 3600) -> None:
+    """Call a method of nbgrader's API in the course's folder, in a process of its own. `url`: of the database."""
     tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # it calls alembic by name
     command = [sys.executable, "-P", "-c", API, what, *names]
     environment = {**os.environ, "PATH": tools, "MPLBACKEND": "Agg"}
@@ -41,10 +47,25 @@ def call_nbgrader(course: Course, what: str, *names: str, patience: float = 3600
     except subprocess.TimeoutExpired:
         raise CourseError(f"nbgrader's {what} took over {patience:.0f} s and was ended") from None
     if ended.returncode:
-        said = [line for line in (ended.stdout + ended.stderr).strip().splitlines() if line.strip()]
-        reasons = [line for line in said if REASON.match(line)] or [line for line in said if "rror" in line] or said
-        reason = (reasons or ["no reason given"])[-1]
-        hint = " (pip install 'tinytorch[grade]')" if "No module named 'nbgrader'" in reason else ""
-        raise CourseError(
-            f"nbgrader could not {what.replace('_', ' ')} {' '.join(names)}: {reason.strip()[:300]}{hint}"
-        )
+        said = f"{ended.stdout}\n{ended.stderr}"
+        raise CourseError(f"nbgrader could not {what.replace('_', ' ')} {' '.join(names)}: {reason_of(said, url)}")
+
+
+def reason_of(said: str, url: str) -> str:
+    """The reason in what nbgrader has said: the last exception that says one, in a sentence."""
+    reasons = [found for line in said.splitlines() if (found := REASON.match(line)) and not POINTLESS.search(line)]
+    if not reasons:
+        errors = [
+            line.partition("] ")[2] for line in said.splitlines() if "ERROR]" in line and not POINTLESS.search(line)
+        ]
+        lines = errors or [line for line in said.splitlines() if line.strip()] or ["it gave no reason"]
+        return lines[-1].strip()[:300]
+    module, kind, text = reasons[-1].group("module", "kind", "text")
+    text = (text or "").strip()
+    if module == "sqlalchemy.exc.":
+        return database_message(WRAPPED.sub("", text), url)
+    if kind == "ModuleNotFoundError":
+        name = text.rpartition("'")[0].rpartition("'")[2]
+        return f"{name} is not installed: pip install {DRIVERS.get(name, TOOLS.get(name, name))}"
+    text = text if text and kind in PLAIN else f"{kind}: {text}" if text else kind
+    return text[:300]

@@ -191,15 +191,16 @@ class Reporter:
     """A pytest plugin that sends plain data to the parent."""
 
     def __init__(self, reply, package: Path):
-        self.reply, self.package, self.ran = reply, package, load_beside("marks").ran
+        self.reply, self.package, self.marks = reply, package, load_beside("marks")
 
     def pytest_runtest_logstart(self, nodeid, location):
-        self.ran.clear()
+        self.marks.ran.clear()
+        self.marks.fell.clear()
         self.reply(event="start", test=nodeid)
 
     def pytest_runtest_logreport(self, report):
         if report.failed or report.skipped or report.when == "call":
-            told = {"reason": reason_of(report), "ran": sorted(self.ran)}
+            told = {"reason": reason_of(report), "ran": sorted(self.marks.ran)}
             self.reply(event="result", test=report.nodeid, outcome=report.outcome, **told)
 
     def pytest_collectreport(self, report):
@@ -211,7 +212,9 @@ class Reporter:
         error = call.excinfo.value
         if type(error).__name__ == "CollectError" and error.__cause__ is not None:
             error = error.__cause__
-        self.reply(event="failure", test=node.nodeid, case=case_of(node, error), **describe(error, self.package))
+        told = {"case": case_of(node, error), "fell": [*self.marks.fell], **describe(error, self.package)}
+        told["fell"] = told["fell"] if "None" in told["message"] else []  # elsewhere nothing may be what was wanted
+        self.reply(event="failure", test=node.nodeid, **told)
 
 
 def reason_of(report) -> str:

@@ -42,6 +42,7 @@ class Watched(SourceFileLoader):
     def source_to_code(self, data, path, *, _optimize=-1):
         text = data.decode() if isinstance(data, bytes) else data
         tree = ast.parse(text, path)
+        mark_ends(tree)
         begins = [(n, found[1]) for n, line in enumerate(text.split("\n"), 1) if (found := CELL.match(line))]
         for _, node in functions(tree):
             if cell := next((cell for line, cell in reversed(begins) if line < node.lineno), None):

@@ -18,6 +18,7 @@ class Trouble:
     lines: list[dict] = field(default_factory=list)
     printed: str = ""
     cause: str = ""  # what explains it, if that is known
+    fell: list[str] = field(default_factory=list)  # functions that ended without a `return` that was wanted
     exercises: list[str] = field(default_factory=list)  # of a pytest test: which it is about, as far as can be told
     evidence: str = ""  # why these, if the failure itself does not show it
     case: str = ""  # the values that such a test failed with
@@ -47,7 +48,9 @@ def trouble_of(where: str, outcome: dict) -> Trouble:
     lines, fell = [line for line in outcome["lines"] if line["line"]], outcome.get("fell")
     told = not fell or "return" in outcome["message"]
     cause = "" if told else f"{fell[-1]} returned None: is a `return` missing?"
-    return Trouble(where, outcome["message"], outcome["type"], lines, outcome.get("printed", ""), cause=cause)
+    return Trouble(
+        where, outcome["message"], outcome["type"], lines, outcome.get("printed", ""), cause=cause, fell=fell or []
+    )
 
 
 def grade_id(cell: dict) -> str:

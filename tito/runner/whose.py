@@ -1,11 +1,12 @@
 """Whose line, whose test: from a place in the package, or a test of the pytest folder, to the exercise it concerns."""
 
+import ast
 import re
 from pathlib import Path
 
 from tito.course import notebook
 from tito.course.registry import Module
-from tito.runner.marks import CELL
+from tito.runner.marks import CELL, functions
 from tito.runner.results import Trouble
 
 MOST = 5  # exercises that a failure may be laid at: more would say nothing
@@ -22,9 +23,10 @@ def explain(trouble: Trouble, tests: list[dict], folder: Path, module: Module, n
     trouble.lines = [in_notebook(line, folder, notebooks) for line in trouble.lines]
     trouble.message = without_introspection(trouble.message)
     owners = {cell: exercise.id for exercise in module.exercises for cell in exercise.solution}
+    forgot = [owners[cell] for cell in defining(trouble.fell, notebooks) if cell in owners]
     through = [owners[line["place"]] for line in trouble.lines if line["place"] in owners]
-    if through:  # it was raised there, or by what that called
-        trouble.exercises = through[-1:]
+    if forgot or through:  # it was raised there, or by what that called
+        trouble.exercises = (forgot or through)[-1:]
     else:
         trouble.exercises, trouble.evidence = suspects(trouble.where, tests, owners)
 
@@ -48,6 +50,14 @@ def suspects(failed: str, tests: list[dict], owners: dict[str, str]) -> tuple[li
     counts = sorted({good[id] for id in best})
     number = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     return best, f"{len(alike)} of {len(failing)} tests that fail and {number} of {len(passing)} that pass"
+
+
+def defining(names: list[str], notebooks: dict[Path, dict]) -> list[str]:
+    """The cells that define functions, or methods as Class.method, of these names."""
+    found = {}
+    for cell in (cell for nb in notebooks.values() for cell in nb["cells"] if notebook.kind(cell) == "solution"):
+        found |= {name: cell["id"] for name, _ in functions(ast.parse(cell["source"]))}
+    return [found[name] for name in names if name in found]
 
 
 def in_notebook(line: dict, folder: Path, notebooks: dict[Path, dict]) -> dict:

@@ -49,7 +49,8 @@ class Standing:
     def open(self) -> list[Exercise]:
         """The exercises that did not pass when they were last tested."""
         done = [id for id, state in self.states.items() if state.get("state") == "passed"]
-        return [exercise for exercise in self.module.exercises if exercise.id not in done]
+        left = [exercise for exercise in self.module.exercises if exercise.id not in done]
+        return sorted(left, key=lambda exercise: exercise.bonus)  # in their order, a bonus last
 
 
 class Progress:

@@ -147,11 +147,46 @@ class Bench:
             yield self.duel("steps", f"step {name} {form}", tuple(works), mark)
             if self.other.name == "torch" and name != "C" and form == "Sequential":
                 works[1] = self.rival("channels last").step(name, form, images)
-                yield self.duel("steps", f"step {name}, channels last", tuple(works), "channels last", against="NHWC")
+                title = f"step {name}, channels last"
+                yield self.duel("steps", title, tuple(works), title, against="NHWC")
+
+    def networks(self):
+        """Whole training steps of the deep and the modern network, few and many images."""
+        for name, images in workloads.NETWORKS[::3] if self.quick else workloads.NETWORKS:
+            images = images * self.batch // workloads.BATCH or 1
+            works = [side.step(name, "Sequential", images) for side in (self.tiny, self.other)]
+            same_losses(works, f"step {name}")
+            mark = f"step {name}, batch 32" if name == "deep" and images <= 32 else f"step {name}"
+            yield self.duel("networks", f"step {name}, batch {images}", tuple(works), mark)
+            if self.other.name == "torch":
+                works[1] = self.rival("channels last").step(name, "Sequential", images)
+                title = f"step {name}, batch {images}, channels last"
+                yield self.duel("networks", title, tuple(works), f"{mark}, channels last", against="NHWC")
+
+    def layers(self):
+        """Layers one at a time, forward and backward: few images, other windows, what goes entry by entry."""
+        from tinytorch import nn
+
+        table = {shape.name: shape for shape in shapes.TABLE}
+        for name, mark in workloads.LAYERS:
+            shape = table[name]
+            images = shape.batch, shape.channels, shape.side, shape.side
+            works = tuple(side.layer(shape.layers(), images) for side in (self.tiny, self.other))
+            yield self.duel("layers", name, works, mark)
+        images = self.batch, 64, 16, 16
+        norm = [nn.BatchNorm2d(64)]
+        for name, layer, given in (
+            ("GELU, tanh", [nn.GELU()], images),
+            ("batch norm", norm, images),
+            ("softmax of 1,000", [nn.Softmax()], (4 * self.batch, 1000)),
+            ("softmax of 10", [nn.Softmax()], (64 * self.batch, 10)),
+        ):
+            works = tuple(side.layer(layer, given) for side in (self.tiny, self.other))
+            yield self.duel("layers", name, works, "elementwise")
 
     def single(self):
         """Batches of one image: use, and training."""
-        for name in "AB":
+        for name in ("A", "B", "deep", "modern"):
             for what, arguments in (("inference", (name, 1)), ("step", (name, "Sequential", 1))):
                 works = tuple(getattr(side, what)(*arguments) for side in (self.tiny, self.other))
                 yield self.duel("single", f"{what} {name}, batch 1", works, "batch 1")
@@ -169,13 +204,14 @@ class Bench:
         yield self.duel("epoch", f"epoch of {len(x)} digits", works, "epoch")
 
     def memory(self):
-        """Peak memory of step B above what the process had before, each side in a process of its own."""
+        """Peak memory of a step above what the process had before, each side in a process of its own."""
         sides = self.tiny.name, self.other.name
-        peaks = [[peak_of(name, self.batch) for name in sides] for _ in range(1 if self.quick else 3)]
-        ours, theirs = zip(*peaks, strict=True)
-        ratio = spread(np.divide(ours, theirs))
-        times = {"unit": "MB", "ours": spread(ours), "theirs": spread(theirs), "ratio": ratio}
-        yield self.row("memory", "peak memory of step B", ratio["median"], "memory", **times)
+        for network in "B" if self.quick else ("A", "B", "deep", "modern"):
+            peaks = [[peak_of(name, self.batch, network) for name in sides] for _ in range(1 if self.quick else 3)]
+            ours, theirs = zip(*peaks, strict=True)
+            ratio = spread(np.divide(ours, theirs))
+            times = {"unit": "MB", "ours": spread(ours), "theirs": spread(theirs), "ratio": ratio}
+            yield self.row("memory", f"peak memory of step {network}", ratio["median"], "memory", **times)
 
     def growth(self):
         """Convolution, ReLU, pooling, all gradients: time an image over batches, time a pixel over sides."""
@@ -222,7 +258,7 @@ class Bench:
 
 
 GROUPS = ("steps", "convolution", "pooling", "tape", "single", "epoch", "memory", "growth")
-ON_DEMAND = ("shapes",)  # only where it is asked for: it takes minutes
+ON_DEMAND = ("shapes", "networks", "layers")  # only where they are asked for: they take minutes
 
 
 def warm_heap() -> None:

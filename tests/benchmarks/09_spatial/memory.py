@@ -1,4 +1,4 @@
-"""Peak memory of training steps on one side, in a fresh process: python memory.py SIDE BATCH prints megabytes."""
+"""Peak memory of training steps on one side, in a fresh process: python memory.py SIDE BATCH NETWORK prints MB."""
 
 import gc
 import os
@@ -10,9 +10,9 @@ STATUS = Path("/proc/self/status")
 STEPS = 6
 
 
-def peak_of(side: str, batch: int) -> float:
-    """MB that steps of B need above what the process had before them."""
-    command = [sys.executable, str(Path(__file__)), side, str(batch)]
+def peak_of(side: str, batch: int, network: str) -> float:
+    """MB that steps of a network need above what the process had before them."""
+    command = [sys.executable, str(Path(__file__)), side, str(batch), network]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:
         raise SystemExit(f"the memory of {side} could not be measured:\n{done.stderr}")
@@ -44,14 +44,14 @@ def forget_peak() -> None:
 
 def main() -> None:
     """Warm up on one image, so that libraries' own memory is not counted; then train."""
-    name, batch = sys.argv[1], int(sys.argv[2])
+    name, batch, network = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     if name in ("torch", "channels last"):
         from torch_side import TorchSide as Side
     else:
         from tiny_side import TinySide as Side
     side = Side(name)
-    side.step("B", "Sequential", 1)()
-    step = side.step("B", "Sequential", batch)
+    side.step(network, "Sequential", 2)()
+    step = side.step(network, "Sequential", batch)
     gc.collect()
     forget_peak()
     before = peak()

@@ -107,6 +107,30 @@ class TinySide:
 
         return self._here(run)
 
+    def layer(self, layers: list, shape: tuple[int, ...]):
+        """Layers, one after the other, forward and all gradients."""
+        images = noise(shape)
+        x = Tensor(self.as_found(images) if len(shape) == 4 else images, requires_grad=True)
+        parameters = [p for layer in layers for p in getattr(layer, "parameters", list)()]
+
+        def forward():
+            out = x
+            for layer in layers:
+                out = layer(out)
+            return out
+
+        with use_backend(self.name), no_grad():
+            out = forward().data
+        upstream = noise(out.shape, 1)
+        upstream = self.as_found(upstream) if out.ndim == 4 else upstream
+
+        def run():
+            for tensor in (x, *parameters):
+                tensor.grad = None
+            forward().backward(upstream)
+
+        return self._here(run)
+
     def block(self, channels: int, out: int, side: int, images: int):
         """Convolution, ReLU and pooling, forward and all gradients."""
         model = Sequential(spatial.Conv2d(channels, out, 3, padding=1), spatial.ReLU(), spatial.MaxPool2d(2))

@@ -23,10 +23,15 @@ def layer_twin(layer) -> torch.nn.Module:
         made = torch.nn.Conv2d(layer.in_channels, layer.out_channels, *settings)
     elif kind == "Linear":
         made = torch.nn.Linear(layer.in_features, layer.out_features)
-    elif kind == "MaxPool2d":
-        return torch.nn.MaxPool2d(layer.kernel_size, layer.stride, layer.padding)
+    elif kind == "BatchNorm2d":
+        made = torch.nn.BatchNorm2d(layer.num_features, layer.eps, layer.momentum)
+    elif kind in ("MaxPool2d", "AvgPool2d"):
+        return getattr(torch.nn, kind)(layer.kernel_size, layer.stride, layer.padding)
+    elif kind == "GlobalAvgPool2d":
+        return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
     else:
-        return {"ReLU": torch.nn.ReLU, "Flatten": torch.nn.Flatten}[kind]()
+        settings = {"GELU": {"approximate": "tanh"}, "Softmax": {"dim": -1}}.get(kind, {})
+        return getattr(torch.nn, kind)(**settings)
     made.weight.data, made.bias.data = torch.tensor(layer.weight.data), torch.tensor(layer.bias.data)
     return made
 
@@ -106,6 +111,19 @@ class TorchSide:
         def run():
             with torch.no_grad():
                 return model(x).numpy()
+
+        return run
+
+    def layer(self, layers: list, shape: tuple[int, ...]):
+        """Layers of TinyTorch's, one after the other, forward and all gradients."""
+        model = torch.nn.Sequential(*map(layer_twin, layers)).to(memory_format=self.order)
+        x = self.tensor(noise(shape)).requires_grad_()
+        upstream = self.tensor(noise(tuple(model(x).shape), 1))
+
+        def run():
+            x.grad = None
+            model.zero_grad()
+            model(x).backward(upstream)
 
         return run
 

@@ -12,7 +12,7 @@ import time
 
 RECEIVE, SEND = 0xC0502100, 0xC0182101  # SECCOMP_IOCTL_NOTIF_RECV, SECCOMP_IOCTL_NOTIF_SEND
 CONTINUE = 1
-PATIENCE = 0.05  # seconds for a thread that was joined to be really gone
+PATIENCE = 0.2  # seconds for a thread that was joined to be really gone
 
 
 def admit(listener: int, most: int) -> None:
@@ -21,8 +21,15 @@ def admit(listener: int, most: int) -> None:
     try:
         fcntl.ioctl(listener, RECEIVE, asked)
         number, task = struct.unpack_from("=QI", asked)
-        flags, error = (CONTINUE, 0) if _room(task, most) else (0, -errno.EAGAIN)
-        fcntl.ioctl(listener, SEND, struct.pack("=QqiI", number, 0, error, flags))
+        refusal = struct.pack("=QqiI", number, 0, -errno.EAGAIN, 0)
+        if _room(task, most):
+            try:
+                fcntl.ioctl(listener, SEND, struct.pack("=QqiI", number, 0, 0, CONTINUE))
+                return
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # before Linux 5.5 a call cannot go on: there are no threads then
+                    raise
+        fcntl.ioctl(listener, SEND, refusal)
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.EINTR):  # whoever asked is gone
             raise
