@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from tito.course import notebook
+from tito.runner import child
 from tito.runner.process import ChildProcess, ChildStoppedError, import_all
 from tito.runner.testing import Cell, run_cells
 
@@ -598,3 +599,16 @@ def test_a_module_that_waits_for_another_names_that_one_next(toy, tito):
     toy.module("02", "beta", [("double", toy.DOUBLE, toy.TEST_DOUBLE, 10)], extra=[needs])
     end = tito("test", "02")
     assert end.out.endswith("Next: tito lab 01\n") and "core/alpha.py, line" not in end.out
+
+
+def test_an_editable_install_lends_its_tools_and_no_module_of_the_course(tmp_path, monkeypatch):
+    class Editable:
+        __module__ = "__editable___course_finder"
+        find_spec = staticmethod(lambda name, path=None, target=None: name)
+
+    (tmp_path / "mine").mkdir()
+    monkeypatch.setattr(sys, "meta_path", [Editable()])
+    child.forget_editable_installs(tmp_path)
+    found = [sys.meta_path[0].find_spec(name) for name in ("tito.web", "tinytorch.core.fast", "mine.first")]
+    monkeypatch.undo()
+    assert found == ["tito.web", None, None]

@@ -13,7 +13,7 @@ from tito.course.lint import lint_notebook
 from tito.course.registry import Course, Module
 from tito.course.scaffold import fold
 from tito.course.storage import only_one
-from tito.grading import extensions, feedback, grade, gradebook, history, marks, migrate, pages, press
+from tito.grading import extensions, feedback, grade, gradebook, history, marks, migrate, office, pages, press
 from tito.grading.commit import Shown, Writer, hash_of
 from tito.grading.grade import Store, audit
 from tito.grading.plan import Assignment, prepare, secret_of
@@ -109,6 +109,7 @@ class GradingService:
                     extensions.apply(book, module.folder, self.folder)
                     if policy:
                         gradebook.apply_penalties(book, module.folder, policy)
+            office.enrol(self, office.roster(self))  # whoever was collected before there was a gradebook
             self.note("assign", assignment=module.folder, due=due.isoformat() if due else None)
         return self.settings["release"] / module.folder
 

@@ -36,7 +36,7 @@ LONGEST_CASE = 300
 def main() -> None:
     """Serve requests of one mode until the parent closes the connection."""
     mode, package = sys.argv[1], Path(sys.argv[2])
-    forget_editable_installs()
+    forget_editable_installs(package)
     platform = load_beside("platform")
     platform.confine(LARGEST_FILE, LONGEST_LIFE)
     serve = {"cells": serve_cells, "imports": serve_imports, "pytest": serve_pytest}[mode]
@@ -84,10 +84,23 @@ def listen(connection: socket.socket, put, leave) -> None:
         leave()
 
 
-def forget_editable_installs() -> None:
-    """Drop the finders of editable installs: they would lend an installed package's modules where this one has none."""
-    kept = [finder for finder in sys.meta_path if not str(getattr(finder, "__module__", "")).startswith("__editable__")]
-    sys.meta_path[:] = kept
+class Others:
+    """A finder that finds what another does, but for some packages."""
+
+    def __init__(self, finder, hidden: set[str]):
+        self.finder, self.hidden = finder, hidden
+
+    def find_spec(self, name, path=None, target=None):
+        """As the other finder; None for a hidden package and what is in it."""
+        return None if name.partition(".")[0] in self.hidden else self.finder.find_spec(name, path, target)
+
+
+def forget_editable_installs(folder: Path) -> None:
+    """Keep editable installs from lending what the packages in `folder` do not have; other packages stay."""
+    hidden = {"tinytorch", *(path.name for path in folder.iterdir())}
+    for place, finder in enumerate(sys.meta_path):
+        if str(getattr(finder, "__module__", "")).startswith("__editable__"):
+            sys.meta_path[place] = Others(finder, hidden)
 
 
 def origin() -> str | None:

@@ -129,7 +129,7 @@ def make_kit(folder: Path, package: Path, modules: list[str]) -> Kit:
     for link in numpy_files():
         (kit / "deps" / link.name).symlink_to(link)
     names = {"__init__.py", "nn/__init__.py", "optim/__init__.py"}
-    names |= {"backend.py", "images.py", "kernels.py", "refusals.py", "files.py", "progress.py"}
+    names |= {"backend.py", "download.py", "files.py", "images.py", "kernels.py", "progress.py", "refusals.py"}
     for module in modules:
         file = Path(module.replace(".", "/") + ".py")
         names |= {file.as_posix(), (file.parent / "__init__.py").as_posix()}
