@@ -27,7 +27,7 @@ from tito.grading.sandbox.tester import SubmissionRun
 from tito.grading.sandbox.wire import WireError
 
 PATIENCE = 600  # seconds for a notebook
-LONGEST = 5.0  # seconds for a cell with a liar
+LONGEST, HONEST = 5.0, 60.0  # seconds for a cell with a liar, and without
 OTHERS = [5, 4, 3, 2]  # another student's hidden inputs
 EXCEPTIONS = {"spatial_dev.ipynb": {"test_Conv2d_init", "test_spot"}}  # cells that pay a liar: may only shrink
 
@@ -201,7 +201,7 @@ class LiarPass(SubmissionRun):
                 made |= set(defined(step["source"])["names"]) if step["kind"] == "solution" else set()
                 continue
             saved = dict(self.namespace)
-            if self._points(step) != step["points"]:
+            if self._points(step, HONEST) != step["points"]:
                 yield step["id"], "the reference itself does not earn its points"
             after = dict(self.namespace)
             for words in self._liars(step, sorted(made)):
@@ -223,16 +223,16 @@ class LiarPass(SubmissionRun):
                 continue
             for words in seeds if step["hidden"] else [None]:
                 hidden.seed(words)
-                if self._points(step) != step["points"]:
+                if self._points(step, HONEST) != step["points"]:
                     yield step["id"], str(words)
             hidden.seed(None)
 
-    def _points(self, step: dict) -> float:
+    def _points(self, step: dict, seconds: float = LONGEST) -> float:
         """What the cell earns as things are."""
         self.liar.turn = self.liar.told = 0
         self.student.conversation.seen.clear()
         try:
-            with alarm(LONGEST), contextlib.redirect_stdout(io.StringIO()):
+            with alarm(seconds), contextlib.redirect_stdout(io.StringIO()):
                 return self._graded_cell(step)["points"]
         except (Exception, CellTimeoutError):
             return 0.0
@@ -251,7 +251,7 @@ class LiarPass(SubmissionRun):
                     yield f"{words}{sure}{', under the shape that is told' if liar.measures else ''}"
         liar.lie, liar.measures, liar.yes = None, True, None
         liar.answers = []
-        self._points(step)  # once more: what is imported for the first time asks more
+        self._points(step, HONEST)  # once more: what is imported for the first time asks more
         hidden.seed(OTHERS)
         liar.replay = liar.answers
         yield "the answers to somebody else's hidden inputs"

@@ -277,9 +277,9 @@ def build_marked(module: Module, part: Part, submission: Submission, part_result
             "metadata": cell["metadata"],
             "source": cell["source"],
         }
+        for number, helper in enumerate(steps.get(cell["id"], {}).get("helpers", ()), 1):
+            cells.append(_code(f"{cell['id'][:50]}-own-{number}", shown(helper), {}, []))
         if kind == "solution":
-            for number, helper in enumerate(steps[cell["id"]]["helpers"], 1):
-                cells.append(_code(f"{cell['id'][:50]}-own-{number}", shown(helper), {}, []))
             outputs = _outputs(outcome, None, secret)
             made = _code(cell["id"], shown(steps[cell["id"]]["source"]), cell["metadata"], outputs)
         elif kind == "graded":
@@ -290,7 +290,8 @@ def build_marked(module: Module, part: Part, submission: Submission, part_result
         elif kind == "exploration":
             continue  # not graded, and long
         elif cell["cell_type"] == "code":
-            made = _code(cell["id"], released(cell), cell["metadata"], [])
+            source = steps.get(cell["id"], {}).get("source", released(cell))  # a given cell, as it was run
+            made = _code(cell["id"], shown(source), cell["metadata"], [])
         cells.append(made)
     metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}

@@ -101,7 +101,7 @@ def assemble(plan: dict, submission: Submission) -> tuple[list[dict], list[str]]
     """(steps with the student's text in them, notes on what was mended).
 
     What the student added runs before the step that follows it, as a step of the kind "own" that earns nothing. A
-    solution's `helpers` are the sources of those before it, for the feedback.
+    step's `helpers` are the sources of those before it, for the feedback.
     """
     notes = list(submission.notes)
     chosen = _choose(plan, submission, notes)
@@ -111,7 +111,7 @@ def assemble(plan: dict, submission: Submission) -> tuple[list[dict], list[str]]
         if step["kind"] == "solution":
             cell = chosen.get(step["id"])
             source = step["source"] if cell is None else cell.source
-            step = {**step, "source": source, "helpers": own.get(step["id"], [])}
+            step = {**step, "source": source}
             step["untouched"] = _same_code(source, plan["known"][step["id"]])
         elif step["kind"] == "given":
             step = {**step, "source": _as_handed_in(plan, submission, step["id"], notes)}
@@ -119,7 +119,7 @@ def assemble(plan: dict, submission: Submission) -> tuple[list[dict], list[str]]
             known = {"names": sorted(names), "imports": ""}
             steps.append({"kind": "own", "id": f"your cell {number} before {step['id']}", "source": source, **known})
         names.update(step.get("names", ()))
-        steps.append(step)
+        steps.append({**step, "helpers": own.get(step["id"], [])})
     for cell in submission.cells:
         given = plan["known"].get(cell.id)
         if cell.code and any(cell.id == step["id"] and step["kind"] == "graded" for step in plan["steps"]):
