@@ -154,7 +154,7 @@ def ladder(names: tuple[str, ...] = RUNGS[:2]) -> Iterator[Rung]:
         for name in names:
             for drop in (True, False) if os.geteuid() == 0 else (False,):
                 rung = Rung(name, drop, _words(name, drop))
-                if _works(rung, kit):
+                if _works(rung, kit) or _works(rung, kit):  # once more, as a busy machine may have refused it
                     yield rung
                     break
 
