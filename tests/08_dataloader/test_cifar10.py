@@ -11,7 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from tinytorch.data.loader import CIFAR10, DataLoader, DownloadProgress, read_cifar_file
+from tinytorch.data.loader import CIFAR10, DataLoader, read_cifar_file
+from tinytorch.download import DownloadProgress
 
 FOLDER, ARCHIVE = "cifar-10-batches-bin", "cifar-10-binary.tar.gz"
 NAMES = [f"data_batch_{number}.bin" for number in range(1, 6)] + ["test_batch.bin"]

@@ -34,7 +34,24 @@ def check(tito):
     return run
 
 
-def test_a_sound_course_has_no_fault_and_its_mutants_die(course, check):
+OWN = """\
+    ### BEGIN HIDDEN TESTS
+    import numpy
+    drawn = numpy.random.default_rng(0).integers(100, size=3)
+    assert numpy.array_equal(double(drawn), 2 * drawn)
+    ### END HIDDEN TESTS
+test_unit"""
+
+
+def test_a_sound_course_has_no_fault_its_mutants_die_and_no_liar_is_paid(course, check):
+    paid = ["alpha_dev.ipynb: alpha_dev.ipynb, test_double pays a liar (the answers to somebody else's hidden inputs)"]
+    assert [problem.split(": hold")[0] for problem in check()] == paid
+    path = course.folder / "alpha_dev.ipynb"
+    nb = notebook.read(path)
+    for cell in nb["cells"]:
+        if cell["id"] == "test_double":
+            cell["source"] = cell["source"].replace("\ntest_unit", "\n" + OWN)
+    notebook.write(path, nb)
     assert check() == []
 
 

@@ -12,18 +12,20 @@ import psutil
 import pytest
 
 from tito.course import notebook
+from tito.runner import child
 from tito.runner.process import ChildProcess, ChildStoppedError, import_all
 from tito.runner.testing import Cell, run_cells
 
 
 @pytest.fixture
 def run(tmp_path):
-    """Run sources as graded cells c0, c1, ... against an empty package; the outcomes in order."""
+    """Run sources as graded cells c0, c1, ... (or of another kind) against an empty package; the outcomes in order."""
     (tmp_path / "tinytorch").mkdir()
     (tmp_path / "tinytorch/__init__.py").touch()
 
-    def run(*sources, seconds=5.0):
-        cells = [Cell(f"c{n}", source, "graded", seconds) for n, source in enumerate(sources)]
+    def run(*sources, seconds=5.0, kinds="graded"):
+        kinds = kinds.split() * len(sources) if " " not in kinds else kinds.split()
+        cells = [Cell(f"c{n}", source, kinds[n], seconds) for n, source in enumerate(sources)]
         outcomes = run_cells(cells, tmp_path, tmp_path)
         return [outcomes.get(one.id) for one in cells]
 
@@ -209,7 +211,26 @@ def test_a_deliberate_not_implemented_error_is_a_failure(run):
 def test_cells_are_a_main_module(run):
     source = "import sys, inspect\ndef f():\n    return 1\nassert sys.modules['__main__'].f is f\n"
     source += "assert __name__ == '__main__' and 'return 1' in inspect.getsource(f)"
-    assert states(run(source)) == ["passed"]
+    assert states(run(source, kinds="solution")) == ["passed"]
+
+
+def test_a_students_function_keeps_its_helper_where_a_test_has_one_of_that_name(run):
+    mine = "def why(a):\n    return a\ndef double(x):\n    return 2 * why(x)"
+    test = "def why():\n    return 'the test\\'s'\nassert double(4) == 8 and why() == 'the test\\'s'"
+    later = "def triple(x):\n    return 3 * why(x)"
+    assert (
+        states(run(mine, test, later, "assert triple(2) == 6 and why()", kinds="solution graded solution graded"))
+        == ["passed"] * 4
+    )
+
+
+def test_later_cells_have_what_a_test_imported(run):
+    assert states(run("import math\nassert math", "math.sqrt(2)", kinds="graded solution")) == ["passed"] * 2
+
+
+def test_cells_await_and_ask_for_ipython(run):
+    source = "import asyncio\nawait asyncio.sleep(0)\nget_ipython().run_line_magic('matplotlib', 'inline')"
+    assert states(run(source, kinds="solution")) == ["passed"]
 
 
 def test_only_the_given_package_is_on_the_path(run, tmp_path):
@@ -578,3 +599,16 @@ def test_a_module_that_waits_for_another_names_that_one_next(toy, tito):
     toy.module("02", "beta", [("double", toy.DOUBLE, toy.TEST_DOUBLE, 10)], extra=[needs])
     end = tito("test", "02")
     assert end.out.endswith("Next: tito lab 01\n") and "core/alpha.py, line" not in end.out
+
+
+def test_an_editable_install_lends_its_tools_and_no_module_of_the_course(tmp_path, monkeypatch):
+    class Editable:
+        __module__ = "__editable___course_finder"
+        find_spec = staticmethod(lambda name, path=None, target=None: name)
+
+    (tmp_path / "mine").mkdir()
+    monkeypatch.setattr(sys, "meta_path", [Editable()])
+    child.forget_editable_installs(tmp_path)
+    found = [sys.meta_path[0].find_spec(name) for name in ("tito.web", "tinytorch.core.fast", "mine.first")]
+    monkeypatch.undo()
+    assert found == ["tito.web", None, None]

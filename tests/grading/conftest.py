@@ -96,6 +96,61 @@ def grade(course):
     return run
 
 
+@pytest.fixture(scope="module")
+def run_steps():
+    """A function that runs a student's cells and graded cells (4 points each) in the box, with nothing but NumPy."""
+    from tito.course.scaffold import hidden_lines
+    from tito.grading import plan
+    from tito.grading.grade import Worker
+    from tito.grading.sandbox import isolation
+    from tito.grading.sandbox.cells import prepare
+
+    rung = next(isolation.ladder(), None)
+    if rung is None:
+        pytest.skip("no isolation works on this machine")
+    limits = {"wall": 30.0, "cell": 5.0, "cpu": 20, "memory": 1 << 30}
+
+    def run(student, graded, own=None, seed=None, after=()):
+        def solution(id, source):
+            return {
+                "kind": "solution",
+                "id": id,
+                "source": source,
+                **plan.defined(prepare(source, "").source),
+                "imports": "",
+            }
+
+        steps = [solution("student", student)]
+        for id, source in graded.items():
+            hidden = hidden_lines(source)
+            steps.append({"kind": "graded", "id": id, "source": source, "points": 4.0, "hidden": hidden})
+        steps += [solution(f"after {number}", source) for number, source in enumerate(after)]
+        with tempfile.TemporaryDirectory() as folder:
+            os.chmod(folder, 0o755)
+            kit = isolation.make_kit(Path(folder), Path(folder) / "none", [])
+
+            class One:
+                def __init__(self):
+                    self.limits = limits
+
+                def setting(self, part):
+                    command, environment = isolation.command(rung, kit, limits)
+                    box = {"command": command, "environment": environment, "limits": limits, "package": "tinytorch"}
+                    box |= {"exchange": str(kit.exchange), "drop": rung.drop, "own": own or {}}
+                    return {"name": folder, "setting": box}
+
+                def task(self, part, steps, seed):
+                    return {"name": folder, "steps": steps, "seed": seed}
+
+            worker = Worker(0)
+            try:
+                return worker.execute(One(), None, steps, seed)
+            finally:
+                worker.stop()
+
+    return run
+
+
 PYTEST = "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
 SOMEBODY = 12_345  # a user id that nobody has
 

@@ -50,7 +50,7 @@ def test_from_release_to_feedback_through_the_exchange(course, grade, submission
     assert code == 0 and "2 new" in out, err
     assert grade("run", "02")[0] == 0
     code, out, err = grade("feedback", "02", "--pack", "canvas")
-    assert code == 0 and "1 pages packed" in out, err
+    assert code == 0 and "1 page packed" in out, err
     nbgrader(course.root, "release_feedback", "02_activations")
     said = nbgrader(home, "fetch_feedback", "02_activations")
     (page,) = (home / "02_activations/feedback").glob("*/activations_dev.html")

@@ -16,7 +16,14 @@ def double(x):
     ### BEGIN SOLUTION
     return 2 * x
     ### END SOLUTION"""
-LOOKS = "import numpy as np\ngot = double(np.array([1.0, 3.0]))\nassert {}"
+LOOKS = """\
+import numpy as np
+got = double(np.array([1.0, 3.0]))
+assert {}
+### BEGIN HIDDEN TESTS
+drawn = np.random.default_rng(0).standard_normal(3)
+assert {}
+### END HIDDEN TESTS"""
 
 
 @pytest.fixture
@@ -25,7 +32,7 @@ def reports(tmp_path):
     if next(isolation.ladder(), None) is None:
         pytest.skip("no isolation works on this machine")
 
-    def run(words):
+    def run(words, hidden="np.array_equal(double(drawn), 2 * drawn)"):
         def cell(id, source, **marks):
             marks = {"grade_id": id, "schema_version": 3, "task": False, **marks} if marks else {}
             metadata = {"nbgrader": marks} if marks else {}
@@ -38,7 +45,7 @@ def reports(tmp_path):
         cells = [
             cell("target", "#| default_exp core.toy"),
             cell("double", SOLUTION, grade=False, locked=False, solution=True),
-            cell("test_double", LOOKS.format(words), grade=True, locked=True, solution=False, points=10),
+            cell("test_double", LOOKS.format(words, hidden), grade=True, locked=True, solution=False, points=10),
         ]
         notebook.write(folder / "toy_dev.ipynb", {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
         exercise = 'id = "double"\ntitle = "x"\ndifficulty = 1\nminutes = 1\nhints = []\n'
@@ -59,7 +66,28 @@ def test_a_test_of_values_is_worth_its_points(reports):
 
 
 def test_a_test_of_the_shape_alone_is_not(reports):
-    [report] = reports("got.shape == (2,)")
+    [report] = reports("got.shape == (2,)", "double(drawn).shape == (3,)")
     words = ("zeros", "nan", "first row only")
-    assert report.problems == [f"double: results of {how} pass all of its graded cells" for how in words]
+    *spoiled, paid = report.problems
+    assert spoiled == [f"double: results of {how} pass all of its graded cells" for how in words]
+    assert paid.startswith("test_double pays a liar (zeros, under the shape that is told, and ")
     assert not report.ok and [change for _, _, change in report.alive] == ["2 * x -> (2 / x)", "2 -> 3"]
+
+
+@pytest.mark.parametrize(
+    ("words", "hidden", "liar"),
+    [
+        (
+            "np.array_equal(got, [2.0, 6.0])",
+            "np.array_equal(double(np.ones(2)), [2.0, 2.0])",
+            "the answers to somebody else's",
+        ),
+        ("np.array_equal(got, double(np.array([1.0, 3.0])))", "not np.isnan(double(drawn)).any()", "zeros"),
+        ("not (got[0] > 2 or got[0] < 2)", "not abs(double(drawn) - 2 * drawn).max() > 1e-9", "NaN"),
+        ("len(got) == 2", "len(double(drawn)) == 3", "zeros"),
+        ("[float(x) for x in got] != [1.0, 3.0]", "double(drawn) is not None", "zeros"),
+    ],
+)
+def test_a_cell_that_pays_a_liar_is_told(reports, words, hidden, liar):
+    [report] = reports(words, hidden)
+    assert any(f"test_double pays a liar ({liar}" in problem for problem in report.problems), report.problems

@@ -650,6 +650,10 @@ def test_a_column_is_found_by_name_or_added_at_the_end(modules, course):
     assert rows[0][7:] == [ASSIGNMENT, "01_tensor"] and rows[1][7:] == ["100", "100"] and rows[3][7:] == ["100", "7"]
     assert [row[:7] for row in rows] == [row[:7] for row in rows_of(CANVAS.encode())] and len(rows) == 8
     assert any("zed" in note for note in filled.notes)
+    one = CANVAS.replace("Final Score", "Quiz (78)").replace("(read only)", "10").replace(",,\n", ",,3\n")
+    assert school.fill(Sheet(one.encode(), "g"), modules, marks, roster_of(CANVAS)).columns == {
+        ASSIGNMENT: "Homework (77)"
+    }
     with pytest.raises(CourseError, match="no column is called"):
         school.fill(Sheet(CANVAS.encode(), "g"), modules, marks, roster_of(CANVAS), {ASSIGNMENT: "Quiz"})
     twice = CANVAS.replace("Homework (77),Final Score", "Activations (77),02_activations (78)")
@@ -742,6 +746,8 @@ def test_from_a_download_to_the_school_and_back(desk, submission, tmp_path, grad
     assert code == 0 and "2 marks written" in out, err
     filled = (tmp_path / "grades.csv").read_bytes().decode("utf-8-sig")
     assert filled == CANVAS.replace("jmueller,S1,,", "jmueller,S1,100,").replace("aohara,S1,,", "aohara,S1,30,")
+    code, out, err = grade("export", "02", "--into", table)
+    assert code == 0 and "added" not in err and (tmp_path / "grades.csv").read_bytes().decode("utf-8-sig") == filled
     code, out, err = grade("export", "02")
     assert "qquiet,Quiet,Quentin,,02_activations,0,100" in out and code == 0, err
     code, out, err = grade("feedback", "02", "--pack", "canvas", "-o", str(tmp_path / "back.zip"))

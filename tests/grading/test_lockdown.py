@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tito.grading.sandbox import isolation, lockdown
-from tito.grading.sandbox.tester import StudentProcess
+from tito.grading.sandbox.student import StudentProcess
 
 MACHINES = sorted(lockdown.ARCHITECTURES)
 LAST = 600  # the highest number of a system call that is tried

@@ -38,7 +38,12 @@ def merged(*cells):
         PLAN,
         Submission([SubmittedCell(id, bool(id), True, source) for id, source in cells]),
     )
-    return {step["id"]: (step.get("helpers", []), step["source"]) for step in steps}, notes
+    own = {}
+    for step in steps:  # what runs before each
+        own.setdefault("waiting", []).append(step["source"]) if step["kind"] == "own" else own.update(
+            {step["id"]: (own.pop("waiting", []), step["source"])}
+        )
+    return own, notes
 
 
 TESTS = [("test_one", "one()"), ("test_two", "two()")]
@@ -53,11 +58,12 @@ def test_cells_in_another_order_and_tests_deleted_or_changed():
     )
 
 
-def test_of_several_cells_the_last_touched_one_before_the_test_counts():
+def test_several_cells_run_where_they_stand():
     found, notes = merged(
         ("one", "def one(): raise"), ("one", "def one(): 1"), TESTS[0], ("one", "def one(): 3"), ("two", "def two(): 2")
     )
-    assert found["one"][1] == "def one(): 1" and "3 times" in notes[0]
+    assert found["one"] == (["def one(): raise"], "def one(): 1") and "3 times" in notes[0]
+    assert found["two"] == (["def one(): 3"], "def two(): 2"), "what stands after the test is for what follows"
     assert merged(TESTS[0], ("one", "def one(): 1"), ("one", "def one(): raise"))[0]["one"][1] == "def one(): 1"
 
 
@@ -67,17 +73,21 @@ def test_a_deleted_cell_is_its_stub_or_an_own_cell_that_defines_the_same():
     assert merged((None, "def one(): 1"), TESTS[0])[0]["one"] == ([], "def one(): 1")
 
 
-def test_own_cells_run_before_the_next_solution_and_exploration_does_not():
+def test_own_cells_run_where_they_stand_and_exploration_does_not():
     found, _ = merged(
         (None, "a = 1"),
         ("one", "x"),
         (None, "b = 2"),
         ("look", "plot(2)"),
-        (None, "plot()"),
+        TESTS[0],
+        (None, "c = 3"),
         ("two", "y"),
+        TESTS[1],
         (None, "late"),
     )
-    assert found["one"] == (["a = 1"], "x") and found["two"] == (["b = 2"], "y")
+    assert found["one"] == (["a = 1"], "x") and found["two"] == (["c = 3"], "y")
+    assert found["test_one"] == (["b = 2"], "one()") and found["test_two"] == ([], "two()")
+    assert merged(("one", "stub"), (None, "def one(): 1"), *TESTS)[0]["test_one"] == (["def one(): 1"], "one()")
 
 
 def test_the_release_is_what_nbgrader_makes(released):

@@ -1,16 +1,9 @@
 # ruff: noqa: E501
 """What a graded cell may do with the student's objects, and what it may not take as evidence."""
 
-import os
-import tempfile
-from pathlib import Path
-
 import pytest
 
-from tito.grading import plan
-from tito.grading.grade import Worker
-from tito.grading.sandbox import isolation
-from tito.grading.sandbox.tester import definitions
+from tito.course.notebook import definitions
 
 STUDENT = """
 import contextlib
@@ -92,40 +85,12 @@ BAD = {
 
 
 @pytest.fixture(scope="module")
-def outcomes():
+def outcomes(run_steps):
     """Every cell's outcome, of one run."""
-    rung = next(isolation.ladder(), None)
-    if rung is None:
-        pytest.skip("no isolation works on this machine")
     cells = {**GOOD, **{name: source for name, (source, _) in BAD.items()}}
-    names = [name for name in plan._defined(STUDENT)["names"]]
-    steps = [{"kind": "solution", "id": "student", "source": STUDENT, "names": names, "imports": ""}]
-    steps += [
-        {"kind": "graded", "id": name, "source": text, "points": 4.0, "hidden": []} for name, text in cells.items()
-    ]
-    limits = {"wall": 30.0, "cell": 5.0, "cpu": 20, "memory": 1 << 30}
-    with tempfile.TemporaryDirectory() as folder:
-        os.chmod(folder, 0o755)
-        kit = isolation.make_kit(Path(folder), Path(folder) / "none", [])
-
-        class One:
-            def __init__(self):
-                self.limits = limits
-
-            def setting(self, part):
-                command, environment = isolation.command(rung, kit, limits)
-                box = {"command": command, "environment": environment, "limits": limits, "package": "tinytorch"}
-                box["own"] = {"tinytorch.testing": "def ready():\n    return 'mine'"}
-                return {"name": "one", "setting": {**box, "exchange": str(kit.exchange), "drop": rung.drop}}
-
-            def task(self, part, steps):
-                return {"name": "one", "steps": steps}
-
-        worker = Worker(0)
-        done = worker.execute(One(), None, steps)
-        assert done["ended"], done["infrastructure"]
-        yield done["cells"]
-        worker.stop()
+    done = run_steps(STUDENT, cells, own={"tinytorch.testing": "def ready():\n    return 'mine'\n"})
+    assert done["ended"], done["infrastructure"]
+    return done["cells"]
 
 
 @pytest.mark.parametrize("name", GOOD)

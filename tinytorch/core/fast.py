@@ -33,7 +33,7 @@ LARGE = 1 << 22  # from 4 MB on NumPy asks the system for pages of 2 MB: copies 
 SMALL = 1 << 16  # arrays of fewer bytes are not worth keeping
 KEEP = 1 << 28  # bytes of workspaces kept for the next step
 NORM = 1 << 14  # numbers from which on batch normalisation is worth a way of its own
-FUSED = 2.0  # up to this loss in its convolution the fused block still wins
+FUSED = 1.35  # up to this loss in its convolution the fused block still wins
 
 empty_cached = np.empty  # where the engine gets its memory; the part on workspaces gives this name a better function
 
@@ -732,9 +732,15 @@ def weight_gradient_points(g, seen, x, s):
         total += (g[a : a + size].reshape(-1, s.o, s.ho * s.wo) @ seen[a : a + size].swapaxes(1, 2)).sum(axis=0)
     return total.reshape(s.o, s.c, 1, 1)
 
-
+# %% ../../modules/09_spatial/fast_dev.ipynb #ways-table
 def _input_gradient_rows(upstream, weight, s):
-    return input_gradient(to_hcwn(upstream)[None], weight, s)
+    """The gradient of the images; with a kernel for each channel, a convolution of upstream with the kernels turned round."""
+    plain = s.cg == s.og == s.sh == s.sw == s.dh == s.dw == 1 and s.ph < s.kh and s.pw < s.kw
+    if not plain or s.groups == 1:
+        return input_gradient(to_hcwn(upstream)[None], weight, s)
+    frame = s.kh - 1 - s.ph, s.kw - 1 - s.pw
+    turned = sizes((s.n, s.o, s.ho, s.wo), weight.shape, (1, 1), frame, (1, 1), s.groups)
+    return convolve(upstream, weight[:, :, ::-1, ::-1], None, turned)[0]
 
 
 def _weight_gradient_rows(upstream, seen, x, s):

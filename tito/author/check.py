@@ -225,11 +225,16 @@ def _start(course: Course, pool: ThreadPoolExecutor, mutants: bool) -> list[tupl
         for path in sorted(notebooks, key=lambda path: -path.stat().st_size if path.is_file() else 0):
             parts = shares(path, MUTANTS_EACH)
             planted[path] = [_begin(pool, _mutants, course, path, part, equivalent) for part in parts]
+            planted[path].append(_begin(pool, _liars, course, path))
     runs = []
     for path in notebooks:
         both = [_begin(pool, rule, course, path) for rule in (_solved, _scaffold)]
         runs.append((path.name, both, "the solutions earn full marks, the scaffold earns nothing"))
-    return runs + [(path.name, planted[path], "planted faults are noticed") for path in notebooks if path in planted]
+    return runs + [
+        (path.name, planted[path], "planted faults are noticed, no liar is paid")
+        for path in notebooks
+        if path in planted
+    ]
 
 
 def _begin(pool: ThreadPoolExecutor, rule: Callable[..., Check], *words) -> Future:
@@ -271,6 +276,12 @@ def _mutants(course: Course, path: Path, part: tuple[int, int], equivalent: dict
     for cell, line, change in alive:
         if f"{cell}: {change}" not in equivalent:
             yield f"{path.name}, {cell}, line {line}: no test notices {change}"
+
+
+def _liars(course: Course, path: Path) -> Check:
+    from tito.author.liars import believed  # the grader's, so not on every system
+
+    yield from (f"{path.name}, {problem}" for problem in believed(course, path))
 
 
 def _equivalent(course: Course) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tito import CourseError
+from tito.author.liars import believed
 from tito.author.mutation import try_in_process
 from tito.course import notebook
 from tito.course.lint import lint_notebook
@@ -86,6 +87,7 @@ def check_graded(
             report.problems += _own(assignment, worker, part)
             if not report.problems:
                 report.problems += _spoiled(assignment, worker, part, module)
+                report.problems += believed(course, part.path)
             report.mutants, report.alive = try_in_process(part.path, course.package.parent)
             yield report
     finally:

@@ -196,6 +196,7 @@ def _columns(service, chosen: list, names: list[str] | None) -> dict[str, str]:
 
 def _fill_in(service, chosen, rows, known, file: Path, columns, names, missing, output) -> None:
     """Fill in a school's file, in place or into another one, and say what a person should know."""
+    from tito.course.storage import write_atomic
     from tito.grading import school
     from tito.grading.history import write_bytes
     from tito.grading.sheet import Sheet
@@ -204,6 +205,9 @@ def _fill_in(service, chosen, rows, known, file: Path, columns, names, missing, 
     if columns and columns != sheet.kind:
         raise UsageError(f"{file} is a file of {sheet.kind.capitalize()}, and --columns says {columns}")
     before = sheet.data()
+    kept_names = service.folder / "columns.json"  # where each module went last time
+    last = json.loads(kept_names.read_text(encoding="utf-8")) if kept_names.exists() else {}
+    names = {name: column for name, column in last.items() if column in sheet.header} | names
     filled = school.fill(sheet, chosen, rows, known, names, missing)
     target = Path(output) if output else file
     try:
@@ -213,6 +217,8 @@ def _fill_in(service, chosen, rows, known, file: Path, columns, names, missing, 
         write_bytes(target, filled.data)
     except OSError as error:
         raise CourseError(f"cannot write {target}: {error.strerror or error}; the file is as it was") from None
+    if {**last, **filled.columns} != last:
+        write_atomic(kept_names, json.dumps({**last, **filled.columns}, indent=1, sort_keys=True) + "\n")
     print(f"{filled.count} marks written into {target}.")
     for note in filled.notes:
         print(note, file=sys.stderr)
@@ -231,7 +237,8 @@ def pack(service, module, system: str, students: list[str] | None, output: str |
     everybody = students_in(service.settings["feedback"], module.folder)
     filled = school.pack(service.settings, service.folder, module, system, students or everybody, target)
     if not quiet:
-        print(f"{filled.count} pages packed for {system.capitalize()}: {target}")
+        pages = "1 page" if filled.count == 1 else f"{filled.count} pages"
+        print(f"{pages} packed for {system.capitalize()}: {target}")
     for note in filled.notes:
         print(note, file=sys.stderr)
     return str(target)

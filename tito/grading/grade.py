@@ -37,7 +37,7 @@ class Worker:
     def __init__(self, number: int):
         self.user, self.process, self.known = FIRST_USER + number, None, set()
 
-    def execute(self, assignment: Assignment, part: Part, steps: list[dict]) -> dict:
+    def execute(self, assignment: Assignment, part: Part, steps: list[dict], seed: list[int] | None = None) -> dict:
         """The outcome of one submission of one notebook. WorkerLostError if the worker ends on the way."""
         if self.process is None or self.process.poll() is not None:
             try:
@@ -51,7 +51,7 @@ class Worker:
                 box["user"] = self.user if box.pop("drop") else None
                 self._say(setting)
                 self.known.add(setting["name"])
-            self._say(assignment.task(part, steps))
+            self._say(assignment.task(part, steps, seed))
             timer = threading.Timer(assignment.limits["wall"] + GRACE, self.process.kill)
             timer.start()
             try:
@@ -273,8 +273,10 @@ def grade_submission(
     """The result of one submission. It is "starved" if it should be graded again, `alone`, while nothing else runs.
     What crashes the tests then too is the student's.
     """
-    start = time.time()
-    parts = {part.name: _grade_part(assignment, worker, part, files[part.name], alone) for part in assignment.parts}
+    start, seed = time.time(), assignment.seed(student)
+    parts = {
+        part.name: _grade_part(assignment, worker, part, files[part.name], seed, alone) for part in assignment.parts
+    }
     result = _submission_result(assignment, student, submission_key(assignment, student, files), parts, start)
     if alone:
         result.pop("starved", None)
@@ -300,7 +302,9 @@ def grade_own(assignment: Assignment, worker: Worker, which: str) -> dict:
     return _submission_result(assignment, f"*{which}*", content_key(f"*{which}*", assignment.digest, {}), parts, start)
 
 
-def _grade_part(assignment: Assignment, worker: Worker, part: Part, data: bytes | str, alone: bool) -> dict:
+def _grade_part(
+    assignment: Assignment, worker: Worker, part: Part, data: bytes | str, seed: list[int], alone: bool
+) -> dict:
     try:
         if isinstance(data, str):
             raise RejectedError(data)
@@ -319,13 +323,19 @@ def _grade_part(assignment: Assignment, worker: Worker, part: Part, data: bytes 
             "level": None,
         }
     steps, notes = assemble(part.plan, submission)
-    return run_steps(assignment, worker, part, steps, notes, alone)
+    return run_steps(assignment, worker, part, steps, notes, alone, seed)
 
 
 def run_steps(
-    assignment: Assignment, worker: Worker, part: Part, steps: list[dict], notes: list[str], alone: bool = False
+    assignment: Assignment,
+    worker: Worker,
+    part: Part,
+    steps: list[dict],
+    notes: list[str],
+    alone: bool = False,
+    seed: list[int] | None = None,
 ) -> dict:
-    """The result of one notebook, from its steps with a submission in them.
+    """The result of one notebook, from its steps with a submission in them. `seed`: of the inputs in hidden tests.
 
     Only a box that did not start, or a worker that was lost, is an infra_error: all that comes from the student's side,
     also what ends the tests, is the student's.
@@ -333,7 +343,7 @@ def run_steps(
     for step in steps:
         step["reference"] = part.reference.get(step["id"], 0.0)
     try:
-        outcome = worker.execute(assignment, part, steps)
+        outcome = worker.execute(assignment, part, steps, seed)
     except WorkerLostError as error:
         outcome = {"infrastructure": str(error)}
     crashed = not (outcome["infrastructure"] or outcome["ended"] or outcome["overdue"] or outcome["escaped"])
@@ -349,8 +359,10 @@ def run_steps(
     starved = any(_is_starved(cell, assignment.limits) for cell in outcome["cells"].values())
     for step in steps:
         cell = outcome["cells"].get(step["id"]) or dict(missing)
-        worst.add(WORST.get(cell["status"]))
         notes = [*notes, *cell.pop("notes", [])]
+        if step["kind"] == "own":
+            continue
+        worst.add(WORST.get(cell["status"]))
         cells[step["id"]] = _cell_result(cell, step)
     status = next((name for name in ("timeout", "oom", "died") if name in worst), "graded")
     notes = [one_line(note)[:LONGEST_NOTE] for note in notes[:MOST_NOTES]]
@@ -396,7 +408,7 @@ def _cell_without_points(step: dict, status: str) -> dict:
 def _reason(cells: dict) -> str:
     for name, cell in cells.items():
         if cell["status"] in WORST:
-            return f"{name}: {cell.get('message', cell['status'])}"[:300]
+            return one_line(f"{name}: {cell.get('message', cell['status'])}")[:300]
     return ""
 
 
@@ -413,6 +425,7 @@ def _submission_result(assignment: Assignment, student: str, key: str, parts: di
     score = None if status == "infra_error" else round(sum(cell["points"] for cell in cells), 4)
     reasons = [part["reason"] for part in parts.values() if part["reason"]]
     result = {"key": key, "student": student, "assignment": assignment.name, "status": status, "score": score}
+    result["seed"] = "".join(f"{word:08x}" for word in assignment.seed(student))  # of the inputs in hidden tests
     result |= {"max": assignment.points, "reason": "; ".join(reasons), "isolation": assignment.rung.words}
     result |= {"seconds": round(time.time() - start, 3), "at": round(start, 3), "notebooks": parts}
     if any([part.pop("starved", False) for part in parts.values()]):

@@ -1,16 +1,18 @@
 """The plan of an assignment's notebook, from the instructor's source, and a submission put into it.
 
 A plan is plain data: the steps in order (given and solution cells run in the student's process, graded cells in the
-tester), which names the tests use, and what the release looked like. A submission's text goes into solution cells
-only; cells that the student added run just before the next solution cell, never between a test and its result.
+tester), which names the tests use, and what the release looked like. With a submission in it, it does what the notebook
+does from top to bottom: a student's own cells, and further copies of a solution cell, run where they stand.
 """
 
 import ast
 import contextlib
 import hashlib
+import hmac
 import json
 import os
 import platform
+import secrets
 import shutil
 import stat
 import sys
@@ -25,7 +27,9 @@ from tito import CourseError
 from tito.course import notebook
 from tito.course.registry import Course, Module
 from tito.course.scaffold import hidden_lines, released
+from tito.course.storage import write_atomic
 from tito.grading.sandbox import isolation
+from tito.grading.sandbox.cells import one_line
 from tito.grading.submissions import Submission, SubmittedCell
 
 
@@ -39,10 +43,11 @@ def plan_notebook(path: Path, package: str) -> dict:
         known[cell["id"]] = release
         if kind in ("export", "solution"):
             step = {"kind": "given" if kind == "export" else "solution", "id": cell["id"], "source": release}
-            steps.append({**step, **_defined(cell["source"])})
+            steps.append({**step, **defined(cell["source"])})
         elif kind == "graded":
             step = {"kind": "graded", "id": cell["id"], "source": cell["source"], "points": float(marks["points"])}
-            steps.append({**step, "hidden": hidden_lines(cell["source"])})
+            lends = _lends(cell["source"], f"{package}.{SHARED[0]}")
+            steps.append({**step, "hidden": hidden_lines(cell["source"]), "lends": lends})
         elif kind == "manual":
             manual[cell["id"]] = float(marks["points"])
     used = {node.id for step in steps if step["kind"] == "graded" for node in _names(step["source"])}
@@ -60,11 +65,23 @@ def plan_notebook(path: Path, package: str) -> dict:
     }
 
 
+def _lends(source: str, but: str) -> str:
+    """What a test imports, as the notebook's later cells have it too, where they have nothing else by that name."""
+    lines = []
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Import | ast.ImportFrom) and getattr(node, "module", None) != but:
+            for alias in node.names:
+                name = alias.asname or alias.name.partition(".")[0]
+                one = ast.Import([alias]) if isinstance(node, ast.Import) else ast.ImportFrom(node.module, [alias], 0)
+                lines.append(f"if {name!r} not in globals(): {ast.unparse(one)}")
+    return "\n".join(lines)
+
+
 def _names(source: str):
     return (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name))
 
 
-def _defined(source: str) -> dict:
+def defined(source: str) -> dict:
     """What a cell defines at its top level: names, and its imports as source."""
     names, imports = set(), []
     for node in ast.parse(source).body:
@@ -81,39 +98,50 @@ def _defined(source: str) -> dict:
 
 
 def assemble(plan: dict, submission: Submission) -> tuple[list[dict], list[str]]:
-    """(steps with the student's text in their solution cells, notes on what was mended).
+    """(steps with the student's text in them, notes on what was mended).
 
-    A step's `helpers` are the cells that the student added before it.
+    What the student added runs before the step that follows it, as a step of the kind "own" that earns nothing. A
+    solution's `helpers` are the sources of those before it, for the feedback.
     """
     notes = list(submission.notes)
-    solutions = [step["id"] for step in plan["steps"] if step["kind"] == "solution"]
-    chosen = _choose(plan, submission, solutions, notes)
-    adopted = {id(cell) for cell in chosen.values()}
-    helpers = _helpers(plan, submission, solutions, adopted)
-    steps = []
+    chosen = _choose(plan, submission, notes)
+    own = _own_cells(plan, submission, chosen)
+    steps, names = [], set()
     for step in plan["steps"]:
         if step["kind"] == "solution":
             cell = chosen.get(step["id"])
             source = step["source"] if cell is None else cell.source
-            step = {**step, "source": source, "helpers": helpers.get(step["id"], [])}
+            step = {**step, "source": source, "helpers": own.get(step["id"], [])}
             step["untouched"] = _same_code(source, plan["known"][step["id"]])
+        elif step["kind"] == "given":
+            step = {**step, "source": _as_handed_in(plan, submission, step["id"], notes)}
+        for number, source in enumerate(own.get(step["id"], []), 1):
+            known = {"names": sorted(names), "imports": ""}
+            steps.append({"kind": "own", "id": f"your cell {number} before {step['id']}", "source": source, **known})
+        names.update(step.get("names", ()))
         steps.append(step)
     for cell in submission.cells:
         given = plan["known"].get(cell.id)
-        if cell.code and given is not None and cell.id not in solutions and cell.id in {s["id"] for s in plan["steps"]}:
+        if cell.code and any(cell.id == step["id"] and step["kind"] == "graded" for step in plan["steps"]):
             if not _same_code(cell.source, given):
-                notes.append(
-                    f"the cell {cell.id} was given and is graded as it was given; your change there does not count"
-                )
+                notes.append(f"the test {one_line(cell.id)} is run as it was given; your change there does not count")
     return steps, notes
 
 
-def _choose(plan: dict, submission: Submission, solutions: list[str], notes: list[str]) -> dict[str, SubmittedCell]:
-    """The submitted cell for each solution: of several, the last touched one before the exercise's first test."""
+def _as_handed_in(plan: dict, submission: Submission, name: str, notes: list[str]) -> str:
+    """A given cell as it stands in the submission; as it was given if it is missing there."""
+    found = [cell.source for cell in submission.cells if cell.id == name and cell.code]
+    if found and not _same_code(found[-1], plan["known"][name]):
+        notes.append(f"the cell {one_line(name)} was given, and is run as you changed it")
+        return found[-1]
+    return plan["known"][name]
+
+
+def _choose(plan: dict, submission: Submission, notes: list[str]) -> dict[str, SubmittedCell]:
+    """The submitted cell for each solution: of several, the last one before the exercise's first test."""
     chosen = {}
-    for name in solutions:
-        found = [(place, cell) for place, cell in enumerate(submission.cells) if cell.id == name]
-        touched = [(place, cell) for place, cell in found if not _same_code(cell.source, plan["known"][name])] or found
+    for name in (step["id"] for step in plan["steps"] if step["kind"] == "solution"):
+        found = [(place, cell) for place, cell in enumerate(submission.cells) if cell.id == name and cell.code]
         if not found:
             cell = _stray(plan, submission, name)
             notes.append(
@@ -125,8 +153,9 @@ def _choose(plan: dict, submission: Submission, solutions: list[str], notes: lis
         if len(found) > 1:
             notes.append(f"the cell {name} stands in the notebook {len(found)} times")
         test = _first_test(plan, submission, name)
-        before = [cell for place, cell in touched if place < test]
-        chosen[name] = before[-1] if before else touched[-1][1]
+        before = [cell for place, cell in found if place < test]
+        touched = [cell for _, cell in found if not _same_code(cell.source, plan["known"][name])]
+        chosen[name] = before[-1] if before else (touched or [cell for _, cell in found])[-1]
     return chosen
 
 
@@ -142,11 +171,11 @@ def _first_test(plan: dict, submission: Submission, name: str) -> int:
 def _stray(plan: dict, submission: Submission, name: str) -> SubmittedCell | None:
     """A cell of the student's own that defines what a deleted solution cell should define."""
     release = plan["known"][name]
-    wanted = set(_defined(release)["names"])
+    wanted = set(defined(release)["names"])
     for cell in submission.cells:
         if cell.code and cell.id not in plan["known"]:
             try:
-                names = set(_defined(cell.source)["names"])
+                names = set(defined(cell.source)["names"])
             except (SyntaxError, ValueError, RecursionError, MemoryError):
                 continue
             if wanted and wanted <= names:
@@ -154,19 +183,22 @@ def _stray(plan: dict, submission: Submission, name: str) -> SubmittedCell | Non
     return None
 
 
-def _helpers(plan: dict, submission: Submission, solutions: list[str], adopted: set[int]) -> dict[str, list[str]]:
-    """Solution id -> sources of the student's own cells that stand before it."""
-    helpers: dict[str, list[str]] = {}
+def _own_cells(plan: dict, submission: Submission, chosen: dict[str, SubmittedCell]) -> dict[str, list[str]]:
+    """Step's id -> sources of what the student's notebook runs between the step before it and it."""
+    own: dict[str, list[str]] = {}
     waiting: list[str] = []
+    kinds = {step["id"]: step["kind"] for step in plan["steps"]}
+    adopted = {id(cell) for cell in chosen.values()}
     released = {text.strip() for text in plan["known"].values()}
     for cell in submission.cells:
-        if cell.id in solutions:
-            helpers.setdefault(cell.id, []).extend(waiting)
+        copy = kinds.get(cell.id) == "solution" and id(cell) not in adopted
+        if cell.id in kinds and not copy and waiting:
+            own.setdefault(cell.id, []).extend(waiting)
             waiting = []
-        elif cell.code and cell.id not in plan["known"] and not cell.graded and id(cell) not in adopted:
-            if cell.source.strip() and cell.source.strip() not in released:
+        elif cell.code and (copy or cell.id not in plan["known"] and id(cell) not in adopted):
+            if cell.source.strip() and (copy or cell.source.strip() not in released):
                 waiting.append(cell.source)
-    return helpers
+    return own
 
 
 def _same_code(one: str, other: str) -> bool:
@@ -177,6 +209,7 @@ LIMITS = {"wall": 60.0, "cell": 10.0, "cpu": 30, "memory": 1 << 30}
 PREFIX = "tito-grade-"
 TITO = Path(__file__).resolve().parents[1]
 ROOMS = ("course", "grading")  # of tito: the code that a grade follows from
+SECRET = "secret"  # the file in the grading folder
 SHARED = ("testing", "expected")  # what tests share: the tester runs its own copies, the student's box has none
 
 
@@ -203,6 +236,7 @@ class Assignment:
     digest: str
     home: tempfile.TemporaryDirectory
     own: dict = field(default_factory=dict)  # modules that the tester runs itself: full name -> source
+    secret: bytes = b""
 
     @property
     def name(self) -> str:
@@ -214,9 +248,17 @@ class Assignment:
         """What can be earned without a person."""
         return sum(step["points"] for part in self.parts for step in part.plan["steps"] if step["kind"] == "graded")
 
-    def task(self, part: Part, steps: list[dict]) -> dict:
-        """What a worker needs to grade `steps` of a part."""
-        return {"name": f"{self.home.name}/{part.name}", "steps": steps}
+    def seed(self, student: str) -> list[int]:
+        """What a student's inputs in hidden tests are drawn from; nothing without a secret: then they are the same
+        for everybody."""
+        if not self.secret:
+            return []
+        made = hmac.digest(self.secret, json.dumps([self.name, student]).encode(), "sha256")
+        return [int.from_bytes(made[place : place + 4], "big") for place in range(0, 16, 4)]
+
+    def task(self, part: Part, steps: list[dict], seed: list[int] | None = None) -> dict:
+        """What a worker needs to grade `steps` of a part, with the inputs of `seed` in hidden tests."""
+        return {"name": f"{self.home.name}/{part.name}", "steps": steps, "seed": seed}
 
     def setting(self, part: Part) -> dict:
         """What a worker needs to know of a part once."""
@@ -232,8 +274,9 @@ def prepare(course: Course, module: Module, rung: isolation.Rung, limits: dict |
     home = tempfile.TemporaryDirectory(prefix=PREFIX)
     Path(home.name).chmod(0o755)
     parts, limits = [], {**LIMITS, "threads": module.threads, **(limits or {})}
-    own = shared_by_tests(course)
+    own, secret = shared_by_tests(course), secret_of(course)
     digest = hashlib.sha256(_environment(rung, limits).encode() + json.dumps(own, sort_keys=True).encode())
+    digest.update(hashlib.sha256(secret).digest())
     for path in module.notebooks:
         earlier = earlier_targets(course, path)
         plan = plan_notebook(path, course.lib_name)
@@ -248,7 +291,20 @@ def prepare(course: Course, module: Module, rung: isolation.Rung, limits: dict |
         digest.update(json.dumps(plan, sort_keys=True).encode())
         for file in sorted(kit.folder.rglob("*.py")):
             digest.update(file.relative_to(kit.folder).as_posix().encode() + b"\0" + file.read_bytes())
-    return Assignment(course, module, rung, limits, parts, digest.hexdigest(), home, own)
+    return Assignment(course, module, rung, limits, parts, digest.hexdigest(), home, own, secret)
+
+
+def secret_of(course: Course, make: bool = False) -> bytes:
+    """The secret of the course, from which students' inputs in hidden tests follow; nothing if there is none yet.
+
+    With `make` there is one afterwards: a file in the grading folder, for the instructor's eyes, to be backed up.
+    """
+    file = course.folder("grading") / SECRET
+    if make and not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(file, secrets.token_hex(32) + "\n")
+        file.chmod(0o600)
+    return file.read_bytes().strip() if file.is_file() else b""
 
 
 def shared_by_tests(course: Course) -> dict[str, str]:

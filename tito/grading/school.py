@@ -14,7 +14,7 @@ from pathlib import Path
 from tito import CourseError
 from tito.course.registry import Module
 from tito.grading.downloads import MOODLE
-from tito.grading.history import History, write_bytes
+from tito.grading.history import History, marks_only, write_bytes
 from tito.grading.marks import Mark, safe
 from tito.grading.roster import Person, Roster, letters, plain, read_roster
 from tito.grading.sheet import Sheet
@@ -31,6 +31,7 @@ class Filled:
     data: bytes
     count: int
     notes: list[str] = field(default_factory=list)
+    columns: dict[str, str] = field(default_factory=dict)  # module's folder -> the column that was filled
 
 
 def with_absent(marks: list[Mark], roster: Roster, modules: list[Module]) -> list[Mark]:
@@ -88,7 +89,7 @@ def fill(
     if strangers:
         names = ", ".join(strangers[:10]) + (" ..." if len(strangers) > 10 else "")
         notes.append(f"{len(strangers)} with marks have no line in {sheet.name}: {names}.")
-    return Filled(sheet.data(), count, notes)
+    return Filled(sheet.data(), count, notes, {name: sheet.header[place] for name, place in places.items()})
 
 
 def number(value: float, comma: bool = False) -> str:
@@ -157,9 +158,10 @@ def _column(
         return total
     marked = [n for n, name in enumerate(sheet.header) if OWN.search(name) or f"{name} - Max Points" in sheet.header]
     blank = ("", "-", "0", "0.0") if sheet.kind == "gradescope" else ("", "-")
-    if len(modules) == len(marked) == 1 and all(sheet.cell(row, marked[0]) in blank for row, _ in rows):
-        notes.append(f"{module.folder} went into {sheet.header[marked[0]]!r}, the one empty column of an assignment.")
-        return marked[0]
+    empty = [n for n in marked if all(sheet.cell(row, n) in blank for row, _ in rows)]
+    if len(modules) == len(empty) == 1:
+        notes.append(f"{module.folder} went into {sheet.header[empty[0]]!r}, the one empty column of an assignment.")
+        return empty[0]
     more = (
         f" (to fill one that is there: --column, {', '.join(repr(sheet.header[n]) for n in marked)})" if marked else ""
     )
@@ -280,7 +282,7 @@ def _titles(system: str, names: list[str], numbers: dict) -> list[str]:
 def _cells(system: str, mark: Mark | None, score: str, top: str, numbers: dict, grading: Path, id: str) -> list[str]:
     if system == "gradescope":
         versions = History(grading, mark.assignment, id).in_place() if mark else []
-        stamp = max((version.moment for version in versions), default=None)
+        stamp = None if marks_only(versions) else max((version.moment for version in versions), default=None)
         seconds = round(mark.late_hours * 3600) if mark else 0
         late = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}" if stamp else ""
         return [score, top, f"{stamp:%Y-%m-%d %H:%M:%S} +0000" if stamp else "", late]

@@ -13,10 +13,10 @@ from tito.course.lint import lint_notebook
 from tito.course.registry import Course, Module
 from tito.course.scaffold import fold
 from tito.course.storage import only_one
-from tito.grading import extensions, feedback, grade, gradebook, history, marks, migrate, pages, press
+from tito.grading import extensions, feedback, grade, gradebook, history, marks, migrate, office, pages, press
 from tito.grading.commit import Shown, Writer, hash_of
 from tito.grading.grade import Store, audit
-from tito.grading.plan import Assignment, prepare
+from tito.grading.plan import Assignment, prepare, secret_of
 from tito.grading.sandbox.isolation import choose
 from tito.grading.upstream import call_nbgrader
 
@@ -98,6 +98,7 @@ class GradingService:
         """nbgrader's release of a module, after a check of its notebooks; returns its folder."""
         self._lint(module)
         with self.locked(module):
+            secret_of(self.course, make=True)
             if self.knows(module):
                 self._check_match(module, releasing=True)
             self._release(module)
@@ -108,6 +109,7 @@ class GradingService:
                     extensions.apply(book, module.folder, self.folder)
                     if policy:
                         gradebook.apply_penalties(book, module.folder, policy)
+            office.enrol(self, office.roster(self))  # whoever was collected before there was a gradebook
             self.note("assign", assignment=module.folder, due=due.isoformat() if due else None)
         return self.settings["release"] / module.folder
 
@@ -135,6 +137,7 @@ class GradingService:
                 raise CourseError(f"the disk is full ({free >> 20} MiB left): make room; nothing was graded")
             self._check_match(module)
             rung = choose(isolation, unsafe)
+            secret_of(self.course, make=True)
             assignment = prepare(self.course, module, rung, limits)
             with assignment.home:
                 report = self._grade_all(assignment, found, jobs, regrade_failed, scheduler, progress)

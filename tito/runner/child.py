@@ -36,7 +36,7 @@ LONGEST_CASE = 300
 def main() -> None:
     """Serve requests of one mode until the parent closes the connection."""
     mode, package = sys.argv[1], Path(sys.argv[2])
-    forget_editable_installs()
+    forget_editable_installs(package)
     platform = load_beside("platform")
     platform.confine(LARGEST_FILE, LONGEST_LIFE)
     serve = {"cells": serve_cells, "imports": serve_imports, "pytest": serve_pytest}[mode]
@@ -84,10 +84,23 @@ def listen(connection: socket.socket, put, leave) -> None:
         leave()
 
 
-def forget_editable_installs() -> None:
-    """Drop the finders of editable installs: they would lend an installed package's modules where this one has none."""
-    kept = [finder for finder in sys.meta_path if not str(getattr(finder, "__module__", "")).startswith("__editable__")]
-    sys.meta_path[:] = kept
+class Others:
+    """A finder that finds what another does, but for some packages."""
+
+    def __init__(self, finder, hidden: set[str]):
+        self.finder, self.hidden = finder, hidden
+
+    def find_spec(self, name, path=None, target=None):
+        """As the other finder; None for a hidden package and what is in it."""
+        return None if name.partition(".")[0] in self.hidden else self.finder.find_spec(name, path, target)
+
+
+def forget_editable_installs(folder: Path) -> None:
+    """Keep editable installs from lending what the packages in `folder` do not have; other packages stay."""
+    hidden = {"tinytorch", *(path.name for path in folder.iterdir())}
+    for place, finder in enumerate(sys.meta_path):
+        if str(getattr(finder, "__module__", "")).startswith("__editable__"):
+            sys.meta_path[place] = Others(finder, hidden)
 
 
 def origin() -> str | None:
@@ -97,12 +110,49 @@ def origin() -> str | None:
 
 def serve_cells(requests, reply, package: Path) -> None:
     """Run a notebook's cells one by one in one namespace, as a kernel would."""
-    notebook = types.ModuleType("__main__")
-    notebook.display = print
+    notebook, tests = types.ModuleType("__main__"), Tests()
+    notebook.display, notebook.get_ipython = print, Shell
     sys.modules["__main__"] = notebook
     for request in requests:
-        outcome = run_cell(request, notebook.__dict__, package)
+        names = notebook.__dict__
+        beside = tests.beside(names, request["source"]) if request.get("graded") else contextlib.nullcontext(names)
+        with beside as namespace:
+            outcome = run_cell(request, namespace, package)
         reply(ticket=request["ticket"], **outcome)
+
+
+class Tests:
+    """The names of the graded cells, beside the notebook's: a function of the student's keeps the helper that it knows
+    by a name, also where a test has a helper of that name. As when a submission is graded.
+    """
+
+    def __init__(self):
+        self.names, self.own = {"__name__": "__main__"}, set()
+
+    @contextlib.contextmanager
+    def beside(self, notebook: dict, source: str):
+        """The names for a test; the notebook has what it imports, and afterwards all, where it has no such names."""
+        with contextlib.suppress(Exception):
+            imports = [node for node in ast.parse(source).body if isinstance(node, ast.Import | ast.ImportFrom)]
+            made: dict = {}
+            exec(compile(ast.Module(imports, []), "<imports>", "exec"), made)
+            for name in made.keys() - {"__builtins__"}:
+                notebook.setdefault(name, made[name])
+        self.names.update({name: value for name, value in notebook.items() if name not in self.own})
+        before = dict(self.names)
+        yield self.names
+        self.own |= {name for name, value in self.names.items() if name not in before or before[name] is not value}
+        for name in self.own & self.names.keys():
+            notebook.setdefault(name, self.names[name])
+
+
+class Shell:
+    """What `get_ipython()` gives where there is no IPython: every request is answered with nothing."""
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return lambda *inputs, **named: None
 
 
 def run_cell(cell: dict, namespace: dict, package: Path) -> dict:
@@ -115,9 +165,14 @@ def run_cell(cell: dict, namespace: dict, package: Path) -> dict:
     marks.fell.clear()
     start = time.perf_counter()
     try:
-        tree = ast.parse(source, name)
+        awaits = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        tree = compile(source, name, "exec", awaits | ast.PyCF_ONLY_AST, dont_inherit=True)
         marks.mark_ends(tree)
-        exec(compile(tree, name, "exec", dont_inherit=True), namespace)
+        waiting = eval(compile(tree, name, "exec", awaits, dont_inherit=True), namespace)
+        if waiting is not None:
+            import asyncio
+
+            asyncio.run(waiting)
         outcome = {"state": "passed"}
     except BaseException as error:  # sys.exit and KeyboardInterrupt are a cell's failures too
         outcome = {**describe(error, package), "fell": [*marks.fell]}

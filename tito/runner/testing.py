@@ -19,7 +19,7 @@ from tito import CourseError
 from tito.course import notebook
 from tito.course.export import export_to
 from tito.course.registry import Course, Module
-from tito.course.scaffold import origin_of
+from tito.course.scaffold import kept_copy, origin_of
 from tito.course.storage import temporary
 from tito.runner import platform
 from tito.runner.process import ChildProcess, ChildStoppedError, import_all
@@ -180,7 +180,7 @@ def _run_both(course, module, notebooks, folder: Path, result: ModuleResult, opt
         tests = pool.submit(run_pytest, course, module, folder, stop, options.full)
         outcomes: dict[str, dict] = {}
         for path, nb in notebooks.items():
-            cells = _cells(nb, options)
+            cells = _cells(nb, options, given(course, module, path))
             with _slots:
                 found = run_cells(cells, folder, path.parent, options.interrupted.is_set, enough.set)
             result.troubles += _outside(course, path, cells, found, folder)
@@ -210,7 +210,7 @@ def _run_some(course, module, notebooks, folder: Path, result: ModuleResult, opt
     wanted = {test for exercise in result.exercises for test in exercise.tests}
     outcomes: dict[str, dict] = {}
     for path, nb in notebooks.items():
-        cells = _cells(nb, options)
+        cells = _cells(nb, options, given(course, module, path))
         last = max((n for n, cell in enumerate(cells) if cell.kind == "graded" and cell.id in wanted), default=-1)
         cells = [
             replace(cell, source=notebook.definitions(cell.source), kind="shared")
@@ -253,11 +253,20 @@ class Cell:
     limit: float
 
 
-def _cells(nb: dict, options: Options) -> list[Cell]:
-    """The cells that `tito test` executes, in order."""
+def given(course: Course, module: Module, path: Path) -> set[str] | None:
+    """The ids of the cells that a workspace's notebook was handed out with; None where it is the author's."""
+    kept = kept_copy(course, module, path)
+    return {cell["id"] for cell in notebook.read(kept)["cells"]} if kept.is_file() else None
+
+
+def _cells(nb: dict, options: Options, given: set[str] | None = None) -> list[Cell]:
+    """The cells that `tito test` executes, in order; a student's own, which are not `given`, where they stand."""
     limits = {"graded": options.seconds, "exploration": max(EXPLORATION, options.seconds)}
-    wanted = (*notebook.CORE, *(["exploration"] if options.full else []))
+    wanted = (*notebook.CORE, "own", *(["exploration"] if options.full else []))
     kinds = [(cell, notebook.kind(cell)) for cell in nb["cells"] if cell["cell_type"] == "code"]
+    kinds = [
+        (cell, "own" if given and kind == "exploration" and cell["id"] not in given else kind) for cell, kind in kinds
+    ]
     return [
         Cell(grade_id(cell) if kind == "graded" else cell["id"], cell["source"], kind, limits.get(kind, OTHER))
         for cell, kind in kinds
@@ -291,7 +300,13 @@ def _run_through(cells, folder, cwd, stop, outcomes: dict[str, dict]) -> bool:
             if outcomes.get(cell.id, {}).get("state") == "stopped":
                 continue
             try:
-                outcome = child.ask(cell.limit, id=cell.id, source=cell.source, magics=cell.kind == "exploration")
+                outcome = child.ask(
+                    cell.limit,
+                    id=cell.id,
+                    source=cell.source,
+                    magics=cell.kind in ("exploration", "own"),
+                    graded=cell.kind in ("graded", "shared"),
+                )
             except ChildStoppedError as reason:
                 where = [{"place": cell.id, "line": 0, "source": ""}]
                 outcome = {"state": "stopped", "type": "", "message": str(reason), "lines": where, "seconds": 0.0}
@@ -311,7 +326,7 @@ def _outside(course: Course, path: Path, cells: list[Cell], outcomes: dict[str, 
     found = [Trouble(id, f"{path.name} has two cells called {id}: delete the copy.") for id in twice]
     for cell in cells:
         outcome = outcomes.get(cell.id)
-        if outcome and cell.kind != "graded" and outcome["state"] != "passed":
+        if outcome and cell.kind not in ("graded", "own") and outcome["state"] != "passed":
             found.append(trouble_of(cell.id, outcome))
             found[-1].message += _how_to_get(course, outcome)
     origins = {outcome["origin"] for outcome in outcomes.values() if outcome.get("origin")}

@@ -5,6 +5,7 @@ itself in before it touches a line of the student's, and it is trusted no furthe
 may be a lie, so the verdict is the tester's, who knows the tests and sees only data.
 """
 
+import ast
 import builtins
 import io
 import json
@@ -12,8 +13,8 @@ import linecache
 import operator
 import os
 import pathlib
-import re
 import sys
+import time
 import types
 import warnings
 from collections import deque
@@ -26,7 +27,7 @@ from wire import REMEMBERED, WATCHED, CannotCrossError, ClosedError, Decoder, Pi
 
 LONGEST_MESSAGE = 4000
 LONGEST_LOOK = 60  # lines of a place in the student's code
-MAGIC = re.compile(r"^([ \t]*)([%!]|\?).*$|^([ \t]*)[\w. ,]+=[ \t]*[%!].*$|^[ \t]*[\w.]+\?{1,2}[ \t]*$", re.M)
+AWAITS, COROUTINE = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, 0x80  # the flag of code that awaits
 
 
 class Agent:
@@ -35,7 +36,7 @@ class Agent:
     def __init__(self, pipe):
         self.pipe, self.objects, self.numbers, self.next = pipe, {}, {}, 1
         self.notebook = types.ModuleType("__main__")
-        self.notebook.display = print
+        self.notebook.display, self.notebook.get_ipython = print, Shell
         sys.modules["__main__"] = self.notebook
         self.given, self.count = deque(maxlen=REMEMBERED), 0  # arrays from the tester, and what they held
 
@@ -133,25 +134,34 @@ class Agent:
 
     # operations with a state
 
-    def execute(self, source, name):
-        """Execute a cell of the student's; magics are taken out."""
-        found = []
-
-        def mute(match):
-            found.append(match[0].strip()[:80])
-            return (match[1] or match[3] or "") + "pass"
-
-        if source.lstrip().startswith("%%"):
-            found, source = [source.strip().split("\n")[0][:80]], "\n".join(["pass", *source.split("\n")[1:]])
-        try:
-            code = compile(source, f"<{name}>", "exec", dont_inherit=True)
-        except SyntaxError:
-            found = []
-            source = MAGIC.sub(mute, source)
-            code = compile(source, f"<{name}>", "exec", dont_inherit=True)
+    def execute(self, source, name, lacking=()):
+        """Execute a cell of the student's. `lacking`: imports to leave out; using what they name says why it fails."""
         linecache.cache[f"<{name}>"] = (len(source), None, io.StringIO(source, newline="").readlines(), f"<{name}>")
-        exec(code, self.notebook.__dict__)
-        return found
+        if lacking:
+            tree = compile(source, f"<{name}>", "exec", AWAITS | ast.PyCF_ONLY_AST, dont_inherit=True)
+            tree.body = [part for part in (self.spared(node, set(lacking)) for node in tree.body) if part]
+            source = tree
+        code = compile(source, f"<{name}>", "exec", AWAITS, dont_inherit=True)
+        result = eval(code, self.notebook.__dict__)
+        if code.co_flags & COROUTINE:
+            await_all(result)
+
+    def spared(self, node, lacking):
+        """A statement without the imports that are left out; None if nothing of it is left."""
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            return node
+        inside = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+        names = []
+        for alias in node.names:
+            if f"{inside}{alias.name}" in lacking or inside[:-1] in lacking:
+                whole = f"{inside}{alias.name}"
+                name = alias.asname or (alias.name if inside else alias.name.partition(".")[0])
+                if inside or alias.asname or name not in self.notebook.__dict__:
+                    self.notebook.__dict__[name] = Absent(whole)
+            else:
+                names.append(alias)
+        node.names = names
+        return node if names else None
 
     def name(self, name):
         """A global of the notebook."""
@@ -171,6 +181,52 @@ class Agent:
             return [next(iterator)]
         except StopIteration:
             return []
+
+
+class Absent:
+    """Stands for what was to be imported and is not here: to have it costs nothing, to use it raises."""
+
+    def __init__(self, name):
+        self.__dict__["_name"] = name
+
+    def _used(self, *inputs, **named):
+        raise ModuleNotFoundError(f"{self._name} is not there where this is graded: do without it in what is graded")
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        self._used()
+
+    __call__ = __getitem__ = __iter__ = __enter__ = __setattr__ = _used
+
+
+class Shell:
+    """What `get_ipython()` gives: there is no IPython, so every request is answered with nothing."""
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return lambda *inputs, **named: None
+
+
+def await_all(waiting):
+    """Run what a cell awaits on its top level. The loop needs no socket: it sleeps, there is nothing else to hear."""
+    import asyncio
+    import selectors
+
+    class Deaf(selectors.SelectSelector):
+        def select(self, timeout=None):
+            if timeout is None:
+                raise RuntimeError("what the cell waits for never comes")
+            time.sleep(max(timeout, 0))
+            return []
+
+    class Loop(asyncio.SelectorEventLoop):
+        _make_self_pipe = _close_self_pipe = _write_to_self = lambda self: None
+
+    loop = Loop(Deaf())
+    asyncio.set_event_loop(loop)
+    loop.run_until_complete(waiting)
 
 
 class Callback:

@@ -23,7 +23,7 @@ import numpy
 
 from tito import CourseError
 from tito.grading.sandbox import lockdown
-from tito.grading.sandbox.tester import NotStartedError, StudentProcess
+from tito.grading.sandbox.student import NotStartedError, StudentProcess
 
 BOX = tuple(Path(__file__).with_name(f"{name}.py") for name in ("agent", "lockdown", "wire"))  # what goes inside
 SPARE = 12  # tasks beyond the threads that a module asks for: the box's own, and threads that are just ending
@@ -129,7 +129,7 @@ def make_kit(folder: Path, package: Path, modules: list[str]) -> Kit:
     for link in numpy_files():
         (kit / "deps" / link.name).symlink_to(link)
     names = {"__init__.py", "nn/__init__.py", "optim/__init__.py"}
-    names |= {"backend.py", "images.py", "kernels.py", "refusals.py", "files.py", "progress.py"}
+    names |= {"backend.py", "download.py", "files.py", "images.py", "kernels.py", "progress.py", "refusals.py"}
     for module in modules:
         file = Path(module.replace(".", "/") + ".py")
         names |= {file.as_posix(), (file.parent / "__init__.py").as_posix()}

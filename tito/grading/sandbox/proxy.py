@@ -1,19 +1,17 @@
 """The tester's side: stand-ins for what lives in the student's process, and the conversation with it.
 
 The verdict may rest on data only. So a stand-in has no truth value, can't be compared, and an operation between
-stand-ins never yields plain data: whoever answers there could answer what a test wants to hear.
+stand-ins never yields plain data: whoever answers there could answer what a test wants to hear. What was read of an
+object stays as it is until the student's code runs again: shape, dtype and values are of one reading.
 """
 
 import builtins
-import importlib.abc
-import importlib.machinery
-import sys
-import types
 import weakref
 from collections import deque
 
 import numpy as np
 
+from tito.grading.sandbox.readings import Reading, plain
 from tito.grading.sandbox.wire import REMEMBERED, WATCHED, CannotCrossError, Decoder, Pipe, WireError, frame
 
 USUAL = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
@@ -28,6 +26,8 @@ ALLOWED = {
 # What tests read as data must come as data: a stand-in in its place could pretend to be anything.
 DATA = {"data", "grad", "shape", "dtype", "ndim", "size", "requires_grad", "training", "__name__"}
 RESULTS = {"numpy", "item", "tolist", "state_dict"}
+MEASURES = {"shape", "dtype", "ndim", "size"}  # of an array: what is told of it is not asked for
+READS = {"get", "array", "float", "int", "index", "length", "text", "look", "format"}
 SPECIAL = {"__name__", "__qualname__", "__wrapped__", "__doc__"}
 ARITHMETIC = {"sum", "mean", "max", "min", "std", "var", "argmax", "argmin", "prod", "round", "clip", "dot", "astype"}
 ARITHMETIC |= {"detach", "reshape", "transpose", "copy", "flatten", "ravel", "exp", "log", "sqrt"}
@@ -48,6 +48,7 @@ class Conversation:
         self.sent, self.count = deque(maxlen=REMEMBERED), 0  # the arrays sent last, with their numbers
         self.changed = False  # whether one of them was changed in place
         self.places: list = []  # where the student's code raised last
+        self.seen: dict = {}  # what was read since the student's code ran last
 
     def greet(self) -> dict:
         """What the process says when it has locked itself in."""
@@ -58,6 +59,20 @@ class Conversation:
 
     def ask(self, what: str, *inputs, **named):
         """Have the student's process do something; the result, or the exception it raised."""
+        key = _reading_of(what, inputs, named)
+        if key is None:
+            self.seen.clear()
+        elif key in self.seen:
+            return _copy(self.seen[key])
+        result = self._asked(what, inputs, named)
+        if key is None:
+            self.seen.clear()
+        else:
+            self.seen[key] = _copy(result)
+        return result
+
+    def _asked(self, what: str, inputs: tuple, named: dict):
+        """The answer to a question that is new."""
         arrays: list = []
         dropped, self.dropped = self.dropped, []
         errors = np.geterr()
@@ -118,7 +133,7 @@ class Conversation:
     def _decoded(self):
         document, data = self.pipe.receive()
         try:
-            return Decoder(data, self._resolve).decode(document)
+            return Decoder(data, self._resolve, kind=Reading).decode(document)
         except WireError:
             raise
         except (ValueError, TypeError, OverflowError, MemoryError, RecursionError) as error:
@@ -131,6 +146,8 @@ class Conversation:
         sound = isinstance(inputs, list) and isinstance(named, dict) and all(type(name) is str for name in named)
         if function is None or not sound:
             raise StudentError("a call of a function that was never given")
+        self.seen.clear()
+        inputs, named = plain(inputs), {name: plain(value) for name, value in named.items()}  # the answer is no verdict
         try:
             return frame({"returned": {"value": function(*inputs, **named)}}, self._refer)
         except WireError:
@@ -138,6 +155,8 @@ class Conversation:
         except Exception as error:
             name = next(kind.__name__ for kind in type(error).__mro__ if ALLOWED.get(kind.__name__) is kind)
             return frame({"returned": {"error": [name, str(error)[:4000]]}}, self._refer)
+        finally:
+            self.seen.clear()
 
     def _refer(self, value):
         if isinstance(value, Proxy):
@@ -181,6 +200,38 @@ class Conversation:
         error = UnicodeError(message) if kind is UnicodeError else kind(message)
         error.from_student = True
         return error
+
+
+def _reading_of(what: str, inputs: tuple, named: dict):
+    """What a question is remembered by, if it only reads: it, the object's number, a name. None if it may change
+    things."""
+    if named or not inputs or not isinstance(inputs[0], Proxy):
+        return None
+    if what not in READS and not (what == "method" and len(inputs) == 2 and inputs[1] in RESULTS):
+        return None
+    if not all(type(part) is str for part in inputs[1:]):
+        return None
+    return (what, object.__getattribute__(inputs[0], "_number"), *inputs[1:])
+
+
+def _copy(value):
+    """An answer to be given again: a test may write into arrays."""
+    if isinstance(value, Reading):
+        return value.copy()
+    if type(value) in (list, tuple):
+        return type(value)(map(_copy, value))
+    return {name: _copy(item) for name, item in value.items()} if type(value) is dict else value
+
+
+def read(value):
+    """The array of a stand-in, as a reading; anything else as it is."""
+    return value.__array__() if isinstance(value, Proxy) else value
+
+
+def _read_all(value):
+    if type(value) in (list, tuple):
+        return type(value)(map(_read_all, value))
+    return read(value)
 
 
 def _collect(value, found: list) -> None:
@@ -247,6 +298,10 @@ class Proxy:
     def __getattr__(self, name):
         if name.startswith("__") and name not in SPECIAL:  # NumPy would believe an __array_interface__, a raw address
             raise AttributeError(name)
+        if name in MEASURES and not _is_named(self):
+            array = _array_of(self)
+            if array is not None:
+                return getattr(array, name)
         found = _ask(self, "get", self, name)
         if not isinstance(found, dict) or len(found) != 1:
             raise StudentError("an attribute is a value or a method")
@@ -305,7 +360,11 @@ class Proxy:
         array = _ask(self, "array", self)
         if not isinstance(array, np.ndarray | np.generic):
             raise TypeError("the student's object cannot be made an array of numbers")
-        return np.array(array, dtype)
+        array = np.asarray(array).view(Reading)
+        return array if dtype is None else array.astype(dtype)
+
+    def __array_function__(self, function, types, inputs, named):
+        return function(*map(_read_all, inputs), **{name: _read_all(value) for name, value in named.items()})
 
     def __str__(self):
         return _text(_ask(self, "text", self))
@@ -359,6 +418,21 @@ def _is_named(proxy) -> bool:
     return object.__getattribute__(proxy, "_named")
 
 
+def _array_of(proxy):
+    """The array that a stand-in is about, a tensor's `data` or what NumPy makes of it, or None."""
+    for what, *rest in (("get", "data"), ("array",)):
+        try:
+            found = _ask(proxy, what, proxy, *rest)
+        except WireError:
+            raise
+        except Exception:
+            continue
+        found = found.get("value") if what == "get" and isinstance(found, dict) else found
+        if isinstance(found, np.ndarray):
+            return found
+    return None
+
+
 def _whole(value, what):
     if type(value) is not int:
         raise StudentError(f"{what} gives a whole number")
@@ -396,54 +470,3 @@ for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"
     setattr(Proxy, f"__r{_name}__", _operator(_name, swapped=True))
 for _name, _long in (("neg", "negative"), ("pos", "positive"), ("abs", "absolute")):
     setattr(Proxy, f"__{_name}__", _operator(_long))
-
-
-class Importer(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """`import tinytorch.…` in a test gives a module whose names live in the student's process.
-
-    `own` are the tester's modules: full name -> source. What tests share (`tinytorch.testing`) runs here, and the
-    student's process is never asked for it.
-    """
-
-    def __init__(self, package: str, ask, own: dict[str, str] | None = None):
-        self.package, self.ask, self.own = package, ask, own or {}
-
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] != self.package:
-            return None
-        return importlib.machinery.ModuleSpec(name, self, is_package=name not in self.own)
-
-    def create_module(self, spec):
-        if spec.name in self.own:
-            return None
-        module = RemoteModule(spec.name)
-        module.__dict__["_ask"] = self.ask
-        module.__dict__["_own"] = [name for name in self.own if name.rpartition(".")[0] == spec.name]
-        if spec.name != self.package:  # the package itself is asked for when a name of it is
-            module.__dict__["_remote"] = self.ask("import", spec.name)
-        return module
-
-    def exec_module(self, module):
-        if module.__name__ in self.own:
-            exec(compile(self.own[module.__name__], f"<{module.__name__}>", "exec"), module.__dict__)
-
-    def install(self) -> None:
-        """Answer imports of the package from now on, and forget what earlier processes answered."""
-        sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, Importer)]
-        sys.meta_path.insert(0, self)
-        for name in [name for name in sys.modules if name.partition(".")[0] == self.package]:
-            del sys.modules[name]
-
-
-class RemoteModule(types.ModuleType):
-    """A module in the student's process."""
-
-    def __getattr__(self, name):
-        if name.startswith("__"):
-            raise AttributeError(name)
-        inner = self.__dict__
-        if f"{self.__name__}.{name}" in inner["_own"]:
-            return importlib.import_module(f"{self.__name__}.{name}")
-        if "_remote" not in inner:
-            inner["_remote"] = inner["_ask"]("import", self.__name__)
-        return getattr(inner["_remote"], name)

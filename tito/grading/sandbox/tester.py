@@ -8,9 +8,7 @@ import ast
 import contextlib
 import io
 import os
-import select
 import signal
-import socket
 import subprocess
 import time
 from collections import Counter
@@ -19,160 +17,38 @@ from collections.abc import Callable
 import numpy as np
 
 from tito.course.notebook import definitions
-from tito.grading.sandbox.proxy import Conversation, Importer
-from tito.grading.sandbox.threads import admit
+from tito.grading.sandbox import cells, hidden
+from tito.grading.sandbox.importing import Importer
+from tito.grading.sandbox.proxy import read
+from tito.grading.sandbox.readings import guard
+from tito.grading.sandbox.student import CellTimeoutError, FloodError, NotStartedError, StudentProcess, alarm
 from tito.grading.sandbox.wire import ClosedError, WireError
 
 MOST_RESTARTS = 8
-STARTING = 30.0  # seconds for a sandbox to come up
-KEPT_OUTPUT = 1 << 20
-MOST_OUTPUT = 64 << 20
 IN_PLACE = "your code changed an array that it was given, which the test goes on with: work on a copy"
 LONGEST_MESSAGE = 4000
-
-
-class CellTimeoutError(BaseException):
-    """The cell's time is up. Not an Exception, so that no test catches it."""
-
-
-class FloodError(WireError):
-    """The student's code printed without end."""
-
-
-class NotStartedError(Exception):
-    """The sandbox did not come up: a fault of the machine, never of the student."""
-
-
-class StudentProcess:
-    """A student's process in its box: started, talked to, killed."""
-
-    def __init__(self, command: list[str], environment: dict, user: int | None, report: Callable, threads: int = 0):
-        self.command, self.environment, self.user, self.report = command, environment, user, report
-        self.threads, self.listener = threads, None
-        self.process, self.conversation, self.output, self.printed = None, None, bytearray(), 0
-        self.levels: list = []
-
-    def start(self) -> None:
-        """Start the process and wait until it has locked itself in."""
-        self.stop()
-        requests, replies, shown = os.pipe(), os.pipe(), os.pipe()
-        door, theirs = socket.socketpair() if self.threads else (None, None)
-        inside = [requests[0], replies[1], *([theirs.fileno()] if theirs else [])]
-        names = dict(zip(("requests", "replies", "door"), [*inside, ""], strict=False))
-        command = [part.format(**names) for part in self.command]
-        drop = {} if self.user is None else {"user": self.user, "group": self.user, "extra_groups": []}
-        try:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=shown[1], stderr=shown[1], env=self.environment, cwd="/",
-                pass_fds=inside, **drop,
-            )  # fmt: skip
-        except (OSError, subprocess.SubprocessError) as error:
-            raise NotStartedError(f"the sandbox cannot be started: {error}") from None
-        finally:
-            for descriptor in (requests[0], replies[1], shown[1]):
-                os.close(descriptor)
-            if theirs:
-                theirs.close()
-        self.report({"pid": self.process.pid})
-        self.writing, self.reading, self.shown = requests[1], replies[0], shown[0]
-        os.set_blocking(self.shown, False)
-        self.conversation = Conversation(self.reading, self.writing)
-        self.poll = _poll(self.reading, self.shown)
-        self.conversation.pipe.wait = self.wait
-        self.printed, early = 0, len(self.output)
-        try:
-            with alarm(STARTING):
-                self.levels = self.conversation.greet()
-                self._open(door)
-        except (CellTimeoutError, WireError, OSError) as error:
-            self.drain()
-            said = bytes(self.output[early:]).decode("utf-8", "replace").strip().splitlines()[-1:]
-            self.stop()
-            raise NotStartedError(f"the sandbox did not come up: {(said or [type(error).__name__])[0][:300]}") from None
-
-    def _open(self, door: socket.socket | None) -> None:
-        """Take the kernel's questions whether a thread may start."""
-        if door:
-            with door:
-                for self.listener in socket.recv_fds(door, 1, 1)[1]:
-                    self.poll.register(self.listener, select.POLLIN)
-
-    def wait(self) -> None:
-        """Until there is something to read from the process; what it prints is taken in meanwhile, threads let in."""
-        while True:
-            ready = {descriptor for descriptor, _ in self.poll.poll()}
-            if self.shown in ready and not self.drain():
-                self.poll.unregister(self.shown)
-            if self.listener in ready:
-                admit(self.listener, self.threads)
-            if self.reading in ready:
-                return
-
-    def drain(self) -> bool:
-        """Take in what was printed; False at the end of it."""
-        while True:
-            try:
-                part = os.read(self.shown, 1 << 16)
-            except BlockingIOError:
-                return True
-            if not part:
-                return False
-            self.printed += len(part)
-            if len(self.output) < KEPT_OUTPUT:
-                self.output += part[: KEPT_OUTPUT - len(self.output)]
-            if self.printed > MOST_OUTPUT:
-                raise FloodError(f"more than {MOST_OUTPUT >> 20} MiB were printed")
-
-    def stop(self) -> int | None:
-        """End the process; its exit code, None if it was still alive."""
-        if self.process is None:
-            return None
-        code = self.process.poll()
-        self.process.kill()
-        self.process.wait()
-        for descriptor in (self.writing, self.reading, self.shown, self.listener):
-            if descriptor is not None:
-                os.close(descriptor)
-        self.process = self.listener = self.conversation = None
-        return code
-
-
-def _poll(*descriptors):
-    poll = select.poll()
-    for descriptor in descriptors:
-        poll.register(descriptor, select.POLLIN | select.POLLHUP)
-    return poll
-
-
-@contextlib.contextmanager
-def alarm(seconds: float):
-    """CellTimeoutError after `seconds` of wall time, again and again until the block is left."""
-    armed = [True]
-
-    def ring(*_):
-        if armed[0]:
-            raise CellTimeoutError
-
-    signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001), 0.2)
-    try:
-        yield
-    finally:
-        armed[0] = False
-        signal.setitimer(signal.ITIMER_REAL, 0)
+HELD = "(what your code says here is not shown: hidden tests had run before)"
+SAID, PRINTED = ("message", "line", "places"), ("output", "printed")  # of an outcome: a student's code had a hand in it
 
 
 class SubmissionRun:
-    """One submission on its way through the cells."""
+    """One submission on its way through the cells.
+
+    What the student's code says after a hidden test has run may hold that test's inputs, so it is `held`: the outcome
+    has it from a second look, at a run without any hidden test.
+    """
 
     def __init__(self, task: dict, student: StudentProcess, report: Callable):
         self.steps, self.limits, self.package = task["steps"], task["limits"], task["package"]
         self.own = task.get("own", {})  # modules of the tester's own: full name -> source
         self.student, self.report = student, report
         self.deadline = time.monotonic() + self.limits["wall"]
-        self.namespace: dict = {"__name__": "__main__"}
-        self.broken = Counter()  # (step, part) of the student's cells -> how often it took the process down
+        self.namespace: dict = {"__name__": "__main__", hidden.MARK: self._mark}
+        self.broken = Counter()  # step -> how often the student's cell took the process down
         self.restarts = 0
+        self.shown = 0  # up to here, what was printed in this step was printed before a hidden test
+        self.exposed = False  # whether a hidden test has run
+        self.held: dict[int, dict] = {}  # number of the step -> its outcome, of which something was not told
 
     def all(self) -> None:
         """Every cell in order."""
@@ -180,27 +56,24 @@ class SubmissionRun:
         self._forget()
         for number, step in enumerate(self.steps):
             outcome = self._step(number, step)
-            if outcome is not None:
-                self.report({"cell": step["id"], **outcome})
+            self.report({"cell": step["id"], **outcome})
+
+    def _mark(self, begins: bool) -> None:
+        """A hidden part of a test begins or ends."""
+        hidden.inside(begins)
+        if begins and not self.exposed:
+            if self.student.conversation is not None:
+                self.student.drain()
+            self.shown, self.exposed = len(self.student.output), True
 
     def _step(self, number: int, step: dict) -> dict:
         """Run a step; whatever ends it is its outcome."""
-        start, seen = time.monotonic(), len(self.student.output)
-        left = self.deadline - start
-        if left <= 0:
-            return {
-                "status": "timeout",
-                "points": 0.0,
-                "seconds": 0.0,
-                "message": "the time for the submission was up before this cell",
-            }
+        start, seen, before = time.monotonic(), len(self.student.output), self.exposed
+        none = {"points": 0.0, "seconds": 0.0}
+        if self.deadline <= start:
+            return {"status": "timeout", **none, "message": "the time for the submission was up before this cell"}
         if self.student.conversation is None and not self._restart(number):
-            return {
-                "status": "died",
-                "points": 0.0,
-                "seconds": 0.0,
-                "message": "your code ended its process too often to go on",
-            }
+            return {"status": "died", **none, "message": "your code ended its process too often to go on"}
         limit = min(self.limits["cell"] + step.get("reference", 0.0), self.deadline - time.monotonic())
         try:
             with alarm(limit):
@@ -213,20 +86,52 @@ class SubmissionRun:
             self._process_ended(number, step)
         except (WireError, OSError) as error:
             outcome = self._process_ended(number, step, error)
+        except NotStartedError:
+            raise
         except Exception as error:  # whatever comes through from the student's side is the student's
             self._process_ended(number, step)
             outcome = {"status": "died", "message": f"stopped: {type(error).__name__}: {error}"[:LONGEST_MESSAGE]}
+        finally:
+            hidden.inside(False)
         if self.student.conversation is not None:
             with contextlib.suppress(WireError, OSError):
                 self.student.drain()
-        shown = bytes(self.student.output[seen:]).decode("utf-8", "replace")
-        seconds = round(time.monotonic() - start, 4)
-        return {"points": 0.0, "output": shown, **outcome, "seconds": seconds}
+        end = self.shown if self.exposed and not before else len(self.student.output)
+        outcome["output"] = bytes(self.student.output[seen:end]).decode("utf-8", "replace")
+        outcome = {"points": 0.0, **outcome, "seconds": round(time.monotonic() - start, 4)}
+        return self._hold(number, step, outcome) if self.exposed else outcome
+
+    def _hold(self, number: int, step: dict, outcome: dict) -> dict:
+        """The outcome without what a hidden test's inputs might be in; that is told of a hidden test alone."""
+        printed = outcome.get("printed", "")
+        theirs = "error" in outcome and not outcome.get("hidden")
+        if not theirs and not outcome["output"] and all(line in step["source"] for line in printed.split("\n")):
+            return outcome
+        self.held[number] = outcome
+        return self._without(outcome, SAID * theirs + PRINTED)
+
+    def _without(self, outcome: dict, names: tuple) -> dict:
+        kept = {name: value for name, value in outcome.items() if name not in names}
+        return {**kept, "message": HELD} if "message" in names else kept
+
+    def look(self, steps: list[dict], first: dict[int, dict]) -> None:
+        """Report the outcomes `first` of another run again, with what the student's code says without hidden tests."""
+        self.student.start()
+        self._forget()
+        for number, step in enumerate(steps):
+            again = self._step(number, step)
+            if number in first:
+                known, told = first[number], PRINTED
+                same = all(known.get(name) == again.get(name) for name in ("status", "error"))
+                theirs = "error" in known and not known.get("hidden")
+                kept = self._without(known, SAID * theirs + PRINTED)
+                told += SAID * (theirs and same)
+                self.report({"cell": step["id"], **kept, **{name: again[name] for name in told if name in again}})
 
     def _process_ended(self, number: int, step: dict, error: BaseException | None = None) -> dict:
         """The process is ended, or has ended: what to say, and what to leave out next time."""
         if step["kind"] != "graded":
-            self.broken[number, getattr(self, "part", None)] += 1
+            self.broken[number] += 1
         closed = isinstance(error, ClosedError | OSError)
         if closed and self.student.process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -264,48 +169,53 @@ class SubmissionRun:
         Importer(self.package, self.student.conversation.ask, self.own).install()
 
     def _student_cell(self, number: int, step: dict) -> dict:
-        """A given or solution cell, in the student's process; then its names and imports are known to the tests."""
-        ask, notes, failure = self.student.conversation.ask, [], None
-        for part, source in enumerate([*step.get("helpers", []), step["source"]]):
-            self.part = part
-            if self.broken[number, part] > 1:
-                continue
-            if self.broken[number, part]:
-                source = definitions(source)
-            own = part == len(step.get("helpers", []))
+        """A cell of the student's, or a given one, in the student's process; the tests then know its names, imports."""
+        ask, failure, source = self.student.conversation.ask, None, step["source"]
+        cell = cells.prepare(source, self.package)
+        notes = cell.notes
+        if self.broken[number]:
+            cell.source = definitions(source) if self.broken[number] == 1 else ""
+        try:
+            ask("execute", cell.source, step["id"], cell.lacking)
+        except WireError:
+            raise
+        except Exception as error:
+            failure = self._failure(error)
+            if cell.lacking and isinstance(error, ImportError):
+                with contextlib.suppress(Exception):
+                    ask("execute", definitions(cell.source), step["id"], cell.lacking)
+        for name in step["names"]:
+            self.namespace.pop(name, None)
             try:
-                magics = ask("execute", source, step["id"] if own else f"your cell {part + 1} before {step['id']}")
-                notes += (
-                    [f"{magic} was left out" for magic in magics if isinstance(magic, str)]
-                    if isinstance(magics, list)
-                    else []
-                )
+                self.namespace[name] = ask("name", name)
+            except (WireError, NameError) as error:
+                if isinstance(error, WireError):
+                    raise
+            except Exception as error:
+                failure = failure or {
+                    **self._failure(error),
+                    "message": f"{name} cannot be used: {error}"[:LONGEST_MESSAGE],
+                }
+        if step["imports"]:
+            try:
+                exec(compile(step["imports"], "<imports>", "exec"), self.namespace)
             except WireError:
                 raise
             except Exception as error:
-                told = self._failure(error)
-                failure = told if own else failure
-                if not own:
-                    notes.append(f"your own cell before {step['id']}: {told['message'][:200]}")
-        for name in step["names"]:
-            try:
-                self.namespace[name] = ask("name", name)
-            except WireError:
-                raise
-            except Exception as error:  # not defined, or nothing that can be sent
-                self.namespace.pop(name, None)
-                if not isinstance(error, NameError):
-                    failure = failure or self._failure(error)
-        if step["imports"]:
-            with contextlib.suppress(ImportError, AttributeError):
-                exec(compile(step["imports"], "<imports>", "exec"), self.namespace)
-        outcome = {"status": "ran" if failure is None else "failed", "notes": notes}
-        return outcome if failure is None else {**outcome, **failure}
+                failure = failure or self._failure(error)
+        if step["kind"] == "own" and failure is not None:
+            said = "" if self.exposed else f": {failure['message']}"
+            notes.append(cells.one_line(f"{step['id']} failed: {failure['error']}{said}"))
+            failure = None
+        return {"status": "ran" if failure is None else "failed", "notes": notes, **(failure or {})}
 
     def _graded_cell(self, step: dict) -> dict:
         """A graded cell, here; its points, or why there are none."""
         shown, name, self.student.conversation.changed = io.StringIO(), f"<{step['id']}>", False
-        tree = compile(step["source"], name, "exec", ast.PyCF_ONLY_AST)
+        if step.get("lends"):  # what a test imports, the notebook's later cells have too
+            with contextlib.suppress(Exception):
+                self.student.conversation.ask("execute", step["lends"], step["id"])
+        tree = hidden.marked(step["source"], step["hidden"], name)
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
         try:
             with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(io.StringIO()):
@@ -319,12 +229,8 @@ class SubmissionRun:
         except WireError:
             raise
         except Exception as error:
-            return {
-                "status": "failed",
-                "points": 0.0,
-                **self._failure(error, step),
-                "printed": shown.getvalue()[:10_000],
-            }
+            failure = self._failure(error, step)
+            return {"status": "failed", "points": 0.0, **failure, "printed": shown.getvalue()[:10_000]}
         except (SystemExit, GeneratorExit, KeyboardInterrupt) as error:
             return {"status": "failed", "points": 0.0, "message": f"{type(error).__name__} in the test"}
 
@@ -348,14 +254,18 @@ class SubmissionRun:
         if lines and not hidden:
             out["line"] = step["source"].split("\n")[lines[-1] - 1].strip()
         if theirs and self.student.conversation is not None:
-            out["places"] = [place for place in self.student.conversation.places if _is_place(place)][-3:]
+            out["places"] = [place for place in map(self._place, self.student.conversation.places) if place][-3:]
         if isinstance(error, MemoryError):
-            out["status"] = "oom"
+            out |= {"status": "oom", "message": out["message"] or "your code ran out of memory"}
         return out
 
-
-def _is_place(place) -> bool:
-    return isinstance(place, list) and len(place) == 3 and [type(part) for part in place] == [str, int, str]
+    def _place(self, told) -> list | None:
+        """[cell, line, its text] for a cell and a line that the student's process names: the text is the cell's own."""
+        if not isinstance(told, list) or len(told) < 2 or type(told[0]) is not str or type(told[1]) is not int:
+            return None
+        source = next((step["source"] for step in self.steps if step["id"] == told[0] and step["kind"] != "graded"), "")
+        lines = source.split("\n")
+        return [told[0], told[1], lines[told[1] - 1].strip()[:200]] if 0 < told[1] <= len(lines) and source else None
 
 
 def run_submission(task: dict, report: Callable) -> None:
@@ -363,13 +273,46 @@ def run_submission(task: dict, report: Callable) -> None:
     os.environ["TMPDIR"] = task["exchange"]
     _open_folders()
     np.seterr(all="warn")
-    threads = task["limits"].get("threads", 0)
-    student = StudentProcess(task["command"], task["environment"], task["user"], report, threads)
+    guard(read)
+    hidden.install()
+    hidden.seed(task.get("seed"))
+    student = _student(task, report)
     try:
-        SubmissionRun(task, student, report).all()
+        run = SubmissionRun(task, student, report)
+        run.all()
         report({"done": student.levels})
+        if run.held and time.monotonic() < run.deadline:
+            _look_again(task, run, report)
     except NotStartedError as error:
         report({"infrastructure": str(error)})
+    finally:
+        student.stop()
+
+
+def _student(task: dict, report: Callable) -> StudentProcess:
+    threads = task["limits"].get("threads", 0)
+    return StudentProcess(task["command"], task["environment"], task["user"], report, threads)
+
+
+def _look_again(task: dict, run: SubmissionRun, report: Callable) -> None:
+    """What is held of a run is told after all, as another process says it that never meets a hidden test."""
+    run.student.stop()
+    steps = [
+        {**step, "source": hidden.without(step["source"], step["hidden"]), "hidden": []}
+        if step["kind"] == "graded"
+        else step
+        for step in run.steps[: max(run.held) + 1]
+    ]
+    for number, step in enumerate(steps):
+        if step["kind"] == "graded" and number not in run.held:  # tests share functions
+            steps[number] = {**step, "source": definitions(step["source"])}
+    student = _student(task, report)
+    again = SubmissionRun({**task, "steps": steps}, student, report)
+    again.deadline = run.deadline
+    try:
+        again.look(steps, run.held)
+    except NotStartedError:
+        pass
     finally:
         student.stop()
 

@@ -144,10 +144,13 @@ def frame(value, refer):
 
 
 class Decoder:
-    """Turns a received document back into a value; whatever isn't exactly of the format is a WireError."""
+    """Turns a received document back into a value; whatever isn't exactly of the format is a WireError.
 
-    def __init__(self, data, resolve, arrays=None):
-        self.data, self.resolve, self.arrays = data, resolve, arrays
+    `kind` is the class of the arrays that are made.
+    """
+
+    def __init__(self, data, resolve, arrays=None, kind=np.ndarray):
+        self.data, self.resolve, self.arrays, self.kind = data, resolve, arrays, kind
 
     def decode(self, value, depth=0):
         if type(value) in PLAIN:
@@ -224,7 +227,7 @@ class Decoder:
         array = array.transpose(np.argsort(axes)) if axes else array
         if self.arrays is not None and not parts[5]:
             self.arrays.append((array, axes, data))
-        return array[()] if parts[5] and array.ndim == 0 else array
+        return array[()] if parts[5] and array.ndim == 0 else array.view(self.kind)
 
     def _slice_of(self, parts):
         if len(parts) != 2 or not all(map(_is_int, parts)):

@@ -1,0 +1,127 @@
+"""CIFAR-10, fetched and unpacked: all six files or, if anything fails, none. Given, for Module 08.
+
+Only the standard library is imported at import time; pooch, which downloads, when something is to be fetched.
+"""
+
+import importlib
+import shutil
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+CIFAR_FOLDER, CIFAR_ARCHIVE = "cifar-10-batches-bin", "cifar-10-binary.tar.gz"
+CIFAR_TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
+CIFAR_TEST = ("test_batch.bin",)
+CIFAR_RECORD = 1 + 3 * 32 * 32  # bytes: a label, then red, green and blue
+
+
+def import_optional(module, package):
+    """Import an optional module, or say which package holds it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(f"this needs the package {package}, which is not installed: pip install {package}") from error
+
+
+def cifar_fault(path, records=None):
+    """Return what is wrong with the size of a CIFAR-10 file, in words, or None.
+
+    records: how many records it must hold; None: any whole number from one on.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return f"{path.name} is missing"
+    size = path.stat().st_size
+    if records is not None and size != records * CIFAR_RECORD:
+        expected = f"{records * CIFAR_RECORD:,} bytes ({records:,} records of {CIFAR_RECORD:,})"
+        return f"{path.name}: expected {expected}, got {size:,}"
+    if size == 0 or size % CIFAR_RECORD:
+        return f"{path.name}: expected whole records of {CIFAR_RECORD:,} bytes, got {size:,} bytes"
+    return None
+
+
+class DownloadProgress:
+    """Print how far a download is; has the methods that pooch calls on a progress bar."""
+
+    def __init__(self, name):
+        self.name, self.total, self.done, self.shown = name, 0, 0, -1
+        self.live = sys.stderr.isatty()
+
+    def update(self, size):
+        """Count `size` more bytes; print each per cent on a terminal, each tenth elsewhere."""
+        self.done = min(self.done + size, self.total)
+        percent = 100 * self.done // max(self.total, 1)
+        if percent // (1 if self.live else 10) > self.shown // (1 if self.live else 10):
+            self.shown = percent
+            text = f"{self.name}: {self.done / 1e6:.0f} of {self.total / 1e6:.0f} MB ({percent} %)"
+            print(f"\r{text}" if self.live else text, end="" if self.live else "\n", file=sys.stderr, flush=True)
+
+    def reset(self):
+        """Start counting from zero again."""
+        self.done = 0
+
+    def close(self):
+        """End the line."""
+        if self.live:
+            print(file=sys.stderr)
+
+
+def fetch_archive(url, md5, target, local):
+    """Return the path of the archive: `local` if that exists, else `target`, downloaded. Its checksum must be `md5`.
+
+    Raises OSError if the download fails, ValueError for another checksum.
+    """
+    pooch = import_optional("pooch", "pooch")
+    path = Path(local if Path(local).exists() else target)
+    if path != Path(local):
+        pooch.HTTPDownloader(progressbar=DownloadProgress(path.name), chunk_size=1 << 18)(url, str(path), None)
+    given = pooch.file_hash(str(path), alg="md5")
+    if given != md5:
+        where = f"{path} is" if path == Path(local) else f"what {url} sent ({path.stat().st_size:,} bytes) is"
+        raise ValueError(f"{where} not the published archive: expected md5 {md5}, got {given}")
+    return path
+
+
+def unpack_cifar(archive, folder, records):
+    """Unpack the six files of CIFAR-10 from a .tar.gz into `folder`, nothing else, each checked for its size."""
+    wanted = {f"{CIFAR_FOLDER}/{name}": name for name in CIFAR_TRAIN + CIFAR_TEST}
+    with tarfile.open(archive, "r:gz") as tar:
+        for member in tar:
+            # Only plain files of the right name and size are written: no paths, links or surprises from the archive.
+            if member.name in wanted and member.isfile() and member.size == records * CIFAR_RECORD:
+                with tar.extractfile(member) as source, open(folder / wanted[member.name], "wb") as target:
+                    shutil.copyfileobj(source, target)
+    faults = [cifar_fault(folder / name, records) for name in CIFAR_TRAIN + CIFAR_TEST]
+    if any(faults):
+        raise ValueError(f"the archive {archive.name} is not complete: {'; '.join(filter(None, faults))}")
+
+
+def install_cifar(folder, url, md5, records):
+    """Download and unpack CIFAR-10 into `folder`: all six files or, if anything fails, none.
+
+    An archive that already lies beside `folder` is used instead of a download.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    local = folder.parent / CIFAR_ARCHIVE
+    options = {"prefix": ".cifar-10-", "dir": folder.parent, "ignore_cleanup_errors": True}
+    with tempfile.TemporaryDirectory(**options) as temporary:
+        fresh = Path(temporary) / CIFAR_FOLDER
+        fresh.mkdir()
+        try:
+            unpack_cifar(fetch_archive(url, md5, Path(temporary) / CIFAR_ARCHIVE, local), fresh, records)
+            if not folder.exists():
+                fresh.rename(folder)
+            else:  # some files were missing or broken: replace all six, so that they come from one source
+                for path in fresh.iterdir():
+                    path.replace(folder / path.name)
+        except (OSError, ValueError, EOFError, tarfile.TarError) as error:
+            raise RuntimeError(f"CIFAR-10 could not be installed: {error}\n{cifar_advice(folder, url)}") from error
+
+
+def cifar_advice(folder, url):
+    """Say how CIFAR-10 gets to where it is expected."""
+    return (
+        f"In a course, `tito data fetch cifar10` loads it. Without a network: fetch {url} on another machine, put it at\n    {folder.parent / CIFAR_ARCHIVE}\n"
+        f"and call CIFAR10(root, download=True), or unpack it so that this file exists:\n    {folder / CIFAR_TRAIN[0]}"
+    )
