@@ -85,14 +85,17 @@ def hold(name, got, expected, tolerance=1e-6, mistakes=(), axes=(), dtype=None):
     kind, expected = str(getattr(got, "dtype", "")), np.asarray(expected, np.float64)
     got = _numbers(name, got)
     if got.shape == expected.shape:
-        near = (np.abs(got - expected) <= tolerance) | (got == expected)
+        with np.errstate(invalid="ignore"):  # inf beside inf
+            near = (np.abs(got - expected) <= tolerance) | (got == expected)
         if np.all(near | (np.isnan(got) & np.isnan(expected))):
             only(name, dtype is None or kind == np.dtype(dtype).name, f"expected {np.dtype(dtype)}, got {kind}")
             return
     why = _cause(got, dict(mistakes)) or _generic(got, expected, tolerance, axes)
     if got.shape != expected.shape:
         raise AssertionError(f"{name}: expected the shape {expected.shape}, got {got.shape}{why}")
-    worst = np.where(np.isnan(got), np.inf, np.abs(got - expected))
+    with np.errstate(invalid="ignore"):
+        off = np.abs(got - expected)
+    worst = np.where(np.isnan(off) & (got != expected), np.inf, np.nan_to_num(off))
     at = np.unravel_index(worst.argmax(), got.shape)
     raise AssertionError(f"{name}{list(map(int, at)) or ''}: expected {expected[at]:.7g}, got {got[at]:.7g}{why}")
 

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from tito import CourseError
-from tito.author import expected
+from tito.author import answers, expected
 from tito.author.leak_check import quoted
 from tito.author.mutation import shares, try_in_process
 from tito.course import notebook
@@ -28,6 +28,7 @@ from tito.runner.testing import GRADED, OTHER, Cell, run_cells
 LARGEST = {"spatial_dev": (80, 4000), "fast_dev": (120, 4000)}  # cells and words of prose in a notebook
 USUAL = (75, 2000)
 POINTS, BONUS = 100, 50  # of a module's first notebook, and of each other one
+SHOWS_NOTHING = ("spatial_dev", "blocks_dev")  # notebooks in which no visible or importable function may be an answer
 MUTANTS_EACH = 60  # mutants that one process tries
 HINTS = 3  # a nudge, more, nearly the answer
 
@@ -227,6 +228,11 @@ def _start(course: Course, pool: ThreadPoolExecutor, mutants: bool) -> list[tupl
             planted[path] = [_begin(pool, _mutants, course, path, part, equivalent) for part in parts]
             planted[path].append(_begin(pool, _liars, course, path))
     runs = []
+    for module in course.modules if mutants else ():
+        for path in module.notebooks:
+            if path.stem in SHOWS_NOTHING:
+                tried = [_begin(pool, answers.check, course, module, path)]
+                runs.append((path.name, tried, "nothing that students see or import solves an exercise"))
     for path in notebooks:
         both = [_begin(pool, rule, course, path) for rule in (_solved, _scaffold)]
         runs.append((path.name, both, "the solutions earn full marks, the scaffold earns nothing"))

@@ -1,0 +1,51 @@
+"""The search for answers in what students see: a function that solves an exercise is found, others are not."""
+
+import pytest
+
+from tito.author import answers
+from tito.runner import platform
+
+pytestmark = pytest.mark.skipif(not platform.CAN_FORK, reason="functions are tried in forks, which this system lacks")
+SOLUTION = """#| export
+def total(values, start=0):
+    # TODO: add them up
+    ### BEGIN SOLUTION
+    for value in values:
+        start += value
+    ### END SOLUTION
+    return start
+"""
+TEST = "def test_unit_total():\n    assert total([1, 2, 4], 1) == 8\n    assert total([]) == 0\n\n\ntest_unit_total()"
+
+
+@pytest.fixture(autouse=True)
+def nothing_importable(monkeypatch):
+    """The package's own functions are tried by `tito dev check`."""
+    monkeypatch.setattr(answers, "_importable", lambda package, later: {})
+
+
+def cell(id, source, **marks):
+    return {
+        "cell_type": "code",
+        "id": id,
+        "metadata": {"nbgrader": {"grade_id": id, **marks}} if marks else {},
+        "source": source,
+    }
+
+
+def found(given, before=()):
+    cells = [cell("given", f"#| exporti\n{given}"), *before, cell("total", SOLUTION, solution=True, grade=False)]
+    cells.append(cell("test_total", TEST, solution=False, grade=True, points=1))
+    return list(answers._try_all(cells, "tinytorch", [], {"total": ["test_total"]}))
+
+
+def test_a_function_that_solves_the_exercise_is_found_whatever_its_name():
+    given = (
+        "def helper(values, start=0):\n    return sum(values, start)\n\n\ndef other(values):\n    return len(values)"
+    )
+    assert found(given) == [("total", "total", "helper", "test_total")]
+
+
+def test_what_the_student_wrote_is_the_students():
+    mine = SOLUTION.replace("def total", "def mine")
+    assert found("def other(values):\n    return 0", [cell("mine", mine, solution=True, grade=False)]) == []

@@ -1,0 +1,185 @@
+"""Does anything that a student can see or import solve an exercise? Every such function is tried in its place.
+
+A student who pastes a call of it into the solution, with the names that are there, must earn nothing.
+"""
+
+import ast
+import importlib
+import inspect
+import io
+import json
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from pathlib import Path
+from types import FunctionType
+
+from tito import CourseError
+from tito.course import notebook
+from tito.course.registry import Course, Module
+from tito.course.scaffold import without_hidden
+from tito.runner import platform
+
+PATIENCE = 900  # seconds for a notebook
+SECONDS = 3  # for one trial
+IDLE = ("viz", "predict", "refusals", "files", "progress", "data")  # they draw, ask, refuse, read and write
+_REGION = re.compile(rf"(?ms)^([ \t]*){notebook.BEGIN}\n(.*?)^[ \t]*{notebook.END}")
+
+
+def check(course: Course, module: Module, path: Path) -> Iterator[str]:
+    """One sentence for each function that passes a test of an exercise of this notebook."""
+    if not platform.CAN_FORK:
+        raise CourseError("functions are tried in forks, which this system lacks: use Linux, WSL or macOS")
+    later = [target for one in course.modules if one.number >= module.number for target in one.targets.values()]
+    later = [f"{course.lib_name}.{target}" for target in later]
+    environment = course.environment(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", MPLBACKEND="Agg")
+    environment["PYTHONPATH"] += os.pathsep + str(Path(__file__).resolve().parents[2])
+    command = [sys.executable, "-P", "-c", "from tito.author.answers import main; main()"]
+    tests = {solution: list(one.tests) for one in module.exercises for solution in one.solution}
+    question = json.dumps([str(path), course.lib_name, later, tests])
+    try:
+        done = subprocess.run(
+            command, input=question, env=environment, capture_output=True, encoding="utf-8", timeout=PATIENCE
+        )
+    except subprocess.TimeoutExpired:
+        raise CourseError(f"the functions beside {path.name} took over {PATIENCE} s") from None
+    if done.returncode:
+        said = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+        raise CourseError(f"{path.name}: no function could be tried: {said[0]}")
+    for cell, where, name, test in json.loads(done.stdout):
+        yield f"{path.name}, {cell}: {name} in the place of {where} passes {test}"
+
+
+def main() -> None:
+    """What the child process does: a question on standard input, the answer on standard output."""
+    path, package, later, tests = json.load(sys.stdin)
+    answer, sys.stdout = sys.stdout, sys.stderr
+    json.dump(list(_try_all(notebook.read(Path(path))["cells"], package, later, tests)), answer)
+
+
+def _try_all(cells: list[dict], package: str, later: list[str], tests: dict) -> Iterator[tuple[str, str, str, str]]:
+    """(cell, function, what was put in its place, the test that passed)."""
+    namespace, importable, written = {"__name__": "__main__"}, _importable(package, later), set()
+    core = [cell for cell in cells if notebook.kind(cell) in notebook.CORE]
+    sources = {cell["id"]: without_hidden(cell["source"]) for cell in core}
+    for place, cell in enumerate(core):
+        if notebook.kind(cell) == "solution":
+            after = core[place + 1 :]
+            own = {one["id"] for one in after if one["id"] in tests.get(cell["id"], ())}
+            rest = [one["id"] for one in after]
+            for number, (where, inside) in enumerate(_regions(cell["source"])):
+                lost = own & _asked(cell["source"], number, where, inside, rest, sources, own, namespace)
+                if not lost:
+                    continue
+                visible = {n: f for n, f in namespace.items() if isinstance(f, FunctionType) and n not in written}
+                for name, function in ({**importable, **visible}).items():
+                    faulty = _replaced(cell["source"], number, _call(inside))
+                    found = _passed(faulty, rest, sources, lost, {**namespace, "_try": _caller(function)})
+                    yield from ((cell["id"], where, name, test) for test in sorted(found))
+        before = set(namespace)
+        with redirect_stdout(io.StringIO()):
+            exec(compile(sources[cell["id"]], f"<{cell['id']}>", "exec"), namespace)
+        if notebook.kind(cell) == "solution":  # what students write themselves is theirs to use
+            written |= set(namespace) - before
+
+
+def _asked(source, number, where, inside, rest, sources, own, namespace) -> set[str]:
+    """The tests that ask for this function: neither a stub passes them nor one that hands an input back."""
+    lost = own - _passed(_replaced(source, number, "raise NotImplementedError()"), rest, sources, own, namespace)
+    found = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef) and node.name == where]
+    for name in {argument.arg for node in found for argument in node.args.args}:
+        handed = {**namespace, "_try": lambda names, name=name: names.get(name)}
+        lost -= _passed(_replaced(source, number, _call(inside)), rest, sources, lost, handed)
+    return lost
+
+
+def _importable(package: str, later: list[str]) -> dict[str, FunctionType]:
+    """Full name -> function, of every module of the package that a student has and that reckons with arrays."""
+    found = {}
+    for info in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+        if info.name in later or info.name.split(".")[1] in IDLE:
+            continue
+        module = importlib.import_module(info.name)
+        for name, function in vars(module).items():
+            if isinstance(function, FunctionType) and function.__module__ == info.name:
+                found[f"{info.name}.{name}"] = inspect.unwrap(function)
+    return found
+
+
+def _regions(source: str) -> list[tuple[str, str]]:
+    """(name of the function around it, code) of every solution region."""
+    found = []
+    for match in _REGION.finditer(source):
+        names = re.findall(r"(?m)^\s*def (\w+)", source[: match.start()])
+        found.append((names[-1] if names else "?", textwrap.dedent(match[2])))
+    return found
+
+
+def _replaced(source: str, number: int, code: str) -> str:
+    """The cell with other code in one of its regions."""
+    count = iter(range(source.count(notebook.BEGIN)))
+
+    def other(match):
+        return textwrap.indent(code, match[1]) if next(count) == number else match[0]
+
+    return _REGION.sub(other, source)
+
+
+def _call(inside: str) -> str:
+    """What a student would paste: a call with whatever fits, its result under every name that the solution sets."""
+    try:
+        body = ast.parse(f"def f():\n{textwrap.indent(inside, '    ')}").body[0].body
+    except SyntaxError:
+        return "return _try(locals())"
+    ends = [node for node in body if isinstance(node, ast.Return)]
+    if ends and isinstance(ends[0].value, ast.Tuple):
+        rest = ", ".join(ast.unparse(part) for part in ends[0].value.elts[1:])
+        return f"out = _try(locals())\nreturn out, {rest}"
+    if ends:
+        return "return _try(locals())"
+    names = sorted({_stored(part) for node in body for part in ast.walk(node)} - {""})
+    return " = ".join([*names, "_try(locals())"])
+
+
+def _stored(node: ast.AST) -> str:
+    """The name that a piece of code writes to, itself or one of its entries; nothing for other code."""
+    if not isinstance(getattr(node, "ctx", None), ast.Store):
+        return ""
+    node = node.value if isinstance(node, ast.Subscript) else node
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _caller(function: FunctionType) -> Callable:
+    """A function of the local names that calls `function`: by the names of its parameters, else by their order."""
+    parameters = list(inspect.signature(function).parameters.values())
+    needed = [one.name for one in parameters if one.default is one.empty and one.kind == one.POSITIONAL_OR_KEYWORD]
+
+    def call(names: dict):
+        if all(name in names for name in needed):
+            known = {one.name for one in parameters}
+            return function(**{name: value for name, value in names.items() if name in known})
+        values = [value for name, value in names.items() if name not in ("self", "out")]
+        return function(*values[: max(len(needed), 1)])
+
+    return call
+
+
+def _passed(source: str, rest: list[str], sources: dict, wanted: set[str], namespace: dict) -> set[str]:
+    """Which of the wanted tests pass after this solution cell; tried in a fork for each."""
+
+    def passes(name: str) -> bool:
+        for id in ["", *rest[: rest.index(name) + 1]]:
+            if id in wanted and id != name:
+                continue
+            try:
+                exec(compile(source if not id else sources[id], "<trial>", "exec"), namespace)
+            except BaseException:
+                return False
+        return True
+
+    return {name for name in sorted(wanted) if platform.in_fork(lambda name=name: passes(name), SECONDS)}
