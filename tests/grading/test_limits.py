@@ -291,6 +291,7 @@ VICTIMS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", VICTIMS)
 def test_what_is_killed_from_outside_is_graded_again(course, submission, who):
     right = a_class(course, submission, [], 6, "\nimport time\ntime.sleep(1)\n")

@@ -774,6 +774,7 @@ def test_moodle_s_folders_come_back(desk, book, tmp_path):
 # More time ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_more_time_for_one(desk, book, tmp_path, grade, monkeypatch):
     monkeypatch.setenv("TZ", "Europe/Berlin")
     lay(tmp_path / "in", {f"{id}/{NAME}": book(1) for id in ("ada", "ben")}

@@ -323,6 +323,7 @@ def test_landlock_holds_from_its_first_version(version, monkeypatch, tmp_path):
         victim.wait()
 
 
-@pytest.mark.parametrize("rung", ["landlock", pytest.param("bubblewrap", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("rung", ["landlock", "bubblewrap"])
 def test_all_of_this_as_a_user_who_is_not_root(rung, as_somebody):
     as_somebody(__file__, "-k", f"{rung} and not user")

@@ -145,6 +145,7 @@ def test_a_cell_added(desk):
     assert done.stdout.strip() == "[('ada', 104.0, 105.0), ('ben', 35.0, 105.0)]", done.stderr
 
 
+@pytest.mark.slow
 def test_a_cell_removed_takes_only_its_own_marks(desk):
     def edit(cells):
         cells.remove(cell(cells, "test_relu"))
@@ -164,6 +165,7 @@ def test_a_cell_removed_takes_only_its_own_marks(desk):
     assert desk.migrate(desk.course.module("02"))[0].changes == []
 
 
+@pytest.mark.slow
 def test_a_cell_renamed_keeps_what_hangs_on_it(desk):
     def edit(cells):
         one = cell(cells, "test_gelu")
@@ -205,6 +207,7 @@ def bonus(desk):
     return GradingService(Course.load(desk.course.root)), text
 
 
+@pytest.mark.slow
 def test_a_notebook_added_as_a_bonus_and_removed_again(desk):
     desk, _ = bonus(desk)
     said, totals = carried_out(desk)

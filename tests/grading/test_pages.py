@@ -185,6 +185,7 @@ def test_hostile_markdown_is_shown_as_it_was_typed(text):
     assert time.process_time() - start < pages.CELL_SECONDS + 2 and shown
 
 
+@pytest.mark.slow
 def test_a_page_that_takes_too_long_is_plain_and_the_others_go_on(desk, hand_in, monkeypatch):
     for student in ("ada", "ben", "cleo"):
         hand_in(student)

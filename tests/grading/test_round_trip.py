@@ -125,6 +125,7 @@ def plain_commands():
     return [line.partition("#")[0].split() for line in lines if line.startswith("nbgrader ")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("assignment", ASSIGNMENTS)
 def test_the_readme_s_plain_commands_work_in_a_fresh_clone(tmp_path, assignment):
     """As they stand there for 09; by day with the smaller 02 in its place."""
