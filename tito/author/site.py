@@ -27,7 +27,7 @@ MARK = ".buildinfo"  # Sphinx leaves it in what it builds
 # a page cannot answer a slider: the notebook's own still picture is shown; figures are drawn for sharp screens
 STILL = (
     'import sys\nsys.modules["ipywidgets"] = None\n'
-    'from matplotlib_inline.backend_inline import set_matplotlib_formats\nset_matplotlib_formats("retina")'
+    'get_ipython().config.InlineBackend.figure_formats = {"retina"}'  # where pyplot draws; the course's own are so
 )
 CONFIGURATION = {
     "project": "TinyTorch",
