@@ -217,6 +217,8 @@ def _texts(course: Course, stories: list[milestone.Milestone], told: dict[str, s
     storage.write_atomic(pages / "index.md", home + _tree(modules, "Modules") + trees)
     for text in texts:
         storage.write_atomic(pages / "docs" / text.name, _read(text))
+        for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text.read_text(encoding="utf-8")):
+            shutil.copyfile(text.parent / picture, pages / "docs" / picture)
     for module in course.modules:
         extra = {exercise.notebook for exercise in module.exercises if exercise.bonus}
         entries = [f"{'Bonus' if path in extra else 'The lesson'} <{path.stem}>" for path in module.notebooks]
