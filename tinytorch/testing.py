@@ -342,8 +342,8 @@ def _view(x, kernel, stride):
 def suspect_a(x, weight, bias, stride):
     """A convolution."""
     out = _blank(x, weight, stride)
-    for b, o, i, j in np.ndindex(out.shape):
-        for c, r, s in np.ndindex(weight.shape[1:]):
+    for b, o, i, j in np.ndindex(*out.shape):
+        for c, r, s in np.ndindex(*weight.shape[1:]):
             out[b, o, i, j] += x[b, c, i * stride[0] + r, j * stride[1] + s] * weight[o, c, r, s] + bias[o]
     return out
 
