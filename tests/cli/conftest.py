@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,10 @@ from tito import cli
 from tito.course import notebook
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+HEADLESS = (
+    "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--window-size=1400,1000",
+)  # fmt: skip
 
 DOUBLE = "#| export\ndef double(x):\n    return 2 * x"
 TEST_DOUBLE = (
@@ -31,6 +36,29 @@ from tinytorch.core.{name} import double
 def test_double():
     assert double(3) == 6, "double(3) must be 6"
 """
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory):
+    """A function that starts Chromium without a window, its console kept; all of them end with the tests."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    browser, driver = shutil.which("chromium") or shutil.which("chromium-browser"), shutil.which("chromedriver")
+    if not browser or not driver:
+        pytest.skip("chromium and chromedriver are not installed")
+    started = []
+
+    def start():
+        options = webdriver.ChromeOptions()
+        options.binary_location = browser
+        for flag in (*HEADLESS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        started.append(webdriver.Chrome(options=options, service=webdriver.chrome.service.Service(driver)))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.quit()
 
 
 def cell(kind, id, source, points=0):

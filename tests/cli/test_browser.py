@@ -5,7 +5,6 @@ TITO_SCREENSHOTS set to a folder, a picture of every step goes there.
 """
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,11 +18,10 @@ import pytest
 pytestmark = pytest.mark.browser
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-BODY = ["for i, j in np.ndindex(out.shape): out[i, j] = (image[i : i + kh, j : j + kw] * kernel).sum()"]
-FLAGS = (
-    "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--window-size=1400,1000",
-)  # fmt: skip
+BODY = [
+    "out[...] = image.mean()",  # by itself not the answer
+    "for i, j in np.ndindex(out.shape): out[i, j] = (image[i : i + kh, j : j + kw] * kernel).sum()",
+]
 ERROR = '[data-mime-type="application/vnd.jupyter.error"], [data-mime-type="application/vnd.jupyter.stderr"]'
 STUB = "raise NotImplementedError()"
 
@@ -130,18 +128,8 @@ class Page:
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    browser, driver = shutil.which("chromium") or shutil.which("chromium-browser"), shutil.which("chromedriver")
-    if not browser or not driver:
-        pytest.skip("chromium and chromedriver are not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    made = webdriver.Chrome(options=options, service=webdriver.chrome.service.Service(driver))
-    yield Page(made)
-    made.quit()
+def page(chromium):
+    return Page(chromium())
 
 
 def test_a_student_writes_the_first_exercise(page, lab, course, tito):
@@ -174,7 +162,7 @@ def test_a_student_writes_the_first_exercise(page, lab, course, tito):
     for _ in ("the solution", "its test"):
         page.keys(Keys.ENTER, held=[Keys.SHIFT])
     error = page.until(lambda: page.with_text(ERROR, "the test does not pass"))
-    assert "is a `return` missing?" in error.text and "tito hint 09 pair" in error.text and "hold(" not in error.text
+    assert "expected" in error.text and "tito hint 09 filter_image" in error.text and "hold(" not in error.text
     page.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", error)
     time.sleep(0.5)
     page.picture("the-test-fails")

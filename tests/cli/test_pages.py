@@ -181,40 +181,27 @@ def test_a_figure_says_in_words_what_it_shows(course, tito):
 
 @pytest.mark.browser
 @pytest.mark.slow
-def test_axe_finds_nothing_serious_on_any_page(tmp_path):
-    if not shutil.which("npm") or not shutil.which("chromedriver"):
-        pytest.skip("npm and chromedriver are not installed")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+def test_axe_finds_nothing_serious_on_any_page(tmp_path, chromium):
+    if not shutil.which("npm"):
+        pytest.skip("npm is not installed")
     packed = subprocess.run(["npm", "pack", AXE], cwd=tmp_path, capture_output=True, encoding="utf-8")
     if packed.returncode:
         pytest.skip("axe-core cannot be had")
     shutil.unpack_archive(tmp_path / packed.stdout.split()[-1], tmp_path)
     axe = (tmp_path / "package" / "axe.min.js").read_text(encoding="utf-8")
     site.build(Course.load(Path(inspect.getfile(site)).parents[2]), tmp_path / "site")
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or shutil.which("chromium-browser")
-    for flag in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-dev-shm-usage",
-        f"--user-data-dir={tmp_path / 'profile'}",
-    ):
-        options.add_argument(flag)
-    browser, found, pages = webdriver.Chrome(options=options), [], sorted((tmp_path / "site").rglob("*.html"))
-    try:
-        for width in (1280, 390):
-            screen = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": width < 500}
-            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-            for path in pages:
-                browser.get(path.as_uri())
-                browser.execute_script(axe)
-                for name, impact, example in browser.execute_async_script(RUN_AXE):
-                    if impact in ("serious", "critical"):
-                        found.append(f"{path.name} at {width}: {name}: {example}")
-                if browser.execute_script("return document.documentElement.scrollWidth > innerWidth"):
-                    found.append(f"{path.name} at {width}: scrolls sideways")
-    finally:
-        browser.quit()
+    browser, found, pages = chromium(), [], sorted((tmp_path / "site").rglob("*.html"))
+    for width in (1280, 390):
+        screen = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": width < 500}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        for path in pages:
+            browser.get(path.as_uri())
+            browser.execute_script(axe)
+            for name, impact, example in browser.execute_async_script(RUN_AXE):
+                if impact in ("serious", "critical"):
+                    found.append(f"{path.name} at {width}: {name}: {example}")
+            if browser.execute_script("return document.documentElement.scrollWidth > innerWidth"):
+                found.append(f"{path.name} at {width}: scrolls sideways")
     assert found == [] and len(pages) > 20
 
 

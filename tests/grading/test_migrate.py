@@ -14,20 +14,10 @@ from tito.course import notebook
 from tito.course.registry import Course
 from tito.grading import gradebook
 from tito.grading import migrate as migration
-from tito.grading.sandbox import isolation
 from tito.grading.service import GradingService
 
+pytestmark = pytest.mark.usefixtures("one_rung")
 NAME = "activations_dev.ipynb"
-
-
-@pytest.fixture(autouse=True)
-def one_rung(monkeypatch):
-    """The probe of the sandbox, once for all tests of this file."""
-    if not hasattr(one_rung, "found"):
-        one_rung.found = next(isolation.ladder(), None)
-    if one_rung.found is None:
-        pytest.skip("no isolation works on this machine")
-    monkeypatch.setattr(isolation, "ladder", lambda names=None: iter([one_rung.found]))
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ import pytest
 from tito import CourseError
 from tito.course import notebook
 from tito.grading import feedback, gradebook, pages, press
-from tito.grading.sandbox import isolation
 from tito.grading.service import GradingService
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.usefixtures("one_rung")
 NAME = "activations_dev.ipynb"
 WRONG = {
     "syntax": {"relu": "\ndef relu(x:\n    return x\n"},
@@ -45,16 +45,6 @@ HOSTILE = {
     "quotes": "\n'''" + 'f"{' * 9_000 + "\n'''",
     "script": "\n# </pre><script>alert(1)</script><img src=x onerror=alert(1)>",
 }
-
-
-@pytest.fixture(autouse=True)
-def one_rung(monkeypatch):
-    """The probe of the sandbox, once for all tests of this file."""
-    if not hasattr(one_rung, "found"):
-        one_rung.found = next(isolation.ladder(), None)
-    if one_rung.found is None:
-        pytest.skip("no isolation works on this machine")
-    monkeypatch.setattr(isolation, "ladder", lambda names=None: iter([one_rung.found]))
 
 
 @pytest.fixture
@@ -240,40 +230,26 @@ def test_ctrl_c_leaves_whole_pages_only(desk, hand_in):
 
 
 @pytest.mark.browser
-def test_nothing_scrolls_sideways_and_every_row_leads_to_its_cell(desk, hand_in, tmp_path):
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    import shutil
-
-    if not shutil.which("chromium") or not shutil.which("chromedriver"):
-        pytest.skip("chromium and chromedriver are not installed")
+def test_nothing_scrolls_sideways_and_every_row_leads_to_its_cell(desk, hand_in, chromium):
     for student, changes in {**WRONG, "dots": {"relu": HOSTILE["dots"]}}.items():
         hand_in(student, changes=changes)
     desk.grade_submissions(desk.course.module("02"), jobs=2)
     found = desk.feedback(desk.course.module("02"), jobs=2)
+    driver = chromium()
     for width in (390, 1280):
-        options = webdriver.ChromeOptions()
-        options.binary_location = shutil.which("chromium")
-        for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / str(width)}"):
-            options.add_argument(flag)
-        metrics = {"width": width, "height": 1000, "pixelRatio": 1}
-        options.add_experimental_option("mobileEmulation", {"deviceMetrics": metrics})
-        driver = webdriver.Chrome(
-            options=options, service=webdriver.chrome.service.Service(shutil.which("chromedriver"))
-        )
-        try:
-            for page in found:
-                driver.get(page.as_uri())
-                assert driver.execute_script("return document.documentElement.scrollWidth") <= width
-                links = driver.find_elements("css selector", "table.result a")
-                assert len(links) == 6
-                for link in links:
-                    target = link.get_attribute("href").partition("#")[2]
-                    assert driver.find_elements("id", target), target
-                if os.environ.get("TITO_SCREENSHOTS"):
-                    name = f"{page.parts[-3]}-{width}.png"
-                    driver.save_screenshot(str(Path(os.environ["TITO_SCREENSHOTS"]) / name))
-        finally:
-            driver.quit()
+        screen = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": True}
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        for page in found:
+            driver.get(page.as_uri())
+            assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+            links = driver.find_elements("css selector", "table.result a")
+            assert len(links) == 6
+            for link in links:
+                target = link.get_attribute("href").partition("#")[2]
+                assert driver.find_elements("id", target), target
+            if os.environ.get("TITO_SCREENSHOTS"):
+                name = f"{page.parts[-3]}-{width}.png"
+                driver.save_screenshot(str(Path(os.environ["TITO_SCREENSHOTS"]) / name))
 
 
 def test_every_reference_can_be_read_for_causes(course):

@@ -21,26 +21,9 @@ from tito.grading.grade import audit, broken_link
 from tito.grading.sandbox import isolation
 from tito.grading.service import GradingService
 
+pytestmark = pytest.mark.usefixtures("one_rung")
 NAME = "activations_dev.ipynb"
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(autouse=True)
-def one_rung(request, monkeypatch):
-    """The probe of the sandbox, once for all tests of this file."""
-    if not hasattr(one_rung, "found"):
-        one_rung.found = next(isolation.ladder(), None)
-    if one_rung.found is None:
-        pytest.skip("no isolation works on this machine")
-    monkeypatch.setattr(isolation, "ladder", lambda names=None: iter([one_rung.found]))
-
-
-@pytest.fixture
-def desk(course, submission):
-    desk = GradingService(course)
-    for student, solved in (("ada", "all"), ("ben", ()), ("cleo", ("relu", "sigmoid"))):
-        submission(desk.settings["submitted"] / student / "02_activations" / NAME, solved=solved)
-    return desk
 
 
 def run(desk, **options):

@@ -1,9 +1,11 @@
 """What earlier modules promise and only later ones can show: their own folders run before those are written."""
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from tinytorch import nn
 from tinytorch.core.autograd import no_grad
 from tinytorch.core.losses import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 from tinytorch.core.optimizers import SGD
@@ -22,17 +24,7 @@ def test_axes_in_any_form_have_gradients():
                 assert x.grad.shape == x.shape and x.grad.sum() == (24 if name == "sum" else 4)
 
 
-class Net(nn.Module):
-    def __init__(self):
-        self.heads = {"left": nn.Linear(2, 3), "right": [nn.Linear(2, 3), nn.Dropout(0.5)]}
-        self.grid = [[nn.Linear(3, 3)], (nn.Linear(3, 3), nn.ReLU())]
-        self.scales = [Tensor([1.0], requires_grad=True), {"b": Tensor([2.0], requires_grad=True)}]
-        self.shift = {"c": Tensor([3.0]), 0: "text", "n": 5}
-        self.words, self.nothing = ["a", "b"], []
-
-    def forward(self, x):
-        both = self.heads["left"](x) + self.heads["right"][1](self.heads["right"][0](x))
-        return self.grid[1][1](self.grid[1][0](self.grid[0][0](both))) * self.scales[0] + self.scales[1]["b"]
+Net = runpy.run_path(Path(__file__).parents[1] / "03_layers" / "test_containers.py")["Net"]
 
 
 def test_everything_is_trained_switched_and_loaded():
