@@ -1,11 +1,11 @@
 """The rooms of tito: imports go down only, lazy ones too, and a file is read in one sitting."""
 
-import ast
 from pathlib import Path
 
 import pytest
 
-from tito.author.drawing import direct, draw, imports, levels
+from tito.author import drawing
+from tito.author.drawing import direct, draw, imported, imports, levels
 
 ROOT = Path(__file__).resolve().parents[2]
 TITO = ROOT / "tito"
@@ -31,20 +31,9 @@ PARTS = {"download": "data", "kernel": "jupyter", "pickled": "data"}  # files th
 
 
 def room(path: Path) -> str:
-    """The room of a file of tito: its folder, or its own name where it stands beside them."""
-    first, *others = path.relative_to(TITO).parts
-    name = first if others else Path(first).stem
+    """The room of a file of tito, as the table has it."""
+    name = drawing.room(path, TITO)
     return PARTS.get(name, name)
-
-
-def imported(path: Path, package: str):
-    """(line, dotted name) of everything that a file imports from a package, at its top or inside a function."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names if alias.name.split(".")[0] == package)
-        elif isinstance(node, ast.ImportFrom):
-            if node.module and node.module.split(".")[0] == package and not node.level:
-                yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
 
 
 def test_every_file_is_in_a_room():

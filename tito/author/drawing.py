@@ -1,24 +1,35 @@
 """`tito dev draw`: the rooms of tito and what they import, as a picture made from the code."""
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 BOX, GAP, HIGH = (132, 34), (24, 46), 20
 
 
+def room(path: Path, tito: Path) -> str:
+    """The room of a file of tito: its folder, or its own name where it stands beside them."""
+    first, *others = path.relative_to(tito).parts
+    return first if others else Path(first).stem
+
+
+def imported(path: Path, package: str) -> Iterator[tuple[int, str]]:
+    """(line, dotted name) of everything that a file imports from a package, at its top or inside a function."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names if alias.name.split(".")[0] == package)
+        elif isinstance(node, ast.ImportFrom):
+            if node.module and node.module.split(".")[0] == package and not node.level:
+                yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
 def imports(tito: Path) -> dict[str, set[str]]:
-    """Room -> the rooms that its files import from, lazily or not. A room is a folder, or a file by itself."""
+    """Room -> the rooms that its files import from. A room is a folder, or a file by itself."""
     rooms: dict[str, set[str]] = {}
     for path in sorted(tito.rglob("*.py")):
-        first, *others = path.relative_to(tito).parts
-        name = first if others else Path(first).stem
-        if name.startswith("_"):
-            continue
-        rooms.setdefault(name, set())
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "tito":
-                dotted = [*node.module.split(".")[1:], *(alias.name for alias in node.names)]
-                rooms[name] |= {dotted[0]} if node.module != "tito" else {alias.name for alias in node.names}
+        if not (name := room(path, tito)).startswith("_"):
+            below = (dotted.split(".") for _, dotted in imported(path, "tito"))
+            rooms.setdefault(name, set()).update(parts[1] for parts in below if len(parts) > 1)
     return {name: {to for to in below if to in rooms and to != name} for name, below in rooms.items()}
 
 

@@ -1,6 +1,5 @@
 """The site's pages as readers get them: the way in, figures that open, closed predictions, and what access needs."""
 
-import html
 import os
 import re
 from pathlib import Path
@@ -101,15 +100,13 @@ def finish(folder: Path) -> None:
             if not head.get_text(strip=True):
                 head.name = "td"
         if path.name == "search.html" and tree.h1 is None and (place := tree.select_one("article")):
-            place.insert(0, _heading(tree, "Search"))
+            place.insert(0, _tag(tree, "h1", "Search"))
         if tree.head is not None:
-            style = tree.new_tag("style")
-            style.string = STYLE
-            tree.head.append(style)
+            tree.head.append(_tag(tree, "style", STYLE))
         path.write_text(str(tree), encoding="utf-8", newline="\n")
 
 
-def _heading(tree, text: str):
-    heading = tree.new_tag("h1")
-    heading.string = html.escape(text)
-    return heading
+def _tag(tree, name: str, text: str):
+    made = tree.new_tag(name)
+    made.string = text
+    return made

@@ -116,7 +116,6 @@ def serve(
     from functools import partial
     from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
-    from tito import CourseError
     from tito.cli.console import Console
 
     if not (of / "index.html").is_file():

@@ -31,15 +31,8 @@ def network_page(told: dict, title: str = "") -> str:
         f"It got {100 * told['accuracy']:.1f} % of its own test pictures right. "
         f"Everything on this page is computed from its weights, in your browser, while you {doing(told)}."
     )
-    script = "\n".join(_part(name) for name in ("network.js", "page.js"))
-    return fill(
-        _part("network.html"),
-        title=html.escape(title or f"Your network {'reads digits' if digits else 'looks at photographs'}"),
-        about=html.escape(about),
-        style=_part("network.css"),
-        script=script,
-        data=json.dumps(told, separators=(",", ":")).replace("<", "\\u003c"),
-    )
+    title = title or f"Your network {'reads digits' if digits else 'looks at photographs'}"
+    return _page("network.html", ("network.js", "page.js"), title, told, about)
 
 
 EXPLORERS = {  # name -> (title, height of its frame in pixels)
@@ -61,13 +54,7 @@ class Explorer:
 
     def page(self) -> str:
         """The page by itself."""
-        return fill(
-            _part("explorer.html"),
-            title=EXPLORERS[self.name][0],
-            style=_part("network.css"),
-            script=_part("explorers.js"),
-            data=json.dumps({"name": self.name}),
-        )
+        return _page("explorer.html", ("explorers.js",), EXPLORERS[self.name][0], {"name": self.name})
 
     def _repr_html_(self) -> str:
         title, height = EXPLORERS[self.name]
@@ -75,11 +62,24 @@ class Explorer:
         return f'<iframe srcdoc="{html.escape(self.page())}" {frame} style="border:0"></iframe>'
 
 
-def fill(template: str, style: str, script: str, **parts: str) -> str:
-    """The template with its parts, and a policy that lets this style and this script in, and nothing else."""
-    policy = f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data: blob:"
+def _page(main: str, scripts: tuple[str, ...], title: str, data: dict, about: str = "") -> str:
+    """A whole page around the part `main`, with a policy that lets in its style and its scripts, and nothing else."""
+    style, script = _part("network.css"), "\n".join(map(_part, scripts))
+    words = {"title": html.escape(title), "about": html.escape(about)}
+    return _filled(
+        _part("frame.html"),
+        policy=f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data: blob:",
+        title=words["title"],
+        style=style,
+        main=_filled(_part(main), **words),
+        data=json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
+        script=script,
+    )
+
+
+def _filled(template: str, **parts: str) -> str:
+    """The template with its parts, which are not looked into."""
     pieces = template.split("{{")
-    parts = {**parts, "style": style, "script": script, "policy": policy}
     return pieces[0] + "".join(parts[name] + rest for name, rest in (piece.split("}}", 1) for piece in pieces[1:]))
 
 
