@@ -76,10 +76,6 @@ def read_arrays(path):
     """({name: array}, {name: text}) from a safetensors file; ValueError, naming the file, if it is damaged."""
     check_path("weights", path, reading=True)
     library = safetensors_library()
-    if not Path(path).is_file():
-        raise FileNotFoundError(
-            f"{path} is a folder, not a file" if Path(path).is_dir() else f"there is no file {path}"
-        )
     try:
         with library.safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}

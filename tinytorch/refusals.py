@@ -875,10 +875,9 @@ def check_fit(train, test, epochs, patience, checkpoint=None):
                             "length: pass a DataLoader, or a list of (x, y) batches")  # fmt: skip
         if not len(loader):
             raise ValueError(f"the {name} loader has no batch: fewer samples than batch_size with drop_last=True?")
-    for name, value, smallest in (("epochs", epochs, 0), ("patience", patience, 1)):
-        if value is None and name == "patience":
-            continue
-        check_size(name, value, smallest)
+    check_size("epochs", epochs, 0)
+    if patience is not None:
+        check_size("patience", patience, 1)
     if checkpoint is not None:
         check_path("checkpoint", checkpoint)
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from tito import CourseError
 from tito.course import notebook
-from tito.course.registry import Course, Exercise, Module
+from tito.course.registry import Course, Exercise, Module, find_root
 from tito.course.storage import digest
 from tito.runner.child import causes, function_of, is_stub, load_beside
-from tito.runner.results import grade_id
+from tito.runner.results import forgotten_return, grade_id
 
 VARIABLE = "TINYTORCH_TRACEBACK"
 LONGEST = 40  # lines of a message
@@ -30,7 +30,7 @@ _RED, _PLAIN = "\x1b[31m", "\x1b[0m"
 def load(shell, here: Path) -> None:
     """Let a shell of IPython, whose notebook lies in the folder `here`, speak to a student of the course there."""
     try:
-        course = Course.load(_root(here))
+        course = Course.load(find_root(here))
         module = next(module for module in course.modules if module.path == here.resolve())
     except (CourseError, OSError, StopIteration):
         return  # a notebook of nobody's course
@@ -40,12 +40,6 @@ def load(shell, here: Path) -> None:
     shell.events.register("pre_run_cell", lambda info: (marks.fell.clear(), package.look()))
     shell.events.register("post_run_cell", lambda result: package.remember())
     shell.set_custom_exc((Exception,), _Teller(module, marks).tell)
-
-
-def _root(here: Path) -> Path:
-    from tito.course.registry import find_root
-
-    return find_root(here)
 
 
 def _names(cell: dict) -> set[str]:
@@ -190,6 +184,5 @@ class _Teller:
     def _message(self, kind, error) -> list[str]:
         said = (str(error).strip() or "the check does not hold").split("\n")
         said = said if len(said) <= LONGEST else [*said[:LONGEST], f"... and {len(said) - LONGEST} lines more"]
-        if self.marks.fell and "return" not in said[0]:
-            said.insert(0, f"{self.marks.fell[-1]} returned None: is a `return` missing?")
-        return said
+        forgotten = forgotten_return(self.marks.fell, said[0])
+        return [forgotten, *said] if forgotten else said

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tito import CourseError
-from tito.course.registry import Course, Module
+from tito.course.registry import Course, Module, file_of
 from tito.course.scaffold import origin_of
 from tito.runner import platform
 from tito.runner.child import STUB
@@ -91,10 +91,16 @@ class Readiness:
         return f"waits for {numbers(self.missing)}" if self.missing else "ready"
 
 
-def readiness(course: Course, milestone: Milestone) -> Readiness:
-    """What the package lacks for a milestone: files, or functions in them. Nothing is imported."""
-    missing = tuple(module for module in course.select(milestone.requires) if _lacking(course, module))
-    return Readiness(missing, _to_write(course, missing[0]) if missing else f"tito milestone run {milestone.id}")
+def readiness(course: Course, milestones: list[Milestone]) -> list[Readiness]:
+    """What the package lacks for each milestone: files, or functions in them. Nothing is imported."""
+    needed = {number for milestone in milestones for number in milestone.requires}
+    lacking = {module.number for module in course.select(sorted(needed)) if _lacking(course, module)}
+    found = []
+    for one in milestones:
+        missing = tuple(module for module in course.select(one.requires) if module.number in lacking)
+        command = _to_write(course, missing[0]) if missing else f"tito milestone run {one.id}"
+        found.append(Readiness(missing, command))
+    return found
 
 
 def numbers(modules: Sequence[Module]) -> str:
@@ -104,31 +110,33 @@ def numbers(modules: Sequence[Module]) -> str:
     return f"{found[0]} to {found[-1]}" if found == run and len(found) > 2 else ", ".join(found)
 
 
-def next_milestone(course: Course, milestones: list[Milestone]) -> str:
+def next_milestone(course: Course, milestones: list[Milestone], states: list[Readiness]) -> str:
     """The command for the first milestone that can run and has not; else what the first needs, or the last again."""
-    states = [(milestone, readiness(course, milestone)) for milestone in milestones]
-    ready = [milestone for milestone, state in states if not state.missing]
+    ready = [milestone for milestone, state in zip(milestones, states, strict=True) if not state.missing]
     fresh = [milestone for milestone in ready if not any((course.folder("runs") / milestone.folder).glob("*.json"))]
     if fresh or len(ready) == len(milestones):
         return f"tito milestone run {(fresh or ready[-1:])[0].id}"
-    return next(state.command for _, state in states if state.missing)
+    return next(state.command for state in states if state.missing)
 
 
 def _lacking(course: Course, module: Module) -> bool:
     """Whether a module's first notebook has no file in the package, a placeholder, or one with unwritten functions."""
+    return not _exported(course, module) or bool(unwritten(_package_file(course, module)))
+
+
+def _exported(course: Course, module: Module) -> bool:
+    """Whether a module's first notebook has a file in the package that is no placeholder."""
     file = _package_file(course, module)
-    return not file.is_file() or is_placeholder(file) or bool(unwritten(file))
+    return file.is_file() and not is_placeholder(file)
 
 
 def _package_file(course: Course, module: Module) -> Path:
-    return course.package / (module.targets[module.notebooks[0]].replace(".", "/") + ".py")
+    return course.package / file_of(module.targets[module.notebooks[0]])
 
 
 def _to_write(course: Course, module: Module) -> str:
     """The command for a module that the package lacks: to write it, or to export what is written."""
-    file = _package_file(course, module)
-    exported = file.is_file() and not is_placeholder(file)
-    written = not exported and origin_of(course, module) != "scaffold"
+    written = not _exported(course, module) and origin_of(course, module) != "scaffold"
     return f"tito {'export' if written else 'lab'} {module.number}"
 
 
@@ -141,9 +149,7 @@ def is_placeholder(file: Path) -> bool:
 def check_requirements(course: Course, milestone: Milestone) -> None:
     """CourseError, naming the module, if one that the milestone needs is not exported or cannot be imported."""
     modules = course.select(milestone.requires)
-    lacking = [
-        module for module in modules if not (file := _package_file(course, module)).is_file() or is_placeholder(file)
-    ]
+    lacking = [module for module in modules if not _exported(course, module)]
     if lacking:
         module, *later = lacking
         more = f", and {numbers(later)} after it" if later else ""
@@ -199,7 +205,7 @@ def _write_live_page(course: Course, milestone: Milestone, since: float) -> None
 def _say_what_is_unwritten(course: Course, milestone: Milestone) -> None:
     """After a failure: the functions of the package that are stubs still, if there are any."""
     for module in course.select(milestone.requires):
-        files = [course.package / (target.replace(".", "/") + ".py") for target in module.targets.values()]
+        files = [course.package / file_of(target) for target in module.targets.values()]
         if names := [name for file in files for name in unwritten(file)]:
             shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
             print(f"Module {module.number} is not finished; still to write: {shown}", file=sys.stderr)

@@ -20,11 +20,11 @@ from tinytorch import Tensor, no_grad
 
 def network(record, weights):
     """The network of a kept run, ready to be asked."""
-    from tinytorch.files import read_arrays
+    from tinytorch.files import part_of, read_arrays
 
     arrays, _ = read_arrays(weights)
     model = NETWORKS[record["data"]]()
-    model.load_state_dict({key.removeprefix("model."): a for key, a in arrays.items() if key.startswith("model.")})
+    model.load_state_dict(part_of(arrays, "model"))
     return model.eval()
 
 
@@ -113,12 +113,14 @@ SETTINGS = {
 
 def described(record, file, names):
     """The network as plain data: layers with their settings and arrays, weights after each kept epoch, ten pictures."""
+    from tinytorch.files import part_of
+
     model = network(record, file.with_suffix(".safetensors"))
     state, layers = model.state_dict(), []
     for at, layer in enumerate(model):
         kind = type(layer).__name__
         settings = {name: getattr(layer, attribute) for name, attribute in SETTINGS.get(kind, {}).items()}
-        arrays = {k.removeprefix(f"{at}."): text_of(v) for k, v in state.items() if k.startswith(f"{at}.") and v.ndim}
+        arrays = {name: text_of(array) for name, array in part_of(state, at).items() if array.ndim}
         layers.append({"kind": kind, **settings, **arrays})
     return {
         "data": record["data"],

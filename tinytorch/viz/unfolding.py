@@ -5,8 +5,6 @@ import numpy as np
 from tinytorch.viz.house import BLUE, FAINT, GROUND, INK, ORANGE, PALETTE, SKY, canvas, styled
 from tinytorch.viz.sliding import cells, number
 
-LINKS = {"color": FAINT, "linewidth": 0.8}
-
 
 def _outline(axes, top, left, height, width, color=BLUE, line="-"):
     from matplotlib.patches import Rectangle

@@ -15,9 +15,10 @@ def milestone_list() -> None:
 
     course, console = open_course(), Console()
     milestones = load_milestones(course)
-    console.milestones([(milestone, readiness(course, milestone).words) for milestone in milestones])
+    states = readiness(course, milestones)
+    console.milestones([(one, state.words) for one, state in zip(milestones, states, strict=True)])
     if milestones:
-        console.next(next_milestone(course, milestones))
+        console.next(next_milestone(course, milestones, states))
 
 
 def info(milestone: MilestoneName) -> None:
@@ -29,7 +30,7 @@ def info(milestone: MilestoneName) -> None:
     found = find_milestone(course, milestone)
     needed = ", ".join(module.folder for module in course.select(found.requires))
     console.say(f"{found.id} {found.title} ({found.year})\n\n{found.summary}\n")
-    state = readiness(course, found)
+    [state] = readiness(course, [found])
     console.say(f"It needs {needed}. It takes about {found.time}.")
     if state.missing:
         console.say(f"It still {state.words}.")

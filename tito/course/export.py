@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from tito import CourseError
 from tito.course import notebook
-from tito.course.registry import Course, Module
+from tito.course.registry import Course, Module, file_of
 from tito.course.storage import only_one, replace, stage, temporary, write_atomic
 
 HAND_WRITTEN = (
@@ -81,7 +81,7 @@ def export_to(course: Course, modules: Iterable[Module], folder: Path) -> list[P
     made = []
     for module in modules:
         for source in module.notebooks:
-            file = package / _file_of(notebook.target(_checked(course, source), source))
+            file = package / file_of(notebook.target(_checked(course, source), source))
             if file in made or file.relative_to(package).as_posix() in HAND_WRITTEN:
                 taken = file.relative_to(folder)
                 raise CourseError(f"{source.name} cannot export to {taken}, which is taken: mend its `default_exp`")
@@ -90,10 +90,6 @@ def export_to(course: Course, modules: Iterable[Module], folder: Path) -> list[P
     made += _package_files(package, made)
     (package / INDEX).write_text(_index(course, package), encoding="utf-8", newline="\n")
     return [*made, package / INDEX]
-
-
-def _file_of(target: str) -> str:
-    return target.replace(".", "/") + ".py"
 
 
 def _checked(course: Course, path: Path) -> dict:
@@ -256,7 +252,7 @@ def _compare(course: Course, files: list[Path], folder: Path) -> list[Result]:
 
 def _leftovers(course: Course) -> list[Result]:
     """Files in the package that no notebook makes and nobody is meant to write by hand."""
-    made = {_file_of(target) for module in course.modules for target in module.targets.values()}
+    made = {file_of(target) for module in course.modules for target in module.targets.values()}
     made |= {f"{Path(name).parent.as_posix()}/__init__.py" for name in made}
     known = made | {*HAND_WRITTEN, INDEX}
     files = sorted(file for file in course.package.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
@@ -391,9 +387,7 @@ def _ended(command: list[str], folder: Path, late: str) -> tuple[int, str]:
 def _locate(course: Course, modules: list[Module], package: Path, frames: list[tuple[str, int]]) -> str:
     """Notebook, cell and line of the innermost frame in code just exported; else the innermost file of the package."""
     sources = {
-        str(package / (target.replace(".", "/") + ".py")): source
-        for module in modules
-        for source, target in module.targets.items()
+        str(package / file_of(target)): source for module in modules for source, target in module.targets.items()
     }
     for file, line in reversed(frames):
         if file in sources and (place := _cell_line(sources[file], Path(file), line)):

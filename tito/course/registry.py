@@ -143,6 +143,11 @@ class Course:
         return [module for module in self.modules if module.number in wanted]
 
 
+def file_of(target: str) -> str:
+    """The file of the package that a notebook is exported into, from `core.tensor`: core/tensor.py."""
+    return target.replace(".", "/") + ".py"
+
+
 def find_root(start: Path | str | None = None) -> Path:
     """The nearest folder at or above `start` (by default the current one) with a settings.ini.
 

@@ -44,10 +44,14 @@ class ExerciseResult:
         return sum(points or 0 for points in self.tests.values())
 
 
+def forgotten_return(fell: list[str], message: str) -> str:
+    """The cause, if functions fell off their end and what they gave was used; empty if the message says so itself."""
+    return "" if not fell or "return" in message else f"{fell[-1]} returned None: is a `return` missing?"
+
+
 def trouble_of(where: str, outcome: dict) -> Trouble:
     lines, fell = [line for line in outcome["lines"] if line["line"]], outcome.get("fell")
-    told = not fell or "return" in outcome["message"]
-    cause = "" if told else f"{fell[-1]} returned None: is a `return` missing?"
+    cause = forgotten_return(fell or [], outcome["message"])
     return Trouble(
         where, outcome["message"], outcome["type"], lines, outcome.get("printed", ""), cause=cause, fell=fell or []
     )

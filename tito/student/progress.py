@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tito import CourseError
-from tito.course.registry import Course, Exercise, Module
+from tito.course.registry import Course, Exercise, Module, file_of
 from tito.course.scaffold import origin_of
 from tito.course.storage import replace, write_atomic
 from tito.runner.testing import ModuleResult, digest_of
@@ -147,7 +147,7 @@ class Progress:
     def package(self, module: Module, record: dict) -> str:
         """Whether the package holds what the notebooks say. The comparison is remembered by the files' digest."""
         try:
-            files = [self.course.package / (target.replace(".", "/") + ".py") for target in module.targets.values()]
+            files = [self.course.package / file_of(target) for target in module.targets.values()]
         except CourseError as error:
             return self._said(error)
         if not all(file.is_file() for file in files):
