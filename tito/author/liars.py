@@ -8,14 +8,13 @@ import contextlib
 import io
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from tito import CourseError
+from tito.author.mutation import ask_child
 from tito.course.registry import Course
 from tito.grading.plan import LIMITS, assemble, defined, prepare, reference_submission
 from tito.grading.sandbox import hidden
@@ -190,6 +189,8 @@ FORMS = (
 class LiarPass(SubmissionRun):
     """The reference on its way through the cells; each graded one meets every liar."""
 
+    fresh: dict = {}  # names that a graded cell finds changed when it begins
+
     def findings(self) -> Iterator[tuple[str, str]]:
         """(cell, which liar earned points there)."""
         self.student.start()
@@ -226,6 +227,10 @@ class LiarPass(SubmissionRun):
                 if self._points(step, HONEST) != step["points"]:
                     yield step["id"], str(words)
             hidden.seed(None)
+
+    def _graded_cell(self, step: dict) -> dict:
+        self.namespace.update(self.fresh)
+        return super()._graded_cell(step)
 
     def _points(self, step: dict, seconds: float = LONGEST) -> float:
         """What the cell earns as things are."""
@@ -264,12 +269,11 @@ class LiarPass(SubmissionRun):
         for form in FORMS:
             ask("execute", f"globals().update({{n: _Junk(_FORMS[{form!r}]) for n in {names}}})", "junk")
             fresh = {name: ask("name", name) for name in names if name in self.namespace}
-            original = self._graded_cell
-            self._graded_cell = lambda step, fresh=fresh, run=original: (self.namespace.update(fresh), run(step))[1]
+            self.fresh = fresh
             try:
                 yield f"junk that answers with {form}"
             finally:
-                self._graded_cell = original
+                self.fresh = {}
         ask("execute", "globals().update(_kept)", "junk")
 
 
@@ -278,22 +282,7 @@ def try_notebook(course: Course, path: Path, seeds: list | None = None) -> list[
 
     With `seeds`: [cell, seed] for every one whose hidden inputs cost the reference its points.
     """
-    places = os.pathsep.join([str(course.package.parent), str(Path(__file__).resolve().parents[2])])
-    threads = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
-    command = [sys.executable, "-P", "-c", "from tito.author.liars import main; main()"]
-    pipes = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
-    question, environment = (
-        json.dumps([str(course.root), str(path), seeds]),
-        {**os.environ, **threads, "PYTHONPATH": places},
-    )
-    try:
-        done = subprocess.run(command, input=question, env=environment, timeout=PATIENCE, **pipes)
-    except subprocess.TimeoutExpired:
-        raise CourseError(f"the liars took over {PATIENCE} s in {path.name}") from None
-    if done.returncode:
-        said = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-        raise CourseError(f"{path.name} could not be tried with liars: {said[0]}")
-    return json.loads(done.stdout)
+    return ask_child("liars", path, course.package.parent, [str(course.root), str(path), seeds], PATIENCE)
 
 
 def believed(course: Course, path: Path) -> Iterator[str]:

@@ -132,20 +132,28 @@ def try_in_process(
     """
     if not platform.CAN_FORK:
         raise CourseError("planted faults are tried in forks, which this system lacks: use Linux, WSL or macOS")
+    return tuple(ask_child("mutants", path, folder, [str(path), list(planted), hidden, part], PATIENCE, cwd=folder))
+
+
+def ask_child(what: str, path: Path, folder: Path, question: list, patience: int, **options):
+    """What `main` of tito/author answers, which tries `what` on a notebook in a process of its own, on one thread.
+
+    It sees the package in `folder`. CourseError if it takes over `patience` seconds or fails.
+    """
     threads = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
     places = os.pathsep.join([str(folder), str(Path(__file__).resolve().parents[2])])
-    environment = {**os.environ, **threads, "PYTHONPATH": places}
-    command = [sys.executable, "-P", "-c", "from tito.author.mutation import main; main()"]
-    question = json.dumps([str(path), list(planted), hidden, part])
+    module = {"mutants": "mutation", "liars": "liars"}[what]
+    command = [sys.executable, "-P", "-c", f"from tito.author.{module} import main; main()"]
+    options |= {"env": {**os.environ, **threads, "PYTHONPATH": places}, "timeout": patience}
     pipes = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
     try:
-        done = subprocess.run(command, input=question, env=environment, cwd=folder, timeout=PATIENCE, **pipes)
+        done = subprocess.run(command, input=json.dumps(question), **options, **pipes)
     except subprocess.TimeoutExpired:
-        raise CourseError(f"the mutants of {path.name} took over {PATIENCE} s") from None
+        raise CourseError(f"the {what} of {path.name} took over {patience} s") from None
     if done.returncode:
         said = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-        raise CourseError(f"{path.name} could not be tried with mutants: {said[0]}")
-    return tuple(json.loads(done.stdout))
+        raise CourseError(f"{path.name} could not be tried with {what}: {said[0]}")
+    return json.loads(done.stdout)
 
 
 def main() -> None:

@@ -196,9 +196,8 @@ def _columns(service, chosen: list, names: list[str] | None) -> dict[str, str]:
 
 def _fill_in(service, chosen, rows, known, file: Path, columns, names, missing, output) -> None:
     """Fill in a school's file, in place or into another one, and say what a person should know."""
-    from tito.course.storage import write_atomic
+    from tito.course.storage import put, write_atomic
     from tito.grading import school
-    from tito.grading.history import write_bytes
     from tito.grading.sheet import Sheet
 
     sheet = Sheet.read(file)
@@ -213,8 +212,8 @@ def _fill_in(service, chosen, rows, known, file: Path, columns, names, missing, 
     try:
         if target == file and filled.data != before:
             kept = service.folder / "backups" / f"{file.stem}-{time.strftime('%Y%m%d-%H%M%S')}{file.suffix}"
-            write_bytes(kept, before)
-        write_bytes(target, filled.data)
+            put(kept, before)
+        put(target, filled.data)
     except OSError as error:
         raise CourseError(f"cannot write {target}: {error.strerror or error}; the file is as it was") from None
     if {**last, **filled.columns} != last:

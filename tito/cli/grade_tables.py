@@ -11,7 +11,7 @@ from rich.table import Table
 from tito.author.graded_cells import NotebookReport
 from tito.course.registry import Module
 from tito.grading.collecting import Collection
-from tito.grading.grade import visible
+from tito.grading.grade import one_line
 from tito.grading.marks import Question
 from tito.grading.migrate import GIVEN, Plan
 from tito.grading.service import GradingReport
@@ -27,11 +27,6 @@ WORDS = {
     "rejected": "not readable",
     "infra_error": "NOT GRADED: a fault of this machine",
 }
-
-
-def one_line(text: object) -> str:
-    """Text of others, safe on a terminal, on one line."""
-    return " ".join(visible(str(text)).split())
 
 
 class ProgressBar:
@@ -228,7 +223,8 @@ MOST_LINES = 12  # of files that are listed for one and the same harmless reason
 
 def collected(found: Collection, module: Module) -> None:
     """What became of every file, the ones that want a person last."""
-    quiet = [one for one in found.files if one.what in ("other", "skipped") and one not in found.open]
+    wanting = found.open
+    quiet = [one for one in found.files if one.what in ("other", "skipped") and one not in wanting]
     for reason in dict.fromkeys(one.reason for one in quiet):
         these = [one for one in quiet if one.reason == reason]
         for one in these[:MOST_LINES]:
@@ -238,11 +234,11 @@ def collected(found: Collection, module: Module) -> None:
     for one in found.files:
         if one.what == "older":
             print(f"kept, does not count: {one_line(one.student)}, {one_line(one.path)}: {one.reason}")
-    for one in found.open:
+    for one in wanting:
         who = f"{one_line(one.student)}, " if one.student else ""
         state = "refused" if one.what == "refused" else "NOT TAKEN"
         print(f"{state}: {who}{one_line(one.path)}: {one_line(one.reason)}")
-    unknown = [one for one in found.open if one.what == "unknown"]
+    unknown = [one for one in wanting if one.what == "unknown"]
     if unknown:
         one = next((one for one in unknown if one.like), unknown[0])
         example = shlex.quote(f"{one.path}={one.like[0] if one.like else 'STUDENT'}")

@@ -53,15 +53,16 @@ def temporary(**options) -> tempfile.TemporaryDirectory:
     return tempfile.TemporaryDirectory(ignore_cleanup_errors=True, **options)
 
 
-def stage(path: Path, text: str) -> Path:
-    """Write `text` to a new hidden file beside `path` and return its path; `replace` then puts it in place."""
+def stage(path: Path, data: str | bytes, sync: bool = True) -> Path:
+    """Write `data` to a new hidden file beside `path` and return its path; `replace` then puts it in place."""
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
-        with open(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        with open(handle, "wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         os.chmod(name, mode)
     except BaseException:
         os.unlink(name)
@@ -69,18 +70,23 @@ def stage(path: Path, text: str) -> Path:
     return Path(name)
 
 
+def put(path: Path, data: str | bytes, sync: bool = True) -> None:
+    """Make `data` the content of `path`, whose folder is created, whole or not at all; a link is replaced. OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = stage(path, data, sync)
+    try:
+        replace(staged, path)
+    except BaseException:
+        staged.unlink()
+        raise
+
+
 def write_atomic(path: Path, text: str) -> bool:
     """Make `text` the content of `path`, whose folder is created; False, and untouched, if it already is."""
     try:
         if path.exists() and path.read_bytes() == text.encode():
             return False
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staged = stage(path, text)
-        try:
-            replace(staged, path)
-        except BaseException:
-            staged.unlink()
-            raise
+        put(path, text)
     except OSError as error:
         raise CourseError(f"cannot write {path}: {error.strerror or error}; the file is as it was") from error
     return True

@@ -15,9 +15,9 @@ from typing import NamedTuple
 from tito import CourseError
 from tito.course import notebook
 from tito.course.registry import Course, Module
-from tito.course.storage import digest, write_atomic
+from tito.course.storage import digest, put, write_atomic
 from tito.grading.downloads import Owned, Seen, exchange, owners, strip_copy, strip_number
-from tito.grading.history import History, Version, compare, write_bytes
+from tito.grading.history import History, Version, compare
 from tito.grading.roster import LONGEST, Person, Roster, student_id
 from tito.grading.sources import NOTEBOOK, Budget, Entry, inside, open_source
 from tito.grading.submissions import LARGEST, STUDENT, RejectedError, parse, stamp_of
@@ -146,7 +146,7 @@ class Collector:
                 if self.roster.whole:
                     self.notes.add(f"{person.id} is not in the roster, and was taken because --as says so.")
             for one in hits:
-                one.students, one.why, one.like, one.said = (person,), "", [], text
+                one.students, one.why, one.like = (person,), "", []
 
     def _exchange(self) -> list[Owned]:
         """The submissions in nbgrader's exchange, EXCHANGE/COURSE/inbound/STUDENT+ASSIGNMENT+TIME+RANDOM.
@@ -311,7 +311,7 @@ class Collector:
             current = newest
         history.current[book] = current.digest
         if current.digest in kept and (current.digest != had or not target.is_file() or target.is_symlink()):
-            write_bytes(target, kept[current.digest][1])
+            put(target, kept[current.digest][1])
         report = []
         for version in reversed(order):
             what = "same" if version.digest == had else "new" if had is None else "changed"

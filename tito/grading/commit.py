@@ -100,7 +100,7 @@ class Writer:
         name = self.assignment.name
         grading, due = self.backups.parent, book.assignment(name)[1]
         stamps = {student: history.on_time(grading, name, student, stamp, due) for student, stamp in stamps.items()}
-        changed = {student for student, *_ in gradebook.store_scores(book, name, ordered, stamps)}
+        changed = gradebook.store_scores(book, name, ordered, stamps)
         changed |= extensions.apply(book, name, grading)
         if self.policy:
             changed |= gradebook.apply_penalties(book, name, self.policy, {result["student"] for result in ordered})

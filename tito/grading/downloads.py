@@ -13,7 +13,8 @@ from datetime import datetime
 from tito import CourseError
 from tito.course.registry import Course
 from tito.grading.roster import LONGEST, Person, Roster, letters, plain, student_id
-from tito.grading.sources import Budget, Entry, RejectedError, inside
+from tito.grading.sources import Budget, Entry, inside
+from tito.grading.submissions import RejectedError
 from tito.grading.times import parse_stamp
 
 CANVAS = re.compile(r"_(?P<user>\d+)_(?P<attachment>\d+)_(?=.)")
@@ -56,7 +57,6 @@ class Owned:
     seen: Seen | None = None
     why: str = ""
     like: list[Person] = field(default_factory=list)
-    said: str = ""  # the instructor's own word on whose it is
 
 
 def canvas(name: str) -> Seen | None:
@@ -294,10 +294,10 @@ def _plain(entry: Entry, course: Course, roster: Roster, wrapper: str, made: dic
             return Owned(entry, (people[0],), Seen("folder" if inner else "file", name=text))
         if len(people) > 1:
             return Owned(entry, (), None, f"{text!r} may be {' or '.join(p.id for p in people[:5])}")
-    like = [person for text in texts for person in roster.like(text)][:3]
     if not texts:
         return Owned(entry, (), None, "neither a folder nor its name says whose it is")
     if roster.whole:
+        like = [person for text in texts for person in roster.like(text)][:3]
         return Owned(entry, (), None, f"the roster knows no {texts[0]!r}", like)
     id = student_id(texts[-1])
     if len(id) > LONGEST or not id:

@@ -268,7 +268,8 @@ def build_marked(module: Module, part: Part, submission: Submission, part_result
     steps = {step["id"]: step for step in assemble(part.plan, submission)[0]}
     texts = {cell.id: cell.source for cell in submission.cells if cell.id in part.plan["manual"]}
     found = verdicts(module, part.path, part_result["cells"])
-    cells, secret = [_summary(part_result, found)], False
+    later = _reference(part.path, part.path.stat().st_mtime_ns)[1]
+    cells = [_summary(part_result, found)]
     for cell in reference["cells"]:
         kind, outcome = notebook.kind(cell), part_result["cells"].get(cell["id"], {})
         made = {
@@ -280,11 +281,11 @@ def build_marked(module: Module, part: Part, submission: Submission, part_result
         for number, helper in enumerate(steps.get(cell["id"], {}).get("helpers", ()), 1):
             cells.append(_code(f"{cell['id'][:50]}-own-{number}", shown(helper), {}, []))
         if kind == "solution":
-            outputs = _outputs(outcome, None, secret)
+            outputs = _outputs(outcome, None, cell["id"] in later)
             made = _code(cell["id"], shown(steps[cell["id"]]["source"]), cell["metadata"], outputs)
         elif kind == "graded":
-            made = _code(cell["id"], released(cell), cell["metadata"], _outputs(outcome, found.get(cell["id"]), secret))
-            secret = secret or released(cell) != cell["source"]
+            outputs = _outputs(outcome, found.get(cell["id"]), cell["id"] in later)
+            made = _code(cell["id"], released(cell), cell["metadata"], outputs)
         elif kind == "manual":
             made["source"] = harmless(shown(texts.get(cell["id"], "(no answer)"), "", LONGEST_CELL))
         elif kind == "exploration":

@@ -391,8 +391,8 @@ def _cell_result(cell: dict, step: dict) -> dict:
     return result
 
 
-def one_line(text: str) -> str:
-    """Visible text without line ends."""
+def one_line(text: object) -> str:
+    """Text of others, safe on a terminal, on one line."""
     return " ".join(visible(str(text)).split())
 
 

@@ -11,7 +11,7 @@ import sqlite3
 import sys
 import time
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
 
@@ -311,14 +311,13 @@ def new_id() -> str:
     return uuid.uuid4().hex
 
 
-def store_scores(
-    book: Gradebook, name: str, results: list[dict], stamps: dict[str, datetime]
-) -> Iterator[tuple[str, float | None, float]]:
-    """Write results into an open gradebook; yields (student, score before, score now) for those that changed.
+def store_scores(book: Gradebook, name: str, results: list[dict], stamps: dict[str, datetime]) -> set[str]:
+    """Write results into an open gradebook; the students for whom something changed.
 
     A result that is an infra_error is not a score: nothing is written for it, and an old score is taken back if the
     submission it stood for has changed (the caller passes such results with `stale` set).
     """
+    changes: set[str] = set()
     id, _ = book.assignment(name)
     some = {result["student"] for result in results}
     cells, known, students = book.cells(id), book.scores(id, some), book.students()
@@ -332,7 +331,7 @@ def store_scores(
             students.add(student)
         entry = known.get(student) or book.add_submission(id, student, cells)
         new = student not in known
-        before, after, changed = 0.0, 0.0, new
+        changed = new
         for notebook, names in cells.items():
             found = result["notebooks"].get(notebook, {}).get("cells", {})
             for (cell, kind), (cell_id, _, _, _) in names.items():
@@ -347,7 +346,6 @@ def store_scores(
                     continue
                 score = None if failed else outcome["points"]
                 look = manual is not None and (needs or score != auto) or score is None
-                before, after = before + (auto or 0.0), after + (score or 0.0)
                 if score != auto or look != bool(needs):
                     book.set_score(grade_id, score, look)
                     changed = True
@@ -355,7 +353,8 @@ def store_scores(
         if stamp and entry["timestamp"] != stamp:
             book.set_timestamp(entry["submitted"], stamp)
         if changed:
-            yield student, None if new else before, after
+            changes.add(student)
+    return changes
 
 
 def late_policy(config, root: Path):

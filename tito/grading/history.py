@@ -5,7 +5,6 @@ handed in and how that is known, and which of them stands in nbgrader's `submitt
 """
 
 import json
-import os
 import secrets
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -13,7 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from tito import CourseError
-from tito.course.storage import write_atomic
+from tito.course.storage import put, write_atomic
 from tito.grading.submissions import RejectedError, read_below, stamp_of
 from tito.grading.times import STAMP
 
@@ -67,7 +66,7 @@ class History:
         """Keep a notebook; the version as it is known now."""
         target = self.folder / f"{version.digest}.ipynb"
         if not target.exists():
-            write_bytes(target, data, sync=False)
+            put(target, data, sync=False)
         known = next((v for v in self.versions if (v.notebook, v.digest) == (version.notebook, version.digest)), None)
         if known is None:
             self.versions.append(version)
@@ -88,21 +87,6 @@ class History:
     def in_place(self) -> list[Version]:
         """The versions that stand in `submitted`."""
         return [v for v in self.versions if self.current.get(v.notebook) == v.digest]
-
-
-def write_bytes(target: Path, data: bytes, sync: bool = True) -> None:
-    """Write a file whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(draft, "xb") as file:
-            file.write(data)
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(draft, target)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def marks_only(versions: list[Version]) -> list[bool]:

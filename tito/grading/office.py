@@ -35,7 +35,7 @@ def collect(
 def roster(service: "GradingService", file: str | None = None) -> Roster:
     """The students who are known: kept here, in the gradebook, and in a school's file."""
     known = Roster.load(service.folder)
-    if _begun(service):
+    if begun(service):
         with gradebook.Gradebook(service.settings["url"]) as book:
             known.add(gradebook_people(book), by_id=True)
     if file:
@@ -50,12 +50,12 @@ def enrol(service: "GradingService", known: Roster) -> None:
         meanwhile = Roster.load(service.folder)  # another assignment may have been collected
         known.add(meanwhile.people.values(), by_id=True)
         known.save()
-    if _begun(service):
+    if begun(service):
         with gradebook.Gradebook(service.settings["url"]) as book:
             to_gradebook(book, known.people.values())
 
 
-def _begun(service: "GradingService") -> bool:
+def begun(service: "GradingService") -> bool:
     """Whether there is a gradebook: SQLite's file appears with the first release."""
     file = gradebook.file_of(service.settings["url"])
     return file is None or file.exists()

@@ -11,7 +11,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from tito.course import notebook
@@ -83,11 +83,15 @@ def _questions(path: Path, changed: int) -> list[str]:
     return [cell["id"] for cell in notebook.read(path)["cells"] if notebook.kind(cell) in ("graded", "manual")]
 
 
+@cache
+def _code() -> str:
+    return digest(Path(pages.__file__).read_bytes() + Path(feedback.__file__).read_bytes())
+
+
 def _key(marked: Path, facts: dict) -> str:
     """A hash of all that a page follows from, the code that makes it included."""
     text = marked.read_bytes() if marked.is_file() else b""
-    code = digest(Path(pages.__file__).read_bytes() + Path(feedback.__file__).read_bytes())
-    return hashlib.sha256(json.dumps([digest(text), facts, code], sort_keys=True).encode()).hexdigest()[:40]
+    return hashlib.sha256(json.dumps([digest(text), facts, _code()], sort_keys=True).encode()).hexdigest()[:40]
 
 
 def print_pages(jobs: list[dict], count: int) -> Iterator[tuple[dict, str]]:

@@ -8,6 +8,7 @@ import atexit
 from collections.abc import Iterator
 
 from tito import CourseError
+from tito.grading import grade
 from tito.grading.plan import Assignment
 
 _ready: dict = {}
@@ -43,7 +44,7 @@ def grade_on_cluster(scheduler: str, assignment: Assignment, waiting: list) -> I
             try:
                 result = future.result()
             except Exception as error:
-                yield _failed(assignment, student, files, f"{type(error).__name__}: {error}"[:300])
+                yield grade.failed_result(assignment, student, files, f"{type(error).__name__}: {error}"[:300])
             else:
                 if "starved" in result:
                     again.append((student, files))
@@ -53,7 +54,7 @@ def grade_on_cluster(scheduler: str, assignment: Assignment, waiting: list) -> I
             try:
                 yield client.submit(grade_task, *shared, student, files, alone=True, pure=False, retries=2).result()
             except Exception as error:
-                yield _failed(assignment, student, files, f"{type(error).__name__}: {error}"[:300])
+                yield grade.failed_result(assignment, student, files, f"{type(error).__name__}: {error}"[:300])
 
 
 def grade_task(
@@ -70,7 +71,6 @@ def grade_task(
     """Grade one submission in a worker of the cluster, on the desk's rung; where that fails it is an infra_error."""
     import threading
 
-    from tito.grading import grade
 
     name = (root, module, rung, repr(sorted(limits.items())), digest)
     with _lock():
@@ -101,9 +101,3 @@ def _lock():
     import threading
 
     return _ready.setdefault("lock", threading.Lock())
-
-
-def _failed(assignment: Assignment, student: str, files: dict, reason: str) -> dict:
-    from tito.grading import grade
-
-    return grade.failed_result(assignment, student, files, reason)

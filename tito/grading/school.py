@@ -13,8 +13,9 @@ from pathlib import Path
 
 from tito import CourseError
 from tito.course.registry import Module
+from tito.course.storage import put
 from tito.grading.downloads import MOODLE
-from tito.grading.history import History, marks_only, write_bytes
+from tito.grading.history import History, marks_only
 from tito.grading.marks import Mark, safe
 from tito.grading.roster import Person, Roster, letters, plain, read_roster
 from tito.grading.sheet import Sheet
@@ -325,7 +326,7 @@ def pack(settings: dict, grading: Path, module: Module, system: str, students: l
             member = zipfile.ZipInfo.from_file(page, name)
             member.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(member, page.read_bytes())
-    write_bytes(target, out.getvalue())
+    put(target, out.getvalue())
     words = ", ".join(left[:10]) + (" ..." if len(left) > 10 else "")
     notes = [f"{len(left)} are not in it, their submissions came another way: {words}."] if left else []
     return Filled(b"", len(pages), notes)

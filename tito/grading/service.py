@@ -160,8 +160,7 @@ class GradingService:
 
     def knows(self, module: Module) -> bool:
         """Whether the gradebook is there and has the assignment."""
-        file = gradebook.file_of(self.settings["url"])
-        if file is not None and not file.exists():
+        if not office.begun(self):
             return False
         with gradebook.Gradebook(self.settings["url"]) as book:
             return book.has_assignment(module.folder)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from tito import CourseError
-from tito.grading.submissions import LARGEST, RejectedError, read_below
+from tito.grading.submissions import RejectedError, read_below
 from tito.grading.times import in_utc
 
 MOST_MEMBERS = 100_000
@@ -237,6 +237,3 @@ def _composed(name: str) -> str:
     except (ValueError, OverflowError):
         pass
     return unicodedata.normalize("NFC", name)
-
-
-__all__ = ["LARGEST", "Budget", "Entry", "archive", "inside", "member_name", "open_source"]

@@ -104,7 +104,7 @@ class SubmissionRun:
     def _hold(self, number: int, step: dict, outcome: dict) -> dict:
         """The outcome without what a hidden test's inputs might be in; that is told of a hidden test alone."""
         printed = outcome.get("printed", "")
-        theirs = "error" in outcome and not outcome.get("hidden")
+        theirs = _theirs(outcome)
         if not theirs and not outcome["output"] and all(line in step["source"] for line in printed.split("\n")):
             return outcome
         self.held[number] = outcome
@@ -123,7 +123,7 @@ class SubmissionRun:
             if number in first:
                 known, told = first[number], PRINTED
                 same = all(known.get(name) == again.get(name) for name in ("status", "error"))
-                theirs = "error" in known and not known.get("hidden")
+                theirs = _theirs(known)
                 kept = self._without(known, SAID * theirs + PRINTED)
                 told += SAID * (theirs and same)
                 self.report({"cell": step["id"], **kept, **{name: again[name] for name in told if name in again}})
@@ -330,3 +330,8 @@ def _open_folders() -> None:
 
     tempfile.mkdtemp, tempfile.tempdir = mkdtemp, None
     os.umask(0o022)
+
+
+def _theirs(outcome: dict) -> bool:
+    """Whether an outcome is an error that is not a hidden test's own."""
+    return "error" in outcome and not outcome.get("hidden")
