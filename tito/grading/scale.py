@@ -71,7 +71,6 @@ def grade_task(
     """Grade one submission in a worker of the cluster, on the desk's rung; where that fails it is an infra_error."""
     import threading
 
-
     name = (root, module, rung, repr(sorted(limits.items())), digest)
     with _lock():
         assignment = _ready.get(name) or _prepare(name, root, module, rung, limits, reference)
