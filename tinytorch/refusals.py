@@ -146,12 +146,12 @@ def number_of(item, kind, name):
     """A method: the only element as a Python number of that kind."""
 
     def number(self, *spec):
-        value = item(self) if self.size == 1 else None
+        if self.size != 1:
+            raise ValueError(f"{name} needs exactly one element, got the shape {self.shape}")
+        value = item(self)
         try:
-            return kind(item(self) if value is None else value, *spec)
+            return kind(value, *spec)
         except (ValueError, OverflowError) as error:
-            if value is None:
-                raise ValueError(str(error).replace("item()", name)) from None
             mend = f"use float({value!r}), or a format such as '.3f'" if kind is format else "use float()"
             raise type(error)(f"{name or kind.__name__} of {value!r}: {error}; {mend}") from None
 
@@ -384,6 +384,7 @@ def checked_axis(name, a, axis):
 
 
 _MENDS = {  # NumPy's own phrases: what helps
+    "does not support ufuncs": "NumPy's functions take arrays, and this is a Tensor, as every operation returns one",
     "be broadcast": "from the right, two lengths must be equal, or one of them 1",
     "could not broadcast": "from the right, two lengths must be equal, or one of them 1",
     "cannot reshape": "the new shape must hold as many numbers",

@@ -119,6 +119,16 @@ def next_milestone(course: Course, milestones: list[Milestone], states: list[Rea
     return next(state.command for state in states if state.missing)
 
 
+def opened_by(course: Course, module: Module) -> list[Milestone]:
+    """The milestones that need this module, can run and have not; none in a course without milestones."""
+    try:
+        asked = [one for one in load_milestones(course) if module.number in one.requires]
+    except CourseError:
+        return []
+    ready = [one for one, state in zip(asked, readiness(course, asked), strict=True) if not state.missing]
+    return [one for one in ready if not any((course.folder("runs") / one.folder).glob("*.json"))]
+
+
 def _lacking(course: Course, module: Module) -> bool:
     """Whether a module's first notebook has no file in the package, a placeholder, or one with unwritten functions."""
     return not _exported(course, module) or bool(unwritten(_package_file(course, module)))

@@ -34,7 +34,8 @@ def test_dtype_rules(data, dtype, expected):
 def test_array_is_shared_where_it_fits():
     array = np.ones(3, np.float32)
     tensor = Tensor(array)
-    assert tensor.data is array and tensor.numpy() is array and tensor.detach().data is array
+    assert tensor.data is array, "an array that fits comes back itself: astype copies unless it is told copy=False"
+    assert tensor.numpy() is array and tensor.detach().data is array
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_an_unknown_module_gets_a_suggestion(root):
     course = Course.load(root)
     with pytest.raises(CourseError, match="no module 'spatail': did you mean spatial"):
         course.module("spatail")
-    with pytest.raises(CourseError, match="no module '42': there are 01, 1, tensor"):
+    with pytest.raises(CourseError, match="no module '42': there are 01_tensor, 09_spatial, 10_special"):
         course.module("42")
 
 

@@ -78,7 +78,7 @@ def reset(
     kept = give_back(course, found, exercise)
     console.say(f"{exercise or found.folder} is as it was handed out. {RELOAD}")
     console.line(
-        f"Your version was kept. To bring it back: tito restore {kept.name}{f' {exercise}' if exercise else ''}"
+        f"What was there was kept. To bring it back: tito restore {kept.name}{f' {exercise}' if exercise else ''}"
     )
     console.next(f"tito lab {found.number}")
 

@@ -231,6 +231,7 @@ def complete(module: ModuleName) -> None:
     """Test, export, test the exported package, and record that the module is done."""
     from tito.cli.console import Console
     from tito.course.export import export as run_export
+    from tito.milestone import opened_by
     from tito.runner.testing import Options, check_exported
     from tito.student.progress import Progress, next_step
     from tito.student.submit import unanswered
@@ -256,6 +257,8 @@ def complete(module: ModuleName) -> None:
     progress.record_completed(found, result.notebooks)
     console.say(f"\nExported, and the package passes. Module {found.number} is complete.")
     console.unanswered(unanswered(course, found))
+    for one in opened_by(course, found):
+        console.say(f"Milestone {one.id} ({one.title}) can run now: tito milestone run {one.id}")
     console.say("A notebook that is open imports it anew after Kernel > Restart.")
     console.next(next_step(progress.standings(course.modules)))
 

@@ -135,7 +135,8 @@ class Course:
         names = {}
         for module in self.modules:
             names |= dict.fromkeys((module.number, str(int(module.number)), module.name, module.folder), module)
-        return _pick(Path(str(key).strip().lower()).name, names, "module", given=key)
+        folders = [module.folder for module in self.modules]
+        return _pick(Path(str(key).strip().lower()).name, names, "module", key, folders)
 
     def select(self, keys: Iterable[str]) -> list[Module]:
         """The modules called `keys`, each once, in the course's order."""
@@ -231,9 +232,10 @@ def _check_table(table: dict, kinds: dict[str, type], where: object) -> None:
         raise CourseError(f"{where}: unknown key `{unknown[0]}`; known are {', '.join(kinds)}")
 
 
-def _pick(key: str, table: dict, what: str, given: object = None):
+def _pick(key: str, table: dict, what: str, given: object = None, listed: Iterable[str] = ()):
+    """What the table holds under a key; else an error with the names that are near, or with all of them."""
     if key in table:
         return table[key]
-    near = difflib.get_close_matches(key, table, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(table) or 'none'}"
+    near = [] if key.isdigit() else difflib.get_close_matches(key, table, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(listed or table) or 'none'}"
     raise CourseError(f"no {what} {str(given or key)!r}: {hint}")
