@@ -384,6 +384,7 @@ def checked_axis(name, a, axis):
 
 
 _MENDS = {  # NumPy's own phrases: what helps
+    "truth value of an array": "Python's max, min and if ask one number, NumPy's functions go entry by entry",
     "does not support ufuncs": "NumPy's functions take arrays, and this is a Tensor, as every operation returns one",
     "be broadcast": "from the right, two lengths must be equal, or one of them 1",
     "could not broadcast": "from the right, two lengths must be equal, or one of them 1",

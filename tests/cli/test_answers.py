@@ -1,11 +1,15 @@
 """The search for answers in what students see: a function that solves an exercise is found, others are not."""
 
+from pathlib import Path
+
 import pytest
 
 from tito.author import answers
+from tito.course.registry import Course
 from tito.runner import platform
 
 pytestmark = pytest.mark.skipif(not platform.CAN_FORK, reason="functions are tried in forks, which this system lacks")
+REPOSITORY = Path(__file__).resolve().parents[2]
 SOLUTION = """#| export
 def total(values, start=0):
     # TODO: add them up
@@ -33,9 +37,9 @@ def cell(id, source, **marks):
     }
 
 
-def found(given, before=()):
+def found(given, before=(), below=""):
     cells = [cell("given", f"#| exporti\n{given}"), *before, cell("total", SOLUTION, solution=True, grade=False)]
-    cells.append(cell("test_total", TEST, solution=False, grade=True, points=1))
+    cells.append(cell("test_total", f"{below}{TEST}", solution=False, grade=True, points=1))
     return list(answers._try_all(cells, "tinytorch", [], {"total": ["test_total"]}))
 
 
@@ -49,3 +53,22 @@ def test_a_function_that_solves_the_exercise_is_found_whatever_its_name():
 def test_what_the_student_wrote_is_the_students():
     mine = SOLUTION.replace("def total", "def mine")
     assert found("def other(values):\n    return 0", [cell("mine", mine, solution=True, grade=False)]) == []
+
+
+def test_a_function_below_the_exercise_is_found_unless_it_calls_the_exercise():
+    below = "def again(values, start=0):\n    return sum(values, start)\n\n\n"
+    assert found("", below=below) == [("total", "total", "again", "test_total")]
+    assert found("", below=below.replace("sum", "total")) == []
+
+
+@pytest.mark.slow
+def test_nothing_beside_an_exercise_solves_it_in_any_module(monkeypatch):
+    monkeypatch.undo()
+    course = Course.load(REPOSITORY)
+    wrong = [
+        problem
+        for module in course.modules
+        for path in module.notebooks
+        for problem in answers.check(course, module, path)
+    ]
+    assert not wrong, "\n".join(wrong)

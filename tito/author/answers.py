@@ -67,6 +67,9 @@ def _try_all(cells: list[dict], package: str, later: list[str], tests: dict) -> 
     namespace, importable, written = {"__name__": "__main__"}, _importable(package, later), set()
     core = [cell for cell in cells if notebook.kind(cell) in notebook.CORE]
     sources = {cell["id"]: without_hidden(cell["source"]) for cell in core}
+    whole = {"__name__": "__main__"}  # students read on: what stands below an exercise is visible, too
+    for cell in core:
+        _run(cell, sources, whole)
     for place, cell in enumerate(core):
         if notebook.kind(cell) == "solution":
             after = core[place + 1 :]
@@ -77,15 +80,34 @@ def _try_all(cells: list[dict], package: str, later: list[str], tests: dict) -> 
                 if not lost:
                     continue
                 visible = {n: f for n, f in namespace.items() if isinstance(f, FunctionType) and n not in written}
-                for name, function in ({**importable, **visible}).items():
+                below = {
+                    n: whole[n] for n in _given(after) - {*namespace, *written} if isinstance(whole[n], FunctionType)
+                }
+                for name, function in {**importable, **below, **visible}.items():
+                    names = {**namespace}
+                    if name in below:  # its lines, copied to where they are tried: they find only what stands above
+                        rest_of_it = function.__defaults__, function.__closure__
+                        function = FunctionType(function.__code__, names, name, *rest_of_it)
+                    names["_try"] = _caller(function)
                     faulty = _replaced(cell["source"], number, _call(inside))
-                    found = _passed(faulty, rest, sources, lost, {**namespace, "_try": _caller(function)})
+                    found = _passed(faulty, rest, sources, lost, names)
                     yield from ((cell["id"], where, name, test) for test in sorted(found))
         before = set(namespace)
-        with redirect_stdout(io.StringIO()):
-            exec(compile(sources[cell["id"]], f"<{cell['id']}>", "exec"), namespace)
+        _run(cell, sources, namespace)
         if notebook.kind(cell) == "solution":  # what students write themselves is theirs to use
             written |= set(namespace) - before
+
+
+def _run(cell: dict, sources: dict, namespace: dict) -> None:
+    with redirect_stdout(io.StringIO()):
+        exec(compile(sources[cell["id"]], f"<{cell['id']}>", "exec"), namespace)
+
+
+def _given(cells: list[dict]) -> set[str]:
+    """The plain functions at the top of those cells that students do not write, tests left out."""
+    nodes = [node for cell in cells if notebook.kind(cell) != "solution" for node in ast.parse(cell["source"]).body]
+    functions = [node for node in nodes if isinstance(node, ast.FunctionDef) and not node.decorator_list]
+    return {node.name for node in functions if not node.name.startswith("test_")}
 
 
 def _asked(source, number, where, inside, rest, sources, own, namespace) -> set[str]:
