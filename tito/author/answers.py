@@ -66,7 +66,8 @@ def main() -> None:
 
 def _try_all(cells: list[dict], package: str, later: list[str], tests: dict) -> Iterator[tuple[str, str, str, str]]:
     """(cell, function, what was put in its place, the test that passed)."""
-    namespace, importable, written = {"__name__": "__main__"}, _importable(package, later), set()
+    namespace: dict = {"__name__": "__main__"}
+    importable, written = _importable(package, later), set()
     core = [cell for cell in cells if notebook.kind(cell) in notebook.CORE]
     sources = {cell["id"]: without_hidden(cell["source"]) for cell in core}
     for place, cell in enumerate(core):
