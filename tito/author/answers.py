@@ -16,8 +16,10 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from types import FunctionType
+from typing import cast
 
 from tito import CourseError
 from tito.course import notebook
@@ -64,7 +66,8 @@ def main() -> None:
 
 def _try_all(cells: list[dict], package: str, later: list[str], tests: dict) -> Iterator[tuple[str, str, str, str]]:
     """(cell, function, what was put in its place, the test that passed)."""
-    namespace, importable, written = {"__name__": "__main__"}, _importable(package, later), set()
+    namespace: dict = {"__name__": "__main__"}
+    importable, written = _importable(package, later), set()
     core = [cell for cell in cells if notebook.kind(cell) in notebook.CORE]
     sources = {cell["id"]: without_hidden(cell["source"]) for cell in core}
     for place, cell in enumerate(core):
@@ -76,8 +79,9 @@ def _try_all(cells: list[dict], package: str, later: list[str], tests: dict) -> 
                 lost = own & _asked(cell["source"], number, where, inside, rest, sources, own, namespace)
                 if not lost:
                     continue
-                visible = {n: f for n, f in namespace.items() if isinstance(f, FunctionType) and n not in written}
-                for name, function in ({**importable, **visible}).items():
+                visible = ((n, f) for n, f in namespace.items() if n not in written)
+                seen = importable | {n: f for n, f in visible if isinstance(f, FunctionType)}
+                for name, function in seen.items():
                     faulty = _replaced(cell["source"], number, _call(inside))
                     found = _passed(faulty, rest, sources, lost, {**namespace, "_try": _caller(function)})
                     yield from ((cell["id"], where, name, test) for test in sorted(found))
@@ -133,7 +137,7 @@ def _replaced(source: str, number: int, code: str) -> str:
 def _call(inside: str) -> str:
     """What a student would paste: a call with whatever fits, its result under every name that the solution sets."""
     try:
-        body = ast.parse(f"def f():\n{textwrap.indent(inside, '    ')}").body[0].body
+        body = cast(ast.FunctionDef, ast.parse(f"def f():\n{textwrap.indent(inside, '    ')}").body[0]).body
     except SyntaxError:
         return "return _try(locals())"
     ends = [node for node in body if isinstance(node, ast.Return)]
@@ -154,7 +158,7 @@ def _stored(node: ast.AST) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def _caller(function: FunctionType) -> Callable:
+def _caller(function: Callable) -> Callable:
     """A function of the local names that calls `function`: by the names of its parameters, else by their order."""
     parameters = list(inspect.signature(function).parameters.values())
     needed = [one.name for one in parameters if one.default is one.empty and one.kind == one.POSITIONAL_OR_KEYWORD]
@@ -182,4 +186,4 @@ def _passed(source: str, rest: list[str], sources: dict, wanted: set[str], names
                 return False
         return True
 
-    return {name for name in sorted(wanted) if platform.in_fork(lambda name=name: passes(name), SECONDS)}
+    return {name for name in sorted(wanted) if platform.in_fork(partial(passes, name), SECONDS)}

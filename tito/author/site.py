@@ -127,9 +127,9 @@ def _lesson(course: Course, module: Module, path: Path, pages: Path, tell: Tell)
 def _image(outputs: list[dict], words: str = "") -> dict:
     """{"alt", "width"} of a cell's figure: what the cell or the figure says it shows, and how wide it is shown."""
     about = [output.get("metadata", {}).get("image/png", {}) for output in outputs]
-    words = {"alt": words or next((each["alt"] for each in about if each.get("alt")), "")}
-    words["width"] = next((f"{each['width']}px" for each in about if each.get("width")), "")
-    return {key: value for key, value in words.items() if value}
+    shown = {"alt": words or next((each["alt"] for each in about if each.get("alt")), "")}
+    shown["width"] = next((f"{each['width']}px" for each in about if each.get("width")), "")
+    return {key: value for key, value in shown.items() if value}
 
 
 def _outputs(course: Course, module: Module, path: Path, nb: dict, tell: Tell) -> dict:
@@ -215,10 +215,10 @@ def _texts(course: Course, stories: list[milestone.Milestone], told: dict[str, s
     storage.write_atomic(pages / "readme.md", readme)
     home = finish.home(course, _first_figures(course, pages), stories, live)
     storage.write_atomic(pages / "index.md", home + _tree(modules, "Modules") + trees)
-    for text in texts:
-        storage.write_atomic(pages / "docs" / text.name, _read(text))
-        for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text.read_text(encoding="utf-8")):
-            shutil.copyfile(text.parent / picture, pages / "docs" / picture)
+    for file in texts:
+        storage.write_atomic(pages / "docs" / file.name, _read(file))
+        for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", file.read_text(encoding="utf-8")):
+            shutil.copyfile(file.parent / picture, pages / "docs" / picture)
     for module in course.modules:
         extra = {exercise.notebook for exercise in module.exercises if exercise.bonus}
         entries = [f"{'Bonus' if path in extra else 'The lesson'} <{path.stem}>" for path in module.notebooks]

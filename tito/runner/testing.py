@@ -396,7 +396,8 @@ def _follow(child: ChildProcess, request: dict, result: PytestResult) -> tuple[l
     """Count what the child tells until it says that the session ended; returns (failures, results), as told."""
     outcomes: dict[str, str] = {}
     failures, results = [], []
-    current, message = "the start of pytest", {}
+    current = "the start of pytest"
+    message: dict = {}
     try:
         ticket = child.send(**request)
         while message.get("ticket") != ticket:
