@@ -350,7 +350,9 @@ def is_block(layer, rest):
 def settings_of(layer):
     """A convolution's settings as keys of a cache: pairs may be lists or arrays."""
     given = layer.stride, layer.padding_pair, layer.dilation, layer.groups
-    return tuple([value if type(value) is int or _is_pair(value) else tuple(np.ravel(value).tolist()) for value in given])
+    return tuple(
+        [value if type(value) is int or _is_pair(value) else tuple(np.ravel(value).tolist()) for value in given]
+    )
 
 
 def _is_pair(value):
