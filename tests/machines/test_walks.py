@@ -16,7 +16,8 @@ from tito.course import notebook
 from tito.course.registry import Course
 from tito.student import template
 
-systems = pytest.mark.parametrize("system", ["windows", "macos"] if sys.platform == "linux" else ["here"])
+SYSTEMS = ["windows", "macos"] if sys.platform == "linux" else ["here"]
+systems = pytest.mark.parametrize("system", SYSTEMS)
 posix = pytest.mark.skipif(os.name != "posix", reason="one process cannot send another Ctrl-C there")
 slow = pytest.mark.slow
 
@@ -95,7 +96,7 @@ def sees(student):
     return said
 
 
-@systems
+@pytest.mark.parametrize("system", [pytest.param(one, marks=slow if one == "macos" else ()) for one in SYSTEMS])
 def test_a_walk_through_02(student, system):
     student = student(system)
     made = student.tito("init", "my course", "--modules", "02", "--no-kernel", cwd=student.folder)
