@@ -147,7 +147,7 @@ def _ends(rung, code):
     with box(rung) as run:
         with pytest.raises(Exception, match="the other side is gone"):
             run(code)
-        return run.student.process.wait(5)
+        return run.student.process.wait(60)
 
 
 @rungs

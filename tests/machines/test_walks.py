@@ -169,7 +169,7 @@ def test_a_milestone_is_stopped_and_goes_on(student, system):
         student.until_there("runs/04_1998_cnn/trial/digits-cnn-seed-0.safetensors")
         for each in [process.pid, *([] if system == "macos" else student.children(process.pid))]:  # as a console does
             student.interrupt(each)
-        assert process.wait(20) == 130
+        assert process.wait(60) == 130
     student.until_nothing_runs()
     assert "Stopped." in student.heard and "--resume" in student.heard
     with student.begin(*words, "--resume") as process:
@@ -189,7 +189,7 @@ def test_watching(student, system):
         student.write("02")
         student.until_heard("6 of 6 exercises")
         student.interrupt(process.pid)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     assert "Stopped." in student.heard
     student.until_nothing_runs()
 
@@ -212,7 +212,7 @@ def test_the_lab_opens_and_ends(student, system):
             for each in [process.pid, *student.children(process.pid)]:
                 student.interrupt(each)
             time.sleep(0.5)
-        assert process.wait(20) == 0, student.heard
+        assert process.wait(60) == 0, student.heard
     student.until_nothing_runs()
 
 
