@@ -66,7 +66,7 @@ def run_benchmark(course: Course, module: Module, asked: Request, screen) -> Fig
     return found
 
 
-def measure(course: Course, module: Module, options: list[str], now: Callable[[str], None]) -> Figures:
+def measure(course: Course, module: Module, options: list[str], now: Callable[[str], object]) -> Figures:
     """Run the module's measurements; `now` hears what is being measured. CourseError if they cannot be made."""
     script = course.folder("tests") / "benchmarks" / module.folder / "measure.py"
     if not script.is_file():
@@ -88,6 +88,7 @@ def _lines(command: list[str], course: Course) -> Iterator[dict]:
     environment.pop("PYTHONSAFEPATH", None)  # the script's own folder belongs on the path
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, encoding="utf-8", env=environment)
+        assert child.stdout
         try:
             yield from map(json.loads, child.stdout)
         except json.JSONDecodeError as error:

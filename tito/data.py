@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 from urllib.parse import urlsplit
 
 from tito import CourseError
@@ -278,8 +279,8 @@ def _unpack(archive: Path, source: Source, fresh: Path) -> None:
             if not member.isfile() or member.size > 2 * source.records * source.record:
                 continue
             if folder == source.folder and name in source.files:
-                with tar.extractfile(member) as file, open(fresh / name, "wb") as target:
-                    shutil.copyfileobj(file, target, CHUNK)
+                with open(fresh / name, "wb") as target:
+                    shutil.copyfileobj(cast(IO[bytes], tar.extractfile(member)), target, CHUNK)
             elif folder == PICKLED and f"{name}.bin" in source.files:
                 (fresh / f"{name}.bin").write_bytes(read_batch(tar.extractfile(member), name))
 

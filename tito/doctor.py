@@ -73,7 +73,8 @@ def _dependencies(project: dict, everything: bool) -> Iterator[Finding]:
     needed = [(Requirement(text), "") for text in project.get("dependencies", [])]
     for extra, texts in project.get("optional-dependencies", {}).items():
         needed += [(Requirement(text), extra) for text in texts if everything or extra in STUDENTS]
-    good, lacking = {}, {}
+    good: list[str] = []
+    lacking: dict[str, list[str]] = {}
     for requirement, extra in needed:
         elsewhere = requirement.marker and not requirement.marker.evaluate()
         if elsewhere or requirement.name == project.get("name"):  # of another system; an extra made of other extras
@@ -86,8 +87,8 @@ def _dependencies(project: dict, everything: bool) -> Iterator[Finding]:
         elif not requirement.specifier.contains(version, prereleases=True):
             yield Finding("wrong", requirement.name, f"is {version}: {_pip(requirement)}")
         else:
-            good[f"{requirement.name} {version}"] = None
-    yield Finding("ok", "libraries", ", ".join(good) or "the course names none")
+            good.append(f"{requirement.name} {version}")
+    yield Finding("ok", "libraries", ", ".join(dict.fromkeys(good)) or "the course names none")
     for extra, names in lacking.items():
         install = f'pip install "{project.get("name", "tinytorch")}[{extra}]"'
         yield Finding("note", f"extra [{extra}]", f"without {', '.join(names)}; to install it: {install}")

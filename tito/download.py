@@ -60,8 +60,8 @@ def _load(url: str, part: Path, advice: str) -> None:
 
 def _reason(error: BaseException) -> str:
     """The innermost reason, without the addresses of objects."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__
+    while inner := error.__cause__ or error.__context__:
+        error = inner
     return str(error).rstrip(".") or type(error).__name__
 
 

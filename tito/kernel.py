@@ -37,7 +37,12 @@ def load(shell, here: Path) -> None:
     marks = load_beside("marks")
     shell.ast_transformers.append(_Ends(marks))
     package = _Package(course.package)
-    shell.events.register("pre_run_cell", lambda info: (marks.fell.clear(), package.look()))
+
+    def before(info) -> None:
+        marks.fell.clear()
+        package.look()
+
+    shell.events.register("pre_run_cell", before)
     shell.events.register("post_run_cell", lambda result: package.remember())
     shell.set_custom_exc((Exception,), _Teller(module, marks).tell)
 
@@ -74,7 +79,8 @@ class _Package:
     """The files of the package that this process has imported, as they were then."""
 
     def __init__(self, folder: Path):
-        self.folder, self.known = f"{folder}{os.sep}", {}
+        self.folder = f"{folder}{os.sep}"
+        self.known: dict[str, str] = {}
 
     def files(self) -> dict[str, str]:
         """Those that are imported now -> a digest of what they hold now."""
@@ -125,15 +131,15 @@ class _Teller:
             return [f"{_RED}NameError{_PLAIN}  {heading}", "", above]
         tested = self._tested(shell, cells)
         stub = next((cause for cause in causes(error) if is_stub(cause)), None)
-        if tested is None and stub is None:
-            return None
         own, here = self._own_lines(stub or error, shell, cells)
         if stub:
             waits = next((each for each in self.module.exercises if own and own[-1][0] in each.solution), None)
             heading, said = f"{waits.title if waits else 'Something that this cell needs'} is not written yet.", []
             tested = waits or tested
-        else:
+        elif tested:
             heading, said = f"{tested.title}: the test does not pass.", self._message(kind, error)
+        else:
+            return None
         written = {cell["id"] for cell in cells if notebook.kind(cell) == "solution"}
         shown = {line: None for line in [*[line for line in own if line[0] in written][-1:], *own[-1:]]}
         places = [f"  {place}, line {number}: {source}" for _, place, number, source in shown]
@@ -163,10 +169,10 @@ class _Teller:
 
         A line is (id of its cell, place to show, number, text); a test's own tools, and tests, are left out.
         """
-        steps = [
+        walked = [
             step for step in traceback.walk_tb(error.__traceback__) if step[0].f_code.co_filename in linecache.cache
         ]
-        steps = [(frame.f_code, number) for frame, number in steps if "__tracebackhide__" not in frame.f_locals]
+        steps = [(frame.f_code, number) for frame, number in walked if "__tracebackhide__" not in frame.f_locals]
         steps = [step for step in steps if step[0].co_filename in shell.compile._filename_map]
         sources = {cell["source"].strip(): cell for cell in cells}
         own, here = [], None

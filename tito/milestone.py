@@ -225,7 +225,7 @@ def _say_what_is_unwritten(course: Course, milestone: Milestone) -> None:
 
 def unwritten(file: Path) -> list[str]:
     """The functions of an exported module in which a scaffold's stub stands."""
-    functions = (node for node in ast.walk(_parsed(file) or ast.Module([])) if isinstance(node, ast.FunctionDef))
+    functions = (node for node in ast.walk(_parsed(file) or ast.Module([], [])) if isinstance(node, ast.FunctionDef))
     return [function.name for function in functions if any(map(_is_stub, ast.walk(function)))]
 
 

@@ -16,8 +16,10 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from types import FunctionType
+from typing import cast
 
 from tito import CourseError
 from tito.course import notebook
@@ -64,10 +66,11 @@ def main() -> None:
 
 def _try_all(cells: list[dict], package: str, later: list[str], tests: dict) -> Iterator[tuple[str, str, str, str]]:
     """(cell, function, what was put in its place, the test that passed)."""
-    namespace, importable, written = {"__name__": "__main__"}, _importable(package, later), set()
+    namespace: dict = {"__name__": "__main__"}
+    importable, written = _importable(package, later), set()
     core = [cell for cell in cells if notebook.kind(cell) in notebook.CORE]
     sources = {cell["id"]: without_hidden(cell["source"]) for cell in core}
-    whole = {"__name__": "__main__"}  # students read on: what stands below an exercise is visible, too
+    whole: dict = {"__name__": "__main__"}  # students read on: what stands below an exercise is visible, too
     for cell in core:
         _run(cell, sources, whole)
     for place, cell in enumerate(core):
@@ -79,13 +82,13 @@ def _try_all(cells: list[dict], package: str, later: list[str], tests: dict) -> 
                 lost = own & _asked(cell["source"], number, where, inside, rest, sources, own, namespace)
                 if not lost:
                     continue
-                visible = {n: f for n, f in namespace.items() if isinstance(f, FunctionType) and n not in written}
-                below = {
-                    n: whole[n] for n in _given(after) - {*namespace, *written} if isinstance(whole[n], FunctionType)
-                }
-                for name, function in {**importable, **below, **visible}.items():
-                    names = {**namespace}
-                    if name in below:  # its lines, copied to where they are tried: they find only what stands above
+                visible = ((n, f) for n, f in namespace.items() if n not in written)
+                seen = importable | {n: f for n, f in visible if isinstance(f, FunctionType)}
+                below = {n: whole[n] for n in _given(after) - {*namespace, *written}}
+                for name, function in (below | seen).items():
+                    names = dict(namespace)
+                    if name in below and isinstance(function, FunctionType):
+                        # its lines, copied to where they are tried: they find only what stands above
                         rest_of_it = function.__defaults__, function.__closure__
                         function = FunctionType(function.__code__, names, name, *rest_of_it)
                     names["_try"] = _caller(function)
@@ -155,7 +158,7 @@ def _replaced(source: str, number: int, code: str) -> str:
 def _call(inside: str) -> str:
     """What a student would paste: a call with whatever fits, its result under every name that the solution sets."""
     try:
-        body = ast.parse(f"def f():\n{textwrap.indent(inside, '    ')}").body[0].body
+        body = cast(ast.FunctionDef, ast.parse(f"def f():\n{textwrap.indent(inside, '    ')}").body[0]).body
     except SyntaxError:
         return "return _try(locals())"
     ends = [node for node in body if isinstance(node, ast.Return)]
@@ -176,7 +179,7 @@ def _stored(node: ast.AST) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def _caller(function: FunctionType) -> Callable:
+def _caller(function: Callable) -> Callable:
     """A function of the local names that calls `function`: by the names of its parameters, else by their order."""
     parameters = list(inspect.signature(function).parameters.values())
     needed = [one.name for one in parameters if one.default is one.empty and one.kind == one.POSITIONAL_OR_KEYWORD]
@@ -204,4 +207,4 @@ def _passed(source: str, rest: list[str], sources: dict, wanted: set[str], names
                 return False
         return True
 
-    return {name for name in sorted(wanted) if platform.in_fork(lambda name=name: passes(name), SECONDS)}
+    return {name for name in sorted(wanted) if platform.in_fork(partial(passes, name), SECONDS)}

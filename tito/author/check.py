@@ -339,7 +339,8 @@ def named_commands(text: str) -> Iterator[list[str]]:
 
 def unknown(words: list[str], tree) -> str:
     """What is wrong with a command line, without running it; nothing if it could be typed. `tree`: the commands."""
-    command, path = tree, []
+    command = tree
+    path: list[str] = []
     for word in words[1:]:
         if not hasattr(command, "commands"):
             break

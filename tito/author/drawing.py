@@ -60,7 +60,7 @@ def draw(tito: Path) -> str:
     rooms = imports(tito)
     rows, (wide, high), (across, down) = levels(rooms), BOX, GAP
     width = max(len(row) for row in rows) * (wide + across) + across
-    at = {}
+    at: dict[str, tuple[float, float]] = {}
     for number, row in enumerate(rows):
         left = (width - len(row) * (wide + across) + across) / 2
         at |= {name: (left + place * (wide + across), HIGH + number * (high + down)) for place, name in enumerate(row)}

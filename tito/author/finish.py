@@ -87,10 +87,10 @@ def finish(folder: Path) -> None:
         tree = BeautifulSoup(path.read_bytes(), "html.parser")
         for picture in tree.select("article img[src]"):
             if (link := picture.find_parent("a")) is not None:  # Sphinx has made one
-                link["class"] = [*link.get("class", []), "whole"]
+                link["class"] = " ".join([*(link.get("class") or []), "whole"])
             else:
-                picture.wrap(tree.new_tag("a", attrs={"class": "whole", "href": picture["src"]}))
-        for block in tree.select("div.highlight pre, .output pre, div[style*='overflow-x']"):
+                picture.wrap(tree.new_tag("a", attrs={"class": "whole", "href": str(picture["src"])}))
+        for block in tree.select("div.highlight pre, .output pre, .table-wrapper, div[style*='overflow-x']"):
             block["tabindex"] = "0"  # what scrolls sideways must scroll by keys
         for summary in tree.select("summary[aria-label]"):
             del summary["aria-label"]  # its text says it

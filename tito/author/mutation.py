@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tito import CourseError
 from tito.course import notebook
@@ -19,7 +20,7 @@ from tito.course.scaffold import without_hidden
 from tito.runner import platform
 
 PATIENCE = 900  # seconds for what one process tries
-SWAPS = {
+SWAPS: dict[type, Any] = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, 
     ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult, ast.Pow: ast.Mult,
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -41,7 +42,8 @@ class Mutant:
 
 def mutate(cell: str, source: str) -> Iterator[Mutant]:
     """Every mutant of the solution regions of a cell. Messages, docstrings and strings are left alone."""
-    lines, inside, region = notebook.python_lines(source, ends=True), False, set()
+    lines, inside = notebook.python_lines(source, ends=True), False
+    region: set[int] = set()
     for number, line in enumerate(lines, 1):
         inside = notebook.BEGIN in line or (inside and notebook.END not in line)
         if inside:
@@ -58,7 +60,7 @@ def mutate(cell: str, source: str) -> Iterator[Mutant]:
             yield Mutant(cell, node.lineno, f"{before} -> {text}", faulty)
 
 
-def _faults(node: ast.AST) -> Iterator[tuple[ast.AST, str]]:
+def _faults(node: ast.AST) -> Iterator[tuple[Any, str]]:
     """(node, replacement text) for everything under a node that has a plausible fault."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Raise | ast.AugAssign):
@@ -145,7 +147,7 @@ def ask_child(what: str, path: Path, folder: Path, question: list, patience: int
     module = {"mutants": "mutation", "liars": "liars"}[what]
     command = [sys.executable, "-P", "-c", f"from tito.author.{module} import main; main()"]
     options |= {"env": {**os.environ, **threads, "PYTHONPATH": places}, "timeout": patience}
-    pipes = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
+    pipes: dict[str, Any] = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
     try:
         done = subprocess.run(command, input=json.dumps(question), **options, **pipes)
     except subprocess.TimeoutExpired:

@@ -99,7 +99,7 @@ def _check(course: Course, to: Path) -> None:
 def _lesson(course: Course, module: Module, path: Path, pages: Path, tell: Tell) -> None:
     """A notebook as the site shows it: without answers, with the outputs that the answers gave."""
     nb = notebook.read(path)
-    kept = _outputs(course, module, path, nb, tell)
+    kept = _kept(course, module, path, nb, tell)
     outputs, shown = kept["outputs"], scaffold.strip(nb)
     for cell in shown["cells"]:
         kind, words = notebook.kind(cell), cell["metadata"].get("alt", "")
@@ -127,12 +127,17 @@ def _lesson(course: Course, module: Module, path: Path, pages: Path, tell: Tell)
 def _image(outputs: list[dict], words: str = "") -> dict:
     """{"alt", "width"} of a cell's figure: what the cell or the figure says it shows, and how wide it is shown."""
     about = [output.get("metadata", {}).get("image/png", {}) for output in outputs]
-    words = {"alt": words or next((each["alt"] for each in about if each.get("alt")), "")}
-    words["width"] = next((f"{each['width']}px" for each in about if each.get("width")), "")
-    return {key: value for key, value in words.items() if value}
+    shown = {"alt": words or next((each["alt"] for each in about if each.get("alt")), "")}
+    shown["width"] = next((f"{each['width']}px" for each in about if each.get("width")), "")
+    return {key: value for key, value in shown.items() if value}
 
 
-def _outputs(course: Course, module: Module, path: Path, nb: dict, tell: Tell) -> dict:
+def outputs_of(course: Course, module: Module, path: Path, nb: dict, tell: Tell = print) -> dict[str, list]:
+    """{cell id: outputs} of a notebook with its solutions, as the site shows them."""
+    return _kept(course, module, path, nb, tell)["outputs"]
+
+
+def _kept(course: Course, module: Module, path: Path, nb: dict, tell: Tell) -> dict:
     """{"outputs": {cell id: outputs}, "load"} of a notebook with its solutions; kept till it or the package changes."""
     key = hashlib.sha256(STILL.encode() + path.read_bytes())
     for file in sorted(course.package.rglob("*.py")):
@@ -215,13 +220,15 @@ def _texts(course: Course, stories: list[milestone.Milestone], told: dict[str, s
     storage.write_atomic(pages / "readme.md", readme)
     home = finish.home(course, _first_figures(course, pages), stories, live)
     storage.write_atomic(pages / "index.md", home + _tree(modules, "Modules") + trees)
-    for text in texts:
-        storage.write_atomic(pages / "docs" / text.name, _read(text))
-        for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text.read_text(encoding="utf-8")):
-            shutil.copyfile(text.parent / picture, pages / "docs" / picture)
+    for file in texts:
+        storage.write_atomic(pages / "docs" / file.name, _read(file))
+        for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", file.read_text(encoding="utf-8")):
+            shutil.copyfile(file.parent / picture, pages / "docs" / picture)
     for module in course.modules:
         extra = {exercise.notebook for exercise in module.exercises if exercise.bonus}
-        entries = [f"{'Bonus' if path in extra else 'The lesson'} <{path.stem}>" for path in module.notebooks]
+        found = module.notebooks
+        titles = ["Bonus: " + path.stem.removesuffix("_dev") if path in extra else "The lesson" for path in found]
+        entries = [f"{title} <{path.stem}>" for title, path in zip(titles, found, strict=True)]
         lessons = _tree(entries, shown=True)
         text = _after_the_first_paragraph(_read(module.path / "README.md"), lessons)
         storage.write_atomic(_place(course, module.path, pages) / "index.md", text)

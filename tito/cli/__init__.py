@@ -1,5 +1,6 @@
 """The command line. Each command reads its words, calls the file that does the work, and shows the result."""
 
+import io
 import signal
 import sys
 from typing import Annotated
@@ -31,7 +32,8 @@ def group(name: str, text: str, **commands) -> None:
 def main() -> None:
     """The entry point: a fault of the course or of the question becomes a sentence, not a traceback."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that children are ended too
     try:
         app(prog_name="tito")
@@ -101,6 +103,7 @@ group(
     check=author.check,
     fmt=author.fmt,
     draw=author.draw,
+    slides=author.slides,
     expected=author.expected,
     wheel=author.wheel,
 )

@@ -36,9 +36,9 @@ class Console:
 
     def __init__(self, quiet: bool = False):
         plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
-        colours = None if plain else "auto"
-        plainly = {"highlight": False, "markup": False, "emoji": False}
-        self.terminal = rich_console.Console(color_system=colours, quiet=quiet, **plainly)
+        self.terminal = rich_console.Console(
+            color_system=None if plain else "auto", quiet=quiet, highlight=False, markup=False, emoji=False
+        )
         self.narrow = self.terminal.width < NARROW
         self._live = sys.stdout.isatty() and not plain and not quiet
         self._begun = False
@@ -67,8 +67,8 @@ class Console:
         table = Table(box=None, show_header=bool(header), padding=(0, 2, 0, 0), pad_edge=False, header_style="")
         rows = [tuple(map(str, row)) for row in rows]
         for column in range(len(rows[0]) if rows else 0):
-            justify, fixed = "right" if column in right else "left", column != wide
-            table.add_column(header[column] if header else "", justify=justify, no_wrap=fixed, overflow="fold")
+            title, fixed = header[column] if header else "", column != wide
+            table.add_column(title, justify="right" if column in right else "left", no_wrap=fixed, overflow="fold")
         for row in rows:
             table.add_row(*(Text(clean(cell), style=STYLES.get(cell, "")) for cell in row))
         for line in self.terminal.render_lines(table, pad=False):
@@ -158,17 +158,17 @@ class Console:
         rows = []
         for result in results:
             parts = [part for part in _parted(result.exercises) if part]
-            done = [f"{sum(each.state == 'passed' for each in part)}/{len(part)}" for part in parts]
+            solved = [f"{sum(each.state == 'passed' for each in part)}/{len(part)}" for part in parts]
             points = [
                 f"{number(sum(e.points for e in part))}/{number(sum(e.possible for e in part))}" for part in parts
             ]
             tests = counts(result.pytest) if result.pytest else "not run"
-            rows.append((result.folder, " + ".join(done), " + ".join(points), tests, f"{result.seconds:.1f} s"))
+            rows.append((result.folder, " + ".join(solved), " + ".join(points), tests, f"{result.seconds:.1f} s"))
         if not self.narrow:
             self.table(rows, header, right=(1, 2, 4), wide=3)
             return
-        for folder, done, points, tests, seconds in rows:
-            self.say(f"{folder}: {done} exercises, {points} points, pytest {tests}, {seconds}")
+        for folder, done, total, tests, seconds in rows:
+            self.say(f"{folder}: {done} exercises, {total} points, pytest {tests}, {seconds}")
 
     def verdict(self, results: list[ModuleResult]) -> None:
         """How many of several modules pass."""
@@ -180,11 +180,12 @@ class Console:
 
     def standings(self, standings: list[Standing]) -> None:
         """Where every module stands."""
-        rows = [(s.module.folder, s.origin, _points(s), _progress(s), _package(s)) for s in standings]
-        if not any(s.origin for s in standings):
-            rows = [(folder, *rest) for folder, _, *rest in rows]
+        whose = any(s.origin for s in standings)
+        rows = [
+            (s.module.folder, *([s.origin] if whose else []), _points(s), _progress(s), _package(s)) for s in standings
+        ]
         if not self.narrow:
-            header = ("module", *(["whose"] if len(rows[:1] and rows[0]) == 5 else []), "points", "progress", "package")
+            header = ("module", *(["whose"] if whose else []), "points", "progress", "package")
             self.table(rows, header, right=(len(header) - 3,), wide=len(header) - 1)
             return
         for folder, *facts, package in rows:
@@ -202,8 +203,11 @@ class Console:
         """The exercise to go on with."""
         here = current(standings)
         if here and here.open and not (here.completed and not here.changed):
-            exercise = here.open[0]
-            self.say(f"\n{_next_exercise(exercise)}, about {exercise.minutes} min")
+            self.following(here.open[0])
+
+    def following(self, exercise: Exercise) -> None:
+        """The exercise that comes next, and how long it takes."""
+        self.say(f"\n{_next_exercise(exercise)}, about {exercise.minutes} min")
 
     # tito watch
 

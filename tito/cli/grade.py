@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -86,8 +86,10 @@ def run(
     from tito.cli import grade_tables
 
     chosen, service = open_service(module)
-    options = {"students": student, "jobs": jobs or os.cpu_count() or 1, "regrade_failed": regrade_failed}
-    options |= {
+    options: dict[str, Any] = {
+        "students": student,
+        "jobs": jobs or os.cpu_count() or 1,
+        "regrade_failed": regrade_failed,
         "isolation": isolation,
         "unsafe": allow_unsafe,
         "limits": {"wall": wall, "cell": cell},

@@ -4,6 +4,7 @@ import shlex
 import sys
 from contextlib import suppress
 from datetime import datetime
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -34,7 +35,9 @@ class ProgressBar:
 
     def __init__(self, title: str, quiet: bool = False):
         self.title, self.quiet, self.live = title, quiet, not quiet and sys.stderr.isatty()
-        self.bar, self.before, self.fresh = None, None, 0
+        self.bar: Any = None  # of Rich, which is imported only where there is a terminal
+        self.before: int | None = None
+        self.fresh = 0
 
     def __enter__(self):
         if self.live:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from pprint import pformat
-from typing import NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 from tito import CourseError
 from tito.course import notebook
@@ -26,8 +26,8 @@ from tito.course.storage import only_one, replace, stage, temporary, write_atomi
 
 HAND_WRITTEN = (
     *("__init__.py", "nn/__init__.py", "optim/__init__.py"),
-    *("backend.py", "download.py", "expected.py", "files.py", "images.py", "kernels.py"),
-    *("predict.py", "progress.py", "refusals.py"),
+    *("backend.py", "download.py", "expected.py", "files.py", "images.py", "kernels.py", "lines.py"),
+    *("predict.py", "progress.py", "refusals.py", "ways.py"),
     *("testing.py", *(f"viz/{name}.py" for name in ("__init__", "house", "pictures", "plots", "sliding", "training"))),
     "viz/unfolding.py",
 )
@@ -100,8 +100,8 @@ def _checked(course: Course, path: Path) -> dict:
         raise CourseError(f"{where} has nbdev directives in its metadata: write them as `#|` lines in its cells")
     for number, cell in enumerate(nb["cells"], 1):
         if cell["cell_type"] == "code" and (problem := _problem(cell)):
-            where = f"{path.relative_to(course.root)}, {notebook.label(number, cell)}, line {problem[0]}"
-            raise CourseError(f"{where}: {problem[1]}. The package is as it was.")
+            place = f"{path.relative_to(course.root)}, {notebook.label(number, cell)}, line {problem[0]}"
+            raise CourseError(f"{place}: {problem[1]}. The package is as it was.")
     if not any(map(notebook.exported, nb["cells"])):
         raise CourseError(f"{path.relative_to(course.root)} exports nothing: begin a code cell with `#| export`")
     return nb
@@ -193,8 +193,8 @@ def _to_library(cell) -> None:
 
 def _package_files(package: Path, made: list[Path]) -> list[Path]:
     """Write the __init__.py of every folder that holds an exported module, except the hand-written ones."""
-    inits = {file.parent / "__init__.py" for file in made}
-    inits = sorted(file for file in inits if file.relative_to(package).as_posix() not in HAND_WRITTEN)
+    found = {file.parent / "__init__.py" for file in made}
+    inits = sorted(file for file in found if file.relative_to(package).as_posix() not in HAND_WRITTEN)
     for file in inits:
         file.write_text(_PACKAGE_DOC, encoding="utf-8", newline="\n")
     return inits
@@ -357,8 +357,8 @@ def try_import(course: Course, modules: list[Module], folder: Path) -> None:
     command = [sys.executable, "-PBc", _CHILD, str(folder), course.package.name, str(answer), *names]
     code, said = _ended(command, folder, f"importing {', '.join(names)} took over {_IMPORT_PATIENCE} s")
     if not answer.exists():
-        said = said.strip().splitlines()[-1:] or [f"exit code {code}"]
-        raise CourseError(f"importing {', '.join(names)} ended Python: {said[0]}. The package is as it was.")
+        last = said.strip().splitlines()[-1:] or [f"exit code {code}"]
+        raise CourseError(f"importing {', '.join(names)} ended Python: {last[0]}. The package is as it was.")
     if failure := json.loads(answer.read_text(encoding="utf-8")):
         where = _locate(course, modules, folder / course.package.name, failure["frames"])
         raise CourseError(f"{where}: {failure['error']}. The package is as it was.")
@@ -367,9 +367,9 @@ def try_import(course: Course, modules: list[Module], folder: Path) -> None:
 def _ended(command: list[str], folder: Path, late: str) -> tuple[int, str]:
     """The exit code of a command and what it complained; CourseError `late` if it takes too long."""
     utf_8 = {**os.environ, "PYTHONIOENCODING": "utf-8:backslashreplace"}
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     child = subprocess.Popen(command, cwd=folder, env=utf_8, encoding="utf-8", errors="replace", **pipes)
-    given, child.stdin = child.stdin, None  # kept open: by its end the child is told of this process's
+    given, child.stdin = cast(IO[str], child.stdin), None  # kept open: its end tells the child of this process's
     end = time.monotonic() + _IMPORT_PATIENCE
     try:
         while True:

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tito import CourseError
@@ -37,7 +37,7 @@ def locked(root: Path) -> Iterator[None]:
         yield
 
 
-def commit(root: Path, changes: dict[str, bytes | None], seen: dict[str, bytes | None]) -> None:
+def commit(root: Path, changes: Mapping[str, bytes | None], seen: Mapping[str, bytes | None]) -> None:
     """Make `changes` (path -> new content, None to delete it) certain to happen. The caller holds the lock.
 
     seen: the content that each change was made from; a file that has become another one since then stays as it is.
@@ -59,7 +59,7 @@ def commit(root: Path, changes: dict[str, bytes | None], seen: dict[str, bytes |
     sync_folder(state)
 
 
-def _check_writable(root: Path, changes: dict[str, bytes | None]) -> None:
+def _check_writable(root: Path, changes: Mapping[str, bytes | None]) -> None:
     """Refuse before anything happens, rather than in the middle."""
     for folder in {(root / name).parent for name in changes}:
         there = next(parent for parent in (folder, *folder.parents) if parent.exists())
@@ -67,7 +67,7 @@ def _check_writable(root: Path, changes: dict[str, bytes | None]) -> None:
             raise CourseError(f"cannot write in {there}: it is not yours to write; nothing was changed")
 
 
-def _write(staged: Path, changes: dict[str, bytes | None], seen: dict[str, bytes | None]) -> None:
+def _write(staged: Path, changes: Mapping[str, bytes | None], seen: Mapping[str, bytes | None]) -> None:
     plan = []
     for number, (name, content) in enumerate(changes.items()):
         if content is not None:

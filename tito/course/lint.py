@@ -67,7 +67,7 @@ def _lint_code(cell: dict) -> Iterator[str]:
 def _lint_graded(source: str) -> Iterator[str]:
     tree = ast.parse(source)
     tests = {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
-    calls = {getattr(node.value.func, "id", None) for node in tree.body if _is_call(node)}
+    calls = {getattr(call.func, "id", None) for node in tree.body if (call := _call(node))}
     if tests - calls:
         yield f"defines {', '.join(sorted(tests - calls))} without calling it: no error would mean full points"
     if source.count(notebook.BEGIN_HIDDEN) != source.count(notebook.END_HIDDEN):
@@ -109,12 +109,13 @@ def _owner(tree: ast.Module, first: int, last: int) -> int | None:
     """The line of the innermost function that holds the statements of lines first..last; None if that's no function."""
     nodes = list(ast.walk(tree))
     inside = [node for node in nodes if isinstance(node, ast.stmt) and first < node.lineno < last]
-    end = max((node.end_lineno for node in inside), default=last)
+    end = max((node.end_lineno or node.lineno for node in inside), default=last)
     kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-    holders = [node for node in nodes if isinstance(node, kinds) and node.lineno < first and end <= node.end_lineno]
+    around = (node for node in nodes if isinstance(node, kinds) and node.lineno < first)
+    holders = [node for node in around if end <= (node.end_lineno or 0)]
     owner = max(holders, key=lambda node: node.lineno, default=None)
     return None if owner is None or isinstance(owner, ast.ClassDef) else owner.lineno
 
 
-def _is_call(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+def _call(node: ast.stmt) -> ast.Call | None:
+    return node.value if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) else None

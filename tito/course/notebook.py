@@ -172,11 +172,12 @@ def definitions(source: str) -> str:
         body = ast.parse(source).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ""
-    lines, kept = source.split("\n"), set()
+    lines = source.split("\n")
+    kept: set[int] = set()
     for node in body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom):
             first = min([node.lineno, *(mark.lineno for mark in getattr(node, "decorator_list", []))])
-            kept.update(range(first, node.end_lineno + 1))
+            kept.update(range(first, (node.end_lineno or first) + 1))
     return "\n".join(line if number in kept else "" for number, line in enumerate(lines, 1))
 
 

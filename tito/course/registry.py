@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from tito import CourseError
 from tito.course import notebook
@@ -132,7 +133,7 @@ class Course:
 
     def module(self, key: str) -> Module:
         """The module called `key`: a number (`9`, `09`), a name (`spatial`), a folder (`09_spatial`) or its path."""
-        names = {}
+        names: dict[str, Module] = {}
         for module in self.modules:
             names |= dict.fromkeys((module.number, str(int(module.number)), module.name, module.folder), module)
         folders = [module.folder for module in self.modules]
@@ -217,7 +218,7 @@ def _exercise(table: dict, notebooks: tuple[Path, ...], bonus: list[str], path: 
     if path.parent / str(name) not in notebooks:
         known = ", ".join(file.name for file in notebooks)
         raise CourseError(f"{where}: `notebook` must be one of {known}, and is {name}")
-    lists = {key: tuple(table.pop(key)) for key in ("solution", "tests", "hints")}
+    lists: dict[str, Any] = {key: tuple(table.pop(key)) for key in ("solution", "tests", "hints")}
     return Exercise(notebook=path.parent / name, bonus=name in bonus, **lists, **table)
 
 

@@ -2,7 +2,6 @@
 
 import ast
 import copy
-import re
 from pathlib import Path
 
 from tito import CourseError
@@ -84,7 +83,7 @@ def _cut(source: str, begin: str, end: str, stub: tuple[str, ...] = ()) -> tuple
         if begin in line:
             if first:
                 raise CourseError(f"line {number}: {begin} stands within a region that began in line {first}")
-            first, indent = number, re.match(r"\s*", line)[0]
+            first, indent = number, line[: len(line) - len(line.lstrip())]
             lines += [indent + text for text in stub]
         elif end in line:
             regions += [(first, number)] if first else []

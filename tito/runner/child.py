@@ -44,7 +44,8 @@ def main() -> None:
     connection = socket.create_connection(("127.0.0.1", int(port)))
     # Bound now, so a student who patches json, os or socket does not silence the replies.
     encode, send, write = json.JSONEncoder().encode, connection.sendall, os.write
-    requests, parent, leave = queue.SimpleQueue(), os.getppid(), platform.leave
+    requests: queue.SimpleQueue = queue.SimpleQueue()
+    parent, leave = os.getppid(), platform.leave
     try:
         threading.Thread(target=listen, args=(connection, requests.put, lambda: leave(1, parent)), daemon=True).start()
     except RuntimeError as error:
@@ -54,7 +55,8 @@ def main() -> None:
 
     def reply(**message) -> None:
         for stream, number in (sys.__stdout__, 1), (sys.__stderr__, 2):
-            stream.flush()
+            if stream is not None:
+                stream.flush()
             if "ticket" in message:  # when it comes, the parent has all that was printed before
                 with contextlib.suppress(OSError):
                     write(number, message["ticket"].encode())
@@ -67,6 +69,7 @@ def main() -> None:
 def load_beside(name: str) -> types.ModuleType:
     """A file beside this one, by its path: nothing of tito is on the path of modules."""
     spec = importlib.util.spec_from_file_location(f"tito_{name}", Path(__file__).with_name(f"{name}.py"))
+    assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -111,7 +114,7 @@ def origin() -> str | None:
 def serve_cells(requests, reply, package: Path) -> None:
     """Run a notebook's cells one by one in one namespace, as a kernel would."""
     notebook, tests = types.ModuleType("__main__"), Tests()
-    notebook.display, notebook.get_ipython = print, Shell
+    vars(notebook).update(display=print, get_ipython=Shell)
     sys.modules["__main__"] = notebook
     for request in requests:
         names = notebook.__dict__
@@ -133,9 +136,10 @@ class Tests:
     def beside(self, notebook: dict, source: str):
         """The names for a test; the notebook has what it imports, and afterwards all, where it has no such names."""
         with contextlib.suppress(Exception):
-            imports = [node for node in ast.parse(source).body if isinstance(node, ast.Import | ast.ImportFrom)]
+            tree = ast.parse(source)
+            tree.body = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
             made: dict = {}
-            exec(compile(ast.Module(imports, []), "<imports>", "exec"), made)
+            exec(compile(tree, "<imports>", "exec"), made)
             for name in made.keys() - {"__builtins__"}:
                 notebook.setdefault(name, made[name])
         self.names.update({name: value for name, value in notebook.items() if name not in self.own})
@@ -173,7 +177,7 @@ def run_cell(cell: dict, namespace: dict, package: Path) -> dict:
             import asyncio
 
             asyncio.run(waiting)
-        outcome = {"state": "passed"}
+        outcome: dict = {"state": "passed"}
     except BaseException as error:  # sys.exit and KeyboardInterrupt are a cell's failures too
         outcome = {**describe(error, package), "fell": [*marks.fell]}
     return {**outcome, "seconds": time.perf_counter() - start}
@@ -184,7 +188,7 @@ def serve_imports(requests, reply, package: Path) -> None:
     for request in requests:
         try:
             importlib.import_module(request["name"])
-            outcome = {"state": "passed"}
+            outcome: dict = {"state": "passed"}
         except BaseException as error:
             outcome = describe(error, package)
         reply(ticket=request["ticket"], **outcome)

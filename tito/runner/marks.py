@@ -66,7 +66,7 @@ class Finder:
 
 def watch(names) -> None:
     """From now on, modules of these names fill `ran`."""
-    builtins.__tito_ran__ = ran.add
+    vars(builtins)["__tito_ran__"] = ran.add
     sys.meta_path.insert(0, Finder(names))
 
 
@@ -75,7 +75,7 @@ def watch(names) -> None:
 
 def mark_ends(tree: ast.Module) -> None:
     """Let every function that can come to its end without `return` tell so, into `fell`."""
-    builtins.__tito_fell__ = note
+    vars(builtins)["__tito_fell__"] = note
     for name, node in functions(tree):
         plain = not node.name.startswith("__") or node.name in VALUED
         if (

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 WINDOWS = os.name == "nt"
 # Seconds that a wait may last for Ctrl-C to be heard: on Windows nothing interrupts one, elsewhere everything does.
@@ -27,7 +27,9 @@ UNLIMITED = "Windows sets no limit to a file's size: a cell that writes without 
 
 def start(command: list[str], **options) -> subprocess.Popen:
     """Start a process that `end` ends with everything it started. The terminal's Ctrl-C does not reach it."""
-    apart = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if WINDOWS else {"start_new_session": True}
+    apart: dict[str, Any] = {"start_new_session": True}
+    if WINDOWS:
+        apart = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}  # type: ignore[attr-defined, unused-ignore]
     return subprocess.Popen(command, **apart, **options)
 
 
@@ -110,7 +112,7 @@ def _join_job(cpu_seconds: int = 0) -> None:
     class Extended(ctypes.Structure):  # JOBOBJECT_EXTENDED_LIMIT_INFORMATION
         _fields_ = [("basic", Basic), ("io", ctypes.c_uint64 * 6), ("memory", size * 4)]
 
-    kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+    kernel = ctypes.WinDLL("kernel32", use_last_error=True)  # type: ignore[attr-defined, unused-ignore]
     kernel.CreateJobObjectW.restype = kernel.GetCurrentProcess.restype = wintypes.HANDLE
     kernel.CreateJobObjectW.argtypes = ctypes.c_void_p, wintypes.LPCWSTR
     kernel.SetInformationJobObject.argtypes = wintypes.HANDLE, ctypes.c_int, ctypes.c_void_p, number
@@ -121,7 +123,7 @@ def _join_job(cpu_seconds: int = 0) -> None:
     job = kernel.CreateJobObjectW(None, None)
     done = job and kernel.SetInformationJobObject(job, 9, ctypes.byref(limits), ctypes.sizeof(limits))
     if not done or not kernel.AssignProcessToJobObject(job, kernel.GetCurrentProcess()):
-        raise OSError(ctypes.get_last_error(), "no job object")
+        raise OSError(ctypes.get_last_error(), "no job object")  # type: ignore[attr-defined, unused-ignore]
 
 
 def leave(code: int, parent: int) -> NoReturn:
@@ -186,7 +188,8 @@ _NO_MORE = (
 def start_beside(command: list[str], **options) -> subprocess.Popen:
     """Start a process that gets Ctrl-C once: from `pass_on`, or on Windows from the console itself."""
     _hold_together()
-    return subprocess.Popen(command, **({} if WINDOWS else {"process_group": 0}), **options)
+    apart: dict[str, Any] = {} if WINDOWS else {"process_group": 0}
+    return subprocess.Popen(command, **apart, **options)
 
 
 def pass_on(process: subprocess.Popen, number: int) -> None:

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import IO, Any, cast
 
 from tito import CourseError
 from tito.runner import platform
@@ -45,11 +46,15 @@ def environment(folder: Path) -> dict[str, str]:
 class ChildProcess:
     """A child process of one mode ("cells", "imports" or "pytest"); use it in a `with` block, which ends it."""
 
+    _process: subprocess.Popen  # these four are there once it has started, the connection once it has answered
+    _printed: "_Output"
+    _complained: "_Output"
+    _connection: socket.socket
+
     def __init__(self, mode: str, folder: Path, cwd: Path, stop=lambda: False, **variables: str):
         """`folder` holds `tinytorch/`; the child ends as soon as `stop()` is true; `variables` join its environment."""
         self.folder, self._stop = folder, stop
-        self._connection, self._buffer, self._word = None, b"", os.urandom(16).hex()
-        self._process = self._printed = self._complained = None
+        self._buffer, self._word = b"", os.urandom(16).hex()
         try:
             self._listener = socket.create_server(("127.0.0.1", 0))
         except OSError as error:
@@ -61,10 +66,10 @@ class ChildProcess:
             raise
 
     def _start(self, words: tuple[str, str], cwd: Path, variables: dict[str, str]) -> None:
-        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         self._process = platform.start([sys.executable, "-P", str(CHILD), *words], cwd=cwd, env=variables, **pipes)
         self._printed, self._complained = _Output(self._process.stdout), _Output(self._process.stderr)
-        with contextlib.suppress(OSError), self._process.stdin as given:
+        with contextlib.suppress(OSError), cast(IO[bytes], self._process.stdin) as given:
             given.write(f"{self._listener.getsockname()[1]} {self._word}\n".encode())
 
     def __enter__(self) -> "ChildProcess":
@@ -75,10 +80,11 @@ class ChildProcess:
 
     def close(self) -> None:
         """End the process with everything it started."""
-        if self._process:
+        there = vars(self)
+        if "_process" in there:
             platform.end(self._process)
-        for part in filter(None, (self._connection, self._listener, self._printed, self._complained)):
-            part.close()
+        for name in there.keys() & {"_connection", "_listener", "_printed", "_complained"}:
+            there[name].close()
 
     @property
     def printed(self) -> str:
@@ -108,7 +114,7 @@ class ChildProcess:
 
     def send(self, **request) -> str:
         """Send a request; the returned ticket comes back with its last answer."""
-        if self._connection is None:
+        if "_connection" not in vars(self):
             self._connect()
         ticket = os.urandom(8).hex()
         for output in (self._printed, self._complained):
@@ -131,7 +137,8 @@ class ChildProcess:
 
     def _connect(self) -> None:
         """Wait until the child is there. Who does not know the word that it was given is turned away."""
-        deadline, hello = time.monotonic() + START, {}
+        deadline = time.monotonic() + START
+        hello: dict = {}
         self._listener.settimeout(STEP)
         while not hello:
             self._look(deadline, f"Python did not start within {START:g} s.")

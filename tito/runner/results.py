@@ -129,12 +129,13 @@ def _judge(exercise: ExerciseResult, outcomes: dict[str, dict], titles: dict[str
     states = [outcome["state"] if outcome else "missing" for outcome in found.values()]
     ran = [outcome for outcome in found.values() if outcome]
     exercise.seconds = sum(outcome["seconds"] for outcome in ran)
-    exercise.points = sum(exercise.tests[test] for test, state in zip(found, states, strict=True) if state == "passed")
+    passed = [test for test, outcome in found.items() if outcome and outcome["state"] == "passed"]
+    exercise.points = sum(exercise.tests[test] or 0 for test in passed)
     if None in exercise.tests.values():
         exercise.state, exercise.trouble = "failed", _missing(exercise, module)
-    elif bad := [test for test, state in zip(found, states, strict=True) if state in ("failed", "stopped")]:
-        exercise.state, exercise.trouble = "failed", trouble_of(bad[0], found[bad[0]])
-        if found[bad[0]]["state"] == "stopped" or exercise.trouble.type == "SystemExit":
+    elif bad := [(test, each) for test, each in found.items() if each and each["state"] in ("failed", "stopped")]:
+        exercise.state, exercise.trouble = "failed", trouble_of(*bad[0])
+        if bad[0][1]["state"] == "stopped" or exercise.trouble.type == "SystemExit":
             exercise.note = exercise.trouble.message
     elif "missing" in states:
         exercise.state, exercise.note = "not run", "The notebook had to be stopped before this."

@@ -54,7 +54,7 @@ def suspects(failed: str, tests: list[dict], owners: dict[str, str]) -> tuple[li
 
 def defining(names: list[str], notebooks: dict[Path, dict]) -> list[str]:
     """The cells that define functions, or methods as Class.method, of these names."""
-    found = {}
+    found: dict[str, str] = {}
     for cell in (cell for nb in notebooks.values() for cell in nb["cells"] if notebook.kind(cell) == "solution"):
         found |= {name: cell["id"] for name, _ in functions(ast.parse(cell["source"]))}
     return [found[name] for name in names if name in found]

@@ -138,7 +138,7 @@ class Progress:
     def _standing(self, module: Module, record: dict, compare: bool) -> Standing:
         tested, completed = record.get("tested"), record.get("completed")
         since = completed or tested
-        changed = bool(since) and since["notebooks"] != digest_of(module.notebooks)
+        changed = since is not None and since["notebooks"] != digest_of(module.notebooks)
         origin = origin_of(self.course, module)
         package = self.package(module, record) if compare and origin != "reference" else origin
         states, hints = record.get("exercises", {}), record.get("hints", {})

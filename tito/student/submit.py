@@ -106,12 +106,12 @@ def unanswered(course: Course, module: Module) -> list[float]:
     """The points of every question that a person grades and that has no answer yet."""
     found = []
     for path in module.notebooks:
-        given = {}
+        given: dict[str, str] = {}
         with contextlib.suppress(CourseError):
             given = _written(handed_out(course, module, path))
         for cell in notebook.read(path)["cells"]:
             text = cell["source"].strip()
-            if notebook.kind(cell) == "manual" and text in ("", *ANSWER, given.get(_marks(cell).get("grade_id"))):
+            if notebook.kind(cell) == "manual" and text in ("", *ANSWER, given.get(str(_marks(cell).get("grade_id")))):
                 found.append(_marks(cell).get("points", 0))
     return found
 

@@ -137,10 +137,9 @@ def _no_reference(plan: Handout, module: Module) -> str:
 
 def _package_file(plan: Handout, module: Module, name: str, content: bytes | None) -> bytes:
     """A file of the package: the reference for a given module, a stub for one that is to be written."""
-    lacking = content is None or content.startswith(STUB_MARK.encode())
     if module.number in plan.yours and not plan.with_reference:
         return stub(module, name).encode()
-    if lacking:
+    if content is None or content.startswith(STUB_MARK.encode()):
         unexported = f"{plan.source.root} lacks an export of module {module.number}: tito export {module.number}"
         raise CourseError(_no_reference(plan, module) if content else unexported)
     mark = f"{REFERENCE_MARK}`tito export {module.number}` puts yours here.\n"

@@ -81,9 +81,9 @@ def _with_index(made: dict[str, bytes]) -> dict[str, bytes]:
     """The files, settings first, and with them nbdev's index of the package, which is computed from the others."""
     with temporary(prefix="tito-init-") as folder:
         for name, content in made.items():
-            path = Path(folder) / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            file = Path(folder) / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
         path, index = _index(Course.load(folder))
     return {SETTINGS: made[SETTINGS], **made, path: index}
 
