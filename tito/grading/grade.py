@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from tito import CourseError
+from tito.course.registry import Module
 from tito.course.storage import write_atomic
 from tito.grading.plan import Assignment, Part, assemble, blank_submission, reference_submission
 from tito.grading.sandbox.isolation import FIRST_USER
@@ -249,14 +250,14 @@ def students_in(folder: Path, assignment: str) -> list[str]:
     return sorted(name for name in found if STUDENT.fullmatch(name))
 
 
-def read_files(folder: Path, student: str, assignment: Assignment) -> dict[str, bytes | str]:
+def read_files(folder: Path, student: str, module: Module) -> dict[str, bytes | str]:
     """Notebook -> its bytes, or the reason why it cannot be taken."""
     files: dict[str, bytes | str] = {}
-    for part in assignment.parts:
+    for path in module.notebooks:
         try:
-            files[part.name] = read_below(folder, student, assignment.name, part.path.name)
+            files[path.stem] = read_below(folder, student, module.folder, path.name)
         except RejectedError as reason:
-            files[part.name] = str(reason)
+            files[path.stem] = str(reason)
         except OSError as error:
             raise CourseError(f"cannot read {folder}: {error.strerror or error}") from None
     return files
