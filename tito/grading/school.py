@@ -85,7 +85,7 @@ def fill(
                 notes.append(f"{id}: the school's file says {before or 'that this grade is locked'}; left as it is.")
                 continue
             sheet.fill(row, place, text)
-            count += bool(mark and mark.graded)
+            count += bool(got and got.graded)
     strangers = sorted({id for id, found in marked.items() if any(m.graded for m in found.values())} - set(ids))
     if strangers:
         names = ", ".join(strangers[:10]) + (" ..." if len(strangers) > 10 else "")
