@@ -24,6 +24,11 @@ def empty_like(array):
     return out.transpose(sorted(range(array.ndim), key=axes.__getitem__))
 
 
+def shape_of(array):
+    """An array of its shape and dtype that holds a single number: a recipe keeps it where it needs no more."""
+    return np.broadcast_to(array.dtype.type(0), array.shape)
+
+
 def copied(array, dtype):
     """A copy in the order in which the array lies."""
     if array.size < FEW or array.dtype != dtype or not np.may_share_memory(array, array.ravel("K")):
@@ -96,7 +101,7 @@ class QuickGelu(Quick):
 
     def keep(self, arrays):
         """What the recipe holds in place of x: its shape and dtype."""
-        return [np.broadcast_to(arrays[0].dtype.type(0), arrays[0].shape)] if self.serves(arrays) else arrays
+        return [shape_of(arrays[0])] if self.serves(arrays) else arrays
 
 
 class Slope:
