@@ -73,7 +73,8 @@ class Quick:
         self.function, self.quick, self.suits, self.example, self.agreed = function, quick, suits, example, None
 
     def __call__(self, *inputs):
-        return self.quick(*inputs) if self.serves(inputs) else self.function(*inputs)
+        many = getattr(inputs[0], "size", 0) >= FEW
+        return self.quick(*inputs) if many and self.serves(inputs) else self.function(*inputs)
 
     def serves(self, inputs):
         """Whether `quick` does these."""
