@@ -119,6 +119,7 @@ def test_the_deep_network_trains_and_its_statistics_stay_those_of_training(slice
     assert (tmp_path / FOLDER / "trial" / "cifar10-deep.png").exists()
 
 
+@pytest.mark.slow
 def test_the_speedrun_resumes_bit_for_bit_and_says_both_accuracies(slice_of_pictures, tmp_path):
     from tinytorch.files import read_arrays
 
@@ -138,14 +139,15 @@ def test_the_speedrun_resumes_bit_for_bit_and_says_both_accuracies(slice_of_pict
 
 
 @pytest.mark.slow
-def test_two_workers_test_the_deep_network_with_the_statistics_that_are_kept(slice_of_pictures, tmp_path):
+@pytest.mark.parametrize("model", ["deep", "speedrun"])
+def test_two_workers_test_a_deep_network_with_the_statistics_that_are_kept(model, slice_of_pictures, tmp_path):
     pytest.importorskip("mpi4py", reason="mpi4py is not installed")
     beside = Path(sys.executable).with_name("mpiexec")
     before = [str(beside) if beside.exists() else "mpiexec", "-n", "2"]
-    options = "--model", "deep", "--no-mlp", "--no-page"
+    options = "--model", model, "--no-mlp", "--no-page"
     done = play(tmp_path, slice_of_pictures, *options, before=before)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
-    run = kept(tmp_path, "cifar10-deep-cnn-seed-0")
+    run = kept(tmp_path, f"cifar10-{model}-cnn-seed-0")
     assert run["workers"] == 2 and "with 2 workers" in done.stdout
     assert run["history"][-1]["test_accuracy"] == pytest.approx(run["test_accuracy"], abs=1e-6)
 
