@@ -17,7 +17,7 @@ from tito.grading.submissions import Submission, SubmittedCell
 ROOT = Path(__file__).resolve().parents[2]
 COURSE = Course.load(ROOT)
 NOTEBOOKS = [path for module in COURSE.modules for path in module.notebooks]
-LIGHT = ("tensor_dev", "activations_dev", "spatial_dev")
+LIGHT = ("tensor_dev", "activations_dev")
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading needs Linux")
 
 
@@ -29,7 +29,7 @@ def marked(light):
 
 @pytest.mark.parametrize("path", marked(LIGHT))
 def test_no_cell_pays_a_liar(path):
-    """The others are tried by `tito dev check`. A cell that pays none any more is no exception either."""
+    """The others are tried by `tito dev check`, and at night. A cell that pays none any more is no exception either."""
     paying = {cell for cell, _ in liars.try_notebook(COURSE, path)}
     assert paying == liars.EXCEPTIONS.get(path.name, set())
 
@@ -47,7 +47,9 @@ def test_the_reference_earns_all_with_anybodys_inputs(path):
 @pytest.mark.slow
 @pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in NOTEBOOKS])
 def test_the_reference_earns_all_with_200_students_inputs(path):
-    assert liars.try_notebook(COURSE, path, SEEDS) == []
+    """In processes of 20 students: one of 200 grows to gigabytes, and on a busy machine passes its time."""
+    for first in range(0, len(SEEDS), 20):
+        assert liars.try_notebook(COURSE, path, SEEDS[first : first + 20]) == []
 
 
 FORGE = """

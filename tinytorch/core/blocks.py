@@ -48,6 +48,7 @@ def _normalise_and_remember(layer, x):
     layer.running_mean, layer.running_var = Tensor(layer.running_mean, before), Tensor(layer.running_var, before)
     return out
 
+
 def _single(x, weight):
     """Images as float32, unless they are float32 or float64, and whether the result is to be float16: its squares overflow."""
     half = x.dtype == np.float16 and (weight is None or weight.dtype == np.float16)
@@ -156,7 +157,7 @@ def global_avg_pool2d(x):
     return x.mean(axis=(-2, -1))
 
 
-BatchNorm2d.fuse = Conv2d.fuse  # what the backend in force offers Sequential for the layer and those after it
+BatchNorm2d.fuse, BatchNorm2d.alone = Conv2d.fuse, True  # the backend in force has something for it and what follows
 
 
 class GlobalAvgPool2d(ImageLayer):
