@@ -41,7 +41,9 @@ class Writer:
 
     def __init__(self, assignment: Assignment, settings: dict, shown: Shown, backups: Path, policy):
         self.assignment, self.settings, self.shown, self.policy = assignment, settings, shown, policy
-        self.backups, self.backup, self.copied, self.waiting = backups, None, False, {}
+        self.backups, self.copied = backups, False
+        self.backup: Path | None = None
+        self.waiting: dict[str, dict] = {}
         self.done: set[str] = set()  # students whose result stands in the gradebook
         self.changed: set[str] = set()
         self.last = time.monotonic()

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from tito import CourseError
 from tito.course.registry import Module
@@ -36,7 +37,9 @@ class Worker:
     """One worker process."""
 
     def __init__(self, number: int):
-        self.user, self.process, self.known = FIRST_USER + number, None, set()
+        self.user = FIRST_USER + number
+        self.process: Any = None  # a Popen, while there is one
+        self.known: set[str] = set()
 
     def execute(self, assignment: Assignment, part: Part, steps: list[dict], seed: list[int] | None = None) -> dict:
         """The outcome of one submission of one notebook. WorkerLostError if the worker ends on the way."""
@@ -106,7 +109,9 @@ def run_jobs(jobs: int, items: Iterable, work: Callable) -> Iterator[tuple]:
     The workers are started from this thread, which outlives them: they end with the thread that started them.
     """
     items = list(items)
-    waiting, done, workers = queue.Queue(), queue.Queue(), [Worker(number) for number in range(min(jobs, len(items)))]
+    waiting: queue.Queue = queue.Queue()
+    done: queue.Queue = queue.Queue()
+    workers = [Worker(number) for number in range(min(jobs, len(items)))]
     for item in items:
         waiting.put(item)
     stopped = threading.Event()
@@ -350,8 +355,8 @@ def run_steps(
     crashed = not (outcome["infrastructure"] or outcome["ended"] or outcome["overdue"] or outcome["escaped"])
     if outcome["infrastructure"] or crashed and not alone:
         reason = outcome["infrastructure"] or "the tests were ended from outside"
-        part = {"status": "infra_error", "reason": reason, "cells": {}, "notes": notes, "level": None}
-        return part | {"starved": True}
+        result: dict = {"status": "infra_error", "reason": reason, "cells": {}, "notes": notes, "level": None}
+        return result | {"starved": True}
     missing = {"status": "timeout", "points": 0.0, "message": "the time for the submission was up"}
     if not outcome["overdue"]:
         words = f"what came from your code ended the tests: {outcome['escaped'] or 'they crashed'}"
