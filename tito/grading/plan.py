@@ -107,7 +107,8 @@ def assemble(plan: dict, submission: Submission) -> tuple[list[dict], list[str]]
     chosen = _choose(plan, submission, notes)
     places = _places(plan, submission, chosen)
     own = _own_cells(plan, submission, chosen, places)
-    steps, names = [], set()
+    steps: list[dict] = []
+    names: set[str] = set()
     for step in sorted(plan["steps"], key=lambda step: places[step["id"]]):
         if step["kind"] == "solution":
             cell = chosen.get(step["id"])
@@ -346,7 +347,7 @@ def _sweep() -> None:
 
 def earlier_targets(course: Course, path: Path) -> list[str]:
     """What the notebooks before `path` export, in the course's order: all that its students' code may import."""
-    modules = []
+    modules: list[str] = []
     for module in course.modules:
         for source in module.notebooks:
             if source == path:

@@ -131,7 +131,7 @@ def _lacking(tree: ast.Module, package: str) -> list[str]:
     for node in tree.body:
         if isinstance(node, ast.Import):
             names |= dict.fromkeys(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and not node.level:
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             inner = [f"{node.module}.{alias.name}" for alias in node.names] if node.module == package else []
             names |= dict.fromkeys([node.module, *inner])
     ours = {f"{package}.{name}" for name in LEFT_OUT}

@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +49,7 @@ class SubmissionRun:
         self.deadline = time.monotonic() + self.limits["wall"]
         self.names = {name for step in self.steps for name in step.get("names", ())}
         self.namespace: dict = {"__name__": "__main__", hidden.MARK: self._mark}
-        self.broken = Counter()  # step -> how often the student's cell took the process down
+        self.broken: Counter = Counter()  # step -> how often the student's cell took the process down
         self.restarts = 0
         self.shown = 0  # up to here, what was printed in this step was printed before a hidden test
         self.exposed = False  # whether a hidden test has run
@@ -106,7 +107,8 @@ class SubmissionRun:
 
     def _told(self, message: str, step: dict | None) -> str:
         """Of a message after a hidden test: what stands in the student's cells or the test, up to where it does not."""
-        if message == "" or UNDEFINED.fullmatch(message) and UNDEFINED.fullmatch(message)[1] in self.names:
+        unknown = UNDEFINED.fullmatch(message)
+        if message == "" or unknown and unknown[1] in self.names:
             return message
         sources = [step["source"]] if step else []
         sources += [one["source"] for one in self.steps if one["kind"] != "graded"]
@@ -210,7 +212,7 @@ class SubmissionRun:
         try:
             with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(io.StringIO()):
                 exec(code, self.namespace)
-                value = eval(last, self.namespace) if last else None
+                value: Any = eval(last, self.namespace) if last else None
             points = step["points"]
             if type(value) in (int, float):
                 points = min(max(float(value), 0.0), points) if value == value else 0.0
@@ -249,7 +251,7 @@ class SubmissionRun:
         if step and self.student.conversation is not None and self.student.conversation.changed:
             message = f"{message}\n({IN_PLACE})".strip()
         out = {"error": type(error).__name__, "message": message[:LONGEST_MESSAGE], "hidden": hidden}
-        if lines and not hidden:
+        if step and lines and not hidden:
             out["line"] = step["source"].split("\n")[lines[-1] - 1].strip()
         if theirs and self.student.conversation is not None:
             out["places"] = [place for place in map(self._place, self.student.conversation.places) if place][-3:]
@@ -278,7 +280,7 @@ def _written(text: str, source: str) -> str:
 @cache
 def compiled(source: str, regions: tuple, name: str) -> tuple:
     """The code of a graded cell, and of the expression at its end, if it ends with one."""
-    tree = hidden.marked(source, regions, name)
+    tree = hidden.marked(source, list(regions), name)
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     return compile(tree, name, "exec"), last and compile(ast.Expression(last.value), name, "eval")
 

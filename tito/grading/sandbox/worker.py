@@ -115,7 +115,8 @@ def _child(task: dict, reading: int, writing: int) -> None:
 
 def _listen(reading: int, deadline: float) -> list[dict]:
     """What the tester reports until it closes its end; {"overdue"} at the deadline, {"escaped"} if it is too much."""
-    data, last = bytearray(), [{"overdue": True}]
+    data = bytearray()
+    last: list[dict] = [{"overdue": True}]
     poll = select.poll()
     poll.register(reading, select.POLLIN | select.POLLHUP)
     while (left := deadline - time.monotonic()) > 0:
