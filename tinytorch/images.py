@@ -23,7 +23,8 @@ def pair(value, name="value", minimum=0):
     value: an int, or a tuple, list or array of two ints; name: how messages call it; minimum: the least that is allowed
     Raises ValueError for anything else; the message holds the name and the value that was given.
     """
-    values = tuple(value) if isinstance(value, tuple | list | np.ndarray) and np.ndim(value) == 1 else (value, value)
+    several = isinstance(value, tuple | list) or isinstance(value, np.ndarray) and value.ndim == 1
+    values = tuple(value) if several else (value, value)
     try:
         values = tuple(-1 if isinstance(v, bool) else operator.index(v) for v in values)
     except TypeError:
@@ -76,11 +77,16 @@ def check_conv(x_shape, weight_shape, bias_shape, groups):
         raise ValueError(f"expected a bias {weight_shape[:1]}, one number per output channel, got {bias_shape}")
 
 
-def conv_settings(x, weight, bias, stride, padding, dilation, groups):
-    """(x, weight, stride, padding, dilation) of a convolution: arrays of floats and pairs, after checking everything."""
+def conv_arrays(x, weight, bias, groups):
+    """Images and weights as arrays of floats, after checking that they go together."""
     x, weight = as_float(x), as_float(weight)
     check_conv(x.shape, weight.shape, bias if bias is None else np.shape(bias), groups)
-    return x, weight, pair(stride, "stride", 1), pair(padding, "padding"), pair(dilation, "dilation", 1)
+    return x, weight
+
+
+def conv_settings(x, weight, bias, stride, padding, dilation, groups):
+    """(x, weight, stride, padding, dilation) of a convolution: arrays of floats and pairs, after checking everything."""
+    return *conv_arrays(x, weight, bias, groups), pair(stride, "stride", 1), pair(padding, "padding"), pair(dilation, "dilation", 1)
 
 
 def check_pool_padding(kernel, padding):
@@ -175,42 +181,44 @@ def half_as_single(function):
         if np.dtype(np.float16) not in dtypes:
             return function(*inputs)
         result = function(*(v.astype(np.float32) if np.ndim(v) == 4 and v.dtype == np.float16 else v for v in inputs))
-        if len(dtypes) > 1:
-            return result
-        return [part.astype(np.float16) for part in result] if type(result) is tuple else result.astype(np.float16)
+        return result if len(dtypes) > 1 else _as_half(result)
 
     return run
+
+
+def _as_half(value):
+    """An array as float16; in a tuple, every array."""
+    if isinstance(value, tuple):
+        return tuple(map(_as_half, value))
+    return value.astype(np.float16) if isinstance(value, np.ndarray) else value
 
 
 # Pooling
 
 
-def window_pixels(x, i, j, kernel, stride, padding):
+def window_pixels(x, i, j, window):
     """The pixels (row, column) of window (i, j) that lie inside the images x (B, C, H, W), in reading order."""
-    top, left = i * stride[0] - padding[0], j * stride[1] - padding[1]
+    (kh, kw), (sh, sw), (ph, pw) = window.kernel, window.stride, window.padding
+    top, left = i * sh - ph, j * sw - pw
     return [
         (row, column)
-        for row in range(max(top, 0), min(top + kernel[0], x.shape[2]))
-        for column in range(max(left, 0), min(left + kernel[1], x.shape[3]))
+        for row in range(max(top, 0), min(top + kh, x.shape[2]))
+        for column in range(max(left, 0), min(left + kw, x.shape[3]))
     ]
 
 
-def counts(x, kernel, stride, padding, include_pad, windows):
-    """How many pixels to divide by: the kernel's size, or for each window (H_out, W_out) the number inside x.
-
-    windows: the lesson's function of that name.
-    """
-    if include_pad or padding == (0, 0):
-        return math.prod(kernel)
-    inside = padded(np.ones((1, 1, *x.shape[2:]), x.dtype), padding)
-    return windows(inside, kernel, stride)[0, 0].sum(axis=(2, 3))
+def counts(x, window, include_pad):
+    """How many pixels to divide by: the kernel's size, or for each window (H_out, W_out) the number inside x."""
+    if include_pad or window.padding == (0, 0):
+        return math.prod(window.kernel)
+    return window.view(np.ones((1, 1, *x.shape[2:]), x.dtype))[0, 0].sum(axis=(2, 3))
 
 
-def without_frame(view, out, x, stride, padding, windows):
+def without_frame(view, out, x, window):
     """The windows `view` of images whose frame is the lowest number, changed so that no pixel of the frame equals out."""
-    if not any(padding) or not np.isneginf(out).any():
+    if not any(window.padding) or not np.isneginf(out).any():
         return view
-    inside = windows(padded(np.ones((1, 1, *x.shape[2:]), bool), padding), view.shape[4:], stride)
+    inside = window.view(np.ones((1, 1, *x.shape[2:]), bool))
     return np.where(inside, view, (out == 0)[..., None, None])
 
 
@@ -242,15 +250,15 @@ def extend(x, layer, value):
     return one_or_many(extended, x, *more, value) if any(more) else x
 
 
-def avg_pool_ceil(x, layer, avg_pool2d, windows):
-    """Average pooling with ceil_mode: what lies beyond the frame never counts."""
+def avg_pool_ceil(x, layer, avg_pool2d, window):
+    """Average pooling with ceil_mode: what lies beyond the frame never counts. window: the layer's, without padding."""
     whole = extend(x, layer, 0)
     out = one_or_many(avg_pool2d, whole, layer.kernel_size, layer.stride, layer.padding)
     inside = np.zeros((1, 1, *(n + 2 * p for n, p in zip(whole.shape[-2:], layer.padding, strict=True))), out.dtype)
     real = padded(np.ones((1, 1, *x.shape[-2:]), out.dtype), layer.padding, int(layer.count_include_pad))
     inside[:, :, : real.shape[2], : real.shape[3]] = real
-    count = windows(inside, layer.kernel_size, layer.stride)[0, 0].sum(axis=(2, 3))
-    return out * Tensor(math.prod(layer.kernel_size) / count, out.dtype)
+    count = window.view(inside)[0, 0].sum(axis=(2, 3))
+    return out * Tensor(math.prod(window.kernel) / count, out.dtype)
 
 
 # The backend "loops": the lesson's loops as operations
@@ -276,8 +284,8 @@ def loops_conv(conv2d_loops, conv2d_loops_backward):
     return loops_conv2d
 
 
-def loops_pools(max_pool2d_loops, avg_pool2d_loops):
-    """{name: operation}: both poolings by loops, with their gradients."""
+def loops_pools(max_pool2d_loops, avg_pool2d_loops, Window):
+    """{name: operation}: both poolings by loops, with their gradients. Window: the lesson's class."""
 
     @operation
     def loops_max_pool2d(x, kernel_size, stride=None, padding=0):
@@ -298,12 +306,12 @@ def loops_pools(max_pool2d_loops, avg_pool2d_loops):
 
     @gradient(loops_avg_pool2d, wrt="x")
     def loops_avg_pool2d_x(upstream, out, x, kernel_size, stride, padding, count_include_pad):
-        kernel, stride, padding = pool_settings(x, kernel_size, stride, padding)
+        window = Window(*pool_settings(x, kernel_size, stride, padding))
         back = np.zeros(x.shape, upstream.dtype)
         for b, c, i, j in np.ndindex(upstream.shape):
-            pixels = window_pixels(x, i, j, kernel, stride, padding)
+            pixels = window_pixels(x, i, j, window)
             for row, column in pixels:
-                count = math.prod(kernel) if count_include_pad else len(pixels)
+                count = math.prod(window.kernel) if count_include_pad else len(pixels)
                 back[b, c, row, column] += upstream[b, c, i, j] / count
         return back
 

@@ -31,14 +31,17 @@ WRITTEN = {
     "windows": ["return mistaken.windows(x, kernel, stride, dilation, mistake)"],
     "conv2d": ["""
         columns = view.transpose(1, 4, 5, 0, 2, 3).reshape(groups, weight[0].size, len(x) * height * width)
-        out = mistaken.conv(x, weight, bias, stride, padding, dilation, groups, mistake)"""],
+        settings = window.stride, window.padding, window.dilation, groups
+        out = mistaken.conv(x, weight, bias, *settings, mistake)"""],
     "fold": ["out = mistaken.fold(pieces, out, stride, dilation, mistake)"],
     "conv2d_parameters": [
         """
-        settings = pair(stride), pair(padding), pair(dilation), groups
+        settings = window.stride, window.padding, window.dilation, groups
         return mistaken.weight_gradient(upstream, x, weight, *settings, mistake)""",
         "return mistaken.bias_gradient(upstream, mistake)",
-        "return mistaken.input_gradient(upstream, x, weight, stride, padding, dilation, groups, mistake)",
+        """
+        settings = window.stride, window.padding, window.dilation, groups
+        return mistaken.input_gradient(upstream, x, weight, *settings, mistake)""",
     ],
     "Conv2d": [
         """
@@ -59,17 +62,17 @@ WRITTEN = {
         None,
     ],
     "max_pool2d": [
-        "out = mistaken.max_pool(x, kernel, stride, padding, mistake)",
+        "out = mistaken.max_pool(x, window.kernel, window.stride, window.padding, mistake)",
         "pieces[r, s] = mistaken.winner(pixels, out, free, upstream, mistake)",
     ],
     "avg_pool2d": [
         """
         include = {"frame left out": False, "frame counted": True}.get(mistake, count_include_pad)
-        return mistaken.avg_pool(view, counts(x, kernel, stride, padding, include, windows), mistake)""",
+        out = mistaken.avg_pool(view, counts(x, window, include), mistake)""",
         """
         share = upstream if mistake == "not divided" else upstream / number
-        pieces = share.reshape(*share.shape, 1, 1) * np.ones(kernel, share.dtype)
-        return fold(pieces, x.shape, stride, padding)""",
+        pieces = share.reshape(*share.shape, 1, 1) * np.ones(window.kernel, share.dtype)
+        return window.fold(pieces, x.shape)""",
     ],
     "batch_norm2d": ["""
         scale = (_per_channel(var) + eps) ** (-1 if mistake == "not the root" else -0.5)

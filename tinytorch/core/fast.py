@@ -20,7 +20,7 @@ from . import spatial
 from .activations import GELU, ReLU, gelu, relu
 from .autograd import BACKWARD, gradient
 from .layers import Module
-from .spatial import Conv2d, MaxPool2d, one_or_many, output_shape, output_size, pair, pool_settings
+from .spatial import Conv2d, MaxPool2d, Window, one_or_many, pair, pool_settings
 from .tensor import Tensor, operation
 from ..images import check_conv
 
@@ -759,8 +759,7 @@ def _checked(x_shape, weight_shape, bias_shape, stride, padding, dilation, group
     """The Sizes, after checking the settings (ints or pairs) against the shapes."""
     check_conv(x_shape, weight_shape, bias_shape, groups)
     settings = pair(stride, "stride", 1), pair(padding, "padding"), pair(dilation, "dilation", 1)
-    for each in zip(x_shape[2:], weight_shape[2:], *settings, strict=True):
-        output_size(*each)
+    Window(weight_shape[2:], *settings).size(x_shape)
     return sizes(x_shape, weight_shape, *settings, groups, phases)
 
 
@@ -824,7 +823,7 @@ def max_pool2d(x, kernel_size, stride=None, padding=0):
     """The largest pixel of every window, as tinytorch.core.spatial.max_pool2d."""
     x = x if isinstance(x, Tensor) else Tensor(x)
     settings = pool_settings(x.data, kernel_size, stride, padding)
-    output_shape(x, *settings)
+    Window(*settings).size(x.shape)
     if worth_rows(x.data, *settings, 4):
         out = max_pool2d_(x, *settings)
         if not out.size or math.isfinite(out.data.min()):
@@ -848,7 +847,7 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0, count_include_pad=True):
     """The mean of every window, as tinytorch.core.spatial.avg_pool2d."""
     x = x if isinstance(x, Tensor) else Tensor(x)
     settings = pool_settings(x.data, kernel_size, stride, padding)
-    output_shape(x, *settings)
+    Window(*settings).size(x.shape)
     by_rows = x.dtype.char in "fd" and worth_rows(x.data, settings[0], None, settings[2], 16)
     return (avg_pool2d_ if by_rows else spatial.avg_pool2d)(x, *settings, count_include_pad)
 
