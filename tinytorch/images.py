@@ -86,7 +86,12 @@ def conv_arrays(x, weight, bias, groups):
 
 def conv_settings(x, weight, bias, stride, padding, dilation, groups):
     """(x, weight, stride, padding, dilation) of a convolution: arrays of floats and pairs, after checking everything."""
-    return *conv_arrays(x, weight, bias, groups), pair(stride, "stride", 1), pair(padding, "padding"), pair(dilation, "dilation", 1)
+    return (
+        *conv_arrays(x, weight, bias, groups),
+        pair(stride, "stride", 1),
+        pair(padding, "padding"),
+        pair(dilation, "dilation", 1),
+    )
 
 
 def check_pool_padding(kernel, padding):
@@ -330,10 +335,17 @@ def one_or_many(function, x, *rest):
 
 
 class ImageLayer(Module):
-    """A layer of images: a tensor, or an array or nested lists, of which it makes one."""
+    """A layer of images: a tensor, or an array or nested lists, of which it makes one.
+
+    alone: whether the backend in force may have something even for this layer alone, without followers.
+    """
+
+    alone = False
 
     def __call__(self, x):
-        return super().__call__(x if isinstance(x, Tensor) else Tensor(x))
+        x = x if isinstance(x, Tensor) else Tensor(x)
+        offer = self.fuse(()) if self.alone else None
+        return offer[0](x) if offer else super().__call__(x)
 
 
 def _padding_and_crop(padding, kernel, dilation):

@@ -62,7 +62,8 @@ def test_one_exercise_runs_alone(course, tito):
     assert "pytest" not in end.out and "Next: tito test 01 double" in end.out
     course.notebook("01", "alpha", [("double", course.DOUBLE, course.TEST_DOUBLE, 10)])
     end = tito("test", "1", "double")
-    assert end.code == 0 and "passed  Task double  10/10" in end.out and "Next: tito test 01\n" in end.out
+    assert end.code == 0 and "passed  Task double  10/10" in end.out
+    assert "Next exercise: Task triple (triple)" in end.out and "Next: tito test 01 triple\n" in end.out
     assert record(course)["01"]["exercises"]["double"]["state"] == "passed" and "tested" not in record(course)["01"]
 
 

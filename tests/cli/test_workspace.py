@@ -668,6 +668,16 @@ def test_the_installed_reference_does_not_run_a_milestone_in_the_students_place(
     assert "yours (windows)" in ended.stdout
 
 
+@pytest.mark.slow
+def test_a_module_is_complete_without_its_stretch_and_its_bonus(tmp_path):
+    source, root = Course.load(REPOSITORY), tmp_path / "course"
+    workspace.init(root, workspace.choose_modules(source, "09", [], False))
+    first = source.module("09").notebooks[0]
+    shutil.copy(first, root / first.relative_to(REPOSITORY))
+    ended = run_in(root, "module", "complete", "09")
+    assert ended.returncode == 0 and "blocks_dev.ipynb is not finished" in ended.stdout, ended.stdout
+
+
 def test_a_milestone_says_which_module_is_missing(tmp_path):
     workspace.init(tmp_path / "new", workspace.choose_modules(Course.load(REPOSITORY), "09", [], False))
     ended = run_in(tmp_path / "new", "milestone", "run", "04", "--quick")

@@ -676,7 +676,7 @@ def weight_gradient_taps(g, seen_x, x, s):
 # %% ../../modules/09_spatial/fast_dev.ipynb #ways-way
 @lru_cache(1024, typed=True)
 def way(x_shape, weight_shape, in_rows, *settings):
-    """How to convolve: "rows", "taps", "points", or "windows" where those would copy or call more than they save.
+    """How to convolve: "rows", "channels", "taps", "points", or "windows" where those would copy or call more than they save.
 
     in_rows: whether the images lie in rows already. Shapes and settings that do not fit go to `windows`, which says so.
     """
@@ -687,6 +687,8 @@ def way(x_shape, weight_shape, in_rows, *settings):
     one, places = s.kh * s.kw == 1, s.n * s.wo
     if s.cg == s.og == 1 < s.groups and (s.sh > 1 or one):
         return _way_of_depthwise_strides(s, one, places)
+    if s.cg == s.og == 1 < s.groups and _plain_channels(s):
+        return "channels"
     if one and s.groups == 1 and not in_rows and not s.ph and not s.pw:
         pixels = s.ho * s.wo
         return "points" if s.n <= 12 or pixels >= 64 or pixels >= 9 and s.c * s.o <= 25_000 else "windows"
@@ -696,6 +698,12 @@ def way(x_shape, weight_shape, in_rows, *settings):
         return "rows" if s.loss < 0.45 else "windows"
     most = 1.5 if in_rows else 1.0 if s.n >= 32 else 0.8 if s.sh == 1 else 0.7
     return "rows" if s.loss < most else "windows"
+
+
+def _plain_channels(s):
+    """Whether lines of channels pay: long enough, little frame between the rows, and kernels that can be turned round."""
+    reach = s.dh * (s.kh - 1), s.dw * (s.kw - 1)
+    return s.n * s.wo * s.ho >= 64 and s.w + 2 * s.pw <= 2 * s.wo and s.ph <= reach[0] and s.pw <= reach[1]
 
 
 def _way_of_depthwise_strides(s, one, places):
@@ -747,8 +755,27 @@ def _weight_gradient_rows(upstream, seen, x, s):
     return weight_gradient(upstream, seen, x, np.empty((s.o, s.cg, s.kh, s.kw), upstream.dtype), s)
 
 
+# A kernel for each channel, without a stride: how it is done is not taught, see tinytorch/kernels.py.
+
+
+def _convolve_channels(x, weight, bias, s):
+    return as_images(kernels.convolve_channels(to_hcwn(x), weight, bias, s)), None
+
+
+def _input_gradient_channels(upstream, weight, s):
+    """The gradient of the images: a convolution of upstream with the kernels turned round."""
+    frame = s.dh * (s.kh - 1) - s.ph, s.dw * (s.kw - 1) - s.pw
+    turned = sizes((s.n, s.o, s.ho, s.wo), weight.shape, (1, 1), frame, (s.dh, s.dw), s.groups)
+    return _convolve_channels(upstream, weight[:, :, ::-1, ::-1], None, turned)[0]
+
+
+def _weight_gradient_channels(upstream, seen, x, s):
+    return kernels.channel_weight_gradient(to_hcwn(upstream), to_hcwn(x), s)
+
+
 WAYS = {
     "rows": (convolve, _input_gradient_rows, _weight_gradient_rows),
+    "channels": (_convolve_channels, _input_gradient_channels, _weight_gradient_channels),
     "taps": (convolve_taps, input_gradient_taps, weight_gradient_taps),
     "points": (convolve_points, input_gradient_points, weight_gradient_points),
 }
@@ -805,7 +832,7 @@ def conv2d_weight(upstream, saved, x, weight, bias, way, *_):
 
 @gradient(conv2d_, wrt="bias")
 def conv2d_bias(upstream, saved, x, weight, bias, way, *_):
-    return channel_sums(to_hcwn(upstream)) if way == "rows" else upstream.sum((0, 2, 3))
+    return channel_sums(to_hcwn(upstream)) if way in ("rows", "channels") else upstream.sum((0, 2, 3))
 
 # %% ../../modules/09_spatial/fast_dev.ipynb #tape-pool
 @operation
@@ -855,8 +882,8 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0, count_include_pad=True):
 class SavedBlock:
     """What a fused forward saved, and gradients that one pass found and no rule has taken yet: three rules, one pass.
 
-    Each is handed out once, and only for the numbers it was made from: another walk through the graph, which may want
-    other gradients, makes its own, even if upstream is the same array, refilled.
+    Each is handed out once, and only for the upstream it was made from: another walk through the graph, which may want
+    other gradients, has another one, even of the same numbers, and makes its own.
     """
 
     def __init__(self, find, *saved):
@@ -864,30 +891,10 @@ class SavedBlock:
 
     def take(self, which, upstream, *inputs):
         """The gradient of input `which`. The rule for x runs first where it is wanted, so the pass knows whether it is."""
-        if which not in self.gradients or not self.same(upstream):
+        if which not in self.gradients or upstream is not self.upstream:
             found = self.find(upstream, which == 0, *self.saved, *inputs)
-            self.gradients = {i: found[i] for i in range(which, 3)}
-            self.upstream = _copied(upstream)
+            self.gradients, self.upstream = {i: found[i] for i in range(which, 3)}, upstream
         return self.gradients.pop(which)
-
-    def same(self, upstream):
-        """Whether these are the numbers of the last pass."""
-        if type(self.upstream) is bytes:
-            return self.upstream == as_rows(upstream).tobytes()
-        return np.array_equal(self.upstream, as_rows(upstream))
-
-
-def _copied(upstream):
-    """A copy of the rows; of few numbers their bytes, which are compared in no time."""
-    rows = as_rows(upstream)
-    if rows.nbytes < SMALL:
-        return rows.tobytes()
-    copy = empty_cached(rows.shape, rows.dtype)
-    if rows.flags.c_contiguous:
-        np.copyto(copy, rows)
-    else:
-        copy_rows(rows, copy)
-    return copy
 
 # %% ../../modules/09_spatial/fast_dev.ipynb #tape-fused
 @operation
@@ -1033,7 +1040,7 @@ def fuse_norm(layer, rest):
     def run(x):
         x = x if isinstance(x, Tensor) else Tensor(x)
         if not _suits(layer, x):
-            x = layer(x)
+            x = layer.forward(x)
             return rest[0](x) if used else x
         mean, var = layer.running_mean, layer.running_var
         if layer.training:

@@ -203,8 +203,11 @@ class Console:
         """The exercise to go on with."""
         here = current(standings)
         if here and here.open and not (here.completed and not here.changed):
-            exercise = here.open[0]
-            self.say(f"\n{_next_exercise(exercise)}, about {exercise.minutes} min")
+            self.following(here.open[0])
+
+    def following(self, exercise: Exercise) -> None:
+        """The exercise that comes next, and how long it takes."""
+        self.say(f"\n{_next_exercise(exercise)}, about {exercise.minutes} min")
 
     # tito watch
 

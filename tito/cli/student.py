@@ -295,14 +295,19 @@ def in_notebook(module, exercise) -> str:
 
 
 def say_next(course, results, partly: bool) -> None:
-    """After a test: the first module that does not pass, or completing the one that does."""
+    """After a test: the next exercise, the first module that does not pass, or completing the one that does."""
     from tito.cli.console import Console
+    from tito.student.progress import Progress
 
     if partly:
-        [result] = results
+        [result], module = results, course.module(results[0].number)
         left = [exercise for exercise in result.exercises if exercise.state != "passed"]
-        if left and left[0].state == "not started":
-            module = course.module(result.number)
+        standing = Progress(course).standings([module], compare=False)[0]
+        ahead = [each for each in standing.open if not each.bonus or all(one.bonus for one in result.exercises)]
+        if not left and ahead:
+            Console().following(ahead[0])
+            Console().next(f"tito test {result.number} {ahead[0].id}")
+        elif left and left[0].state == "not started":
             exercise = next((each for each in module.exercises if each.id == left[0].id), None)
             Console().next(f"tito lab {result.number}{in_notebook(module, exercise)}")
         else:
