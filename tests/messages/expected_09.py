@@ -387,6 +387,20 @@ def convolution_gradients():
                 view = windows(framed, weight.shape[2:], stride)[:, :, : upstream.shape[2], : upstream.shape[3]]
                 return np.einsum("boij,bcijrs->ocrs", upstream, view) if view.shape[2:4] == upstream.shape[2:] else []
 
+            columns = pieces.transpose(1, 4, 5, 0, 2, 3)  # (C, kh, kw, B, H_out, W_out)
+            B, height, width = columns.shape[3:]
+            for cause, order, turn in (
+                ("kh and kw are exchanged where the columns are reshaped", (C, kw, kh, B, height, width), (3, 0, 4, 5, 1, 2)),
+                ("the columns are reshaped as (B, C, kh, kw, H_out, W_out)", (B, C, kh, kw, height, width), (0, 1, 4, 5, 2, 3)),
+                ("the columns are reshaped as (B, C, H_out, W_out, kh, kw), without a transpose", pieces.shape, (0, 1, 2, 3, 4, 5)),
+                ("H_out and W_out are exchanged where the columns are reshaped", (C, kh, kw, B, width, height), (3, 0, 4, 5, 1, 2)),
+                ("kh and kw stand in the wrong order for fold", columns.shape, (3, 0, 4, 5, 2, 1)),
+                ("H_out and W_out stand in the wrong order for fold", columns.shape, (3, 0, 5, 4, 1, 2)),
+            ):  # fmt: skip
+                turned = columns.reshape(order).transpose(turn)
+                sound = fits(turned, x.shape, **plain)
+                all_of["x"][cause] = fold(turned, x.shape, **plain) if sound else []
+
             for name, make in (("x", back), ("weight", meet)):
                 for key, pair in plain.items():
                     all_of[name] |= one_for_both(key, pair, make)
