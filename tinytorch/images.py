@@ -86,12 +86,8 @@ def conv_arrays(x, weight, bias, groups):
 
 def conv_settings(x, weight, bias, stride, padding, dilation, groups):
     """(x, weight, stride, padding, dilation) of a convolution: arrays of floats and pairs, after checking everything."""
-    return (
-        *conv_arrays(x, weight, bias, groups),
-        pair(stride, "stride", 1),
-        pair(padding, "padding"),
-        pair(dilation, "dilation", 1),
-    )
+    x, weight = conv_arrays(x, weight, bias, groups)
+    return x, weight, pair(stride, "stride", 1), pair(padding, "padding"), pair(dilation, "dilation", 1)
 
 
 def check_pool_padding(kernel, padding):

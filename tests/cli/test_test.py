@@ -321,7 +321,8 @@ def test_an_exercise_alone_has_the_functions_of_the_tests_before_it(toy, tito):
     triple = toy.STUB.replace("raise NotImplementedError()", "return 3 * x")
     toy.module("01", "alpha", [("double", toy.WRONG, shared, 5), ("triple", triple, "hold(triple(2), 6)", 5)])
     end = tito("test", "01", "triple")
-    assert end.code == 0 and "passed  Task triple  5/5" in end.out and "double" not in end.out
+    assert end.code == 0 and "passed  Task triple  5/5" in end.out and "failed" not in end.out
+    assert "Next exercise: Task double" in end.out, "the first that is left"
 
 
 def test_a_module_that_is_not_exported_is_named(toy, tito):

@@ -2,8 +2,7 @@
 
 # %% auto #0
 __all__ = ['to_hcwn', 'empty_cached', 'workspaces', 'conv2d_', 'conv2d', 'max_pool2d_', 'max_pool2d_x', 'max_pool2d',
-           'avg_pool2d_', 'avg_pool2d_x', 'avg_pool2d', 'SavedBlock', 'conv_relu_pool2d', 'norm_activation2d', 'fuse',
-           'self_check']
+           'avg_pool2d_', 'avg_pool2d_x', 'avg_pool2d', 'conv_relu_pool2d', 'fuse', 'self_check']
 
 # %% ../../modules/09_spatial/fast_dev.ipynb #imports
 import math
@@ -14,13 +13,11 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from .. import kernels
+from .. import kernels, ways
 from ..backend import backends_of
 from . import spatial
-from .activations import GELU, ReLU, gelu, relu
-from .autograd import BACKWARD, gradient
-from .layers import Module
-from .spatial import Conv2d, MaxPool2d, Window, one_or_many, pair, pool_settings
+from .autograd import gradient
+from .spatial import Conv2d, Window, one_or_many, pool_settings
 from .tensor import Tensor, operation
 from ..images import check_conv
 
@@ -32,8 +29,6 @@ BLOCK = 1 << 24  # bytes of input unfolded at once, and kept for the gradients; 
 LARGE = 1 << 22  # from 4 MB on NumPy asks the system for pages of 2 MB: copies run up to a third faster
 SMALL = 1 << 16  # arrays of fewer bytes are not worth keeping
 KEEP = 1 << 28  # bytes of workspaces kept for the next step
-NORM = 1 << 14  # numbers from which on batch normalisation is worth a way of its own
-FUSED = 1.35  # up to this loss in its convolution the fused block still wins
 
 empty_cached = np.empty  # where the engine gets its memory; the part on workspaces gives this name a better function
 
@@ -124,16 +119,6 @@ class Sizes(SimpleNamespace):
     def spans(self):
         """(first kernel row, how many lie together): all of them, unless dilation pulls them apart."""
         return [(0, self.kh)] if self.dh == 1 else [(i, 1) for i in range(self.kh)]
-
-    @cached_property
-    def loss(self):
-        """Rows over `windows`, forward and backward: what each copies and multiplies, in nanoseconds measured once."""
-        places, weights, taps = self.n * self.ho * self.wo, self.o * self.cg * self.kh * self.kw, self.kh * self.kw
-        maps, products = self.n * self.c * self.h * self.w + places * self.o, weights * places
-        windows = 6e4 + 2500 * taps + 2.9 * places * self.c * taps + maps + 0.083 * products
-        rows = 7.5e4 + 490 * self.kw * self.h + 0.56 * self.n * self.c * self.h * self.wo * self.kw + 2.7 * maps
-        rows += 5.3 * weights + (0.078 + 0.57 / min(64, max(1, self.columns))) * products
-        return (rows + (self.sh > 1) * 1.5 * places * self.c * taps) / windows
 
 # %% ../../modules/09_spatial/fast_dev.ipynb #sizes-of
 @lru_cache(256)
@@ -436,111 +421,6 @@ def max_pool_2x2_gradient(upstream, masks, x):
         np.copyto(target[:, a:b], cells)
     return as_images(dx)
 
-# %% ../../modules/09_spatial/fast_dev.ipynb #pool-taps
-def worth_rows(x, kernel, stride, padding, few):
-    """Whether these ways pay: images that lie in rows, 2x2 windows side by side, or more than `few` taps."""
-    plain = (kernel, stride, padding) == ((2, 2), (2, 2), (0, 0))
-    return plain or as_rows(x).flags.c_contiguous or math.prod(kernel) > few
-
-
-def padded_rows(x, padding, value):
-    """The rows of x (N, C, H, W) in a frame of `value`: (H + 2 * vertical, C, W + 2 * horizontal, N)."""
-    rows, (ph, pw) = as_rows(x), padding
-    h, c, w, n = rows.shape
-    out = np.full((h + 2 * ph, c, w + 2 * pw, n), value, x.dtype)
-    out[ph : ph + h, :, pw : pw + w] = rows
-    return out
-
-
-def unpadded(rows, x, padding):
-    """Images of the shape of x, without the frame."""
-    (ph, pw), (_, _, h, w) = padding, x.shape
-    return as_images(np.ascontiguousarray(rows[ph : ph + h, :, pw : pw + w]))
-
-
-def line_taps(length, axis, size, step):
-    """Where each of `size` kernel positions along one axis of that length lies, in reading order: indices of an array."""
-    across = (length - size) // step * step + 1
-    return [(slice(None),) * axis + (slice(i, i + across, step),) for i in range(size)]
-
-
-def pool_taps(rows, kernel, stride):
-    """What each kernel position sees of the padded rows, in reading order: views (H_out, C, W_out, N)."""
-    (kh, kw), (sh, sw) = kernel, stride
-    down, across = (rows.shape[0] - kh) // sh * sh + 1, (rows.shape[2] - kw) // sw * sw + 1
-    return [rows[i : i + down : sh, :, j : j + across : sw] for i in range(kh) for j in range(kw)]
-
-# %% ../../modules/09_spatial/fast_dev.ipynb #max-pool
-def max_pool(x, kernel, stride, padding):
-    """The largest of each window; and of each pass, for each position but the first, where it beat all before it. No NaN.
-
-    The largest of a window is the largest of its rows' largest: one pass along the rows, one along the columns. Of equal
-    ones the first in reading order wins, since in both passes the first does.
-    """
-    if (kernel, stride, padding) == ((2, 2), (2, 2), (0, 0)) and x.size:
-        return max_pool_2x2(x)
-    in_rows = as_rows(x).flags.c_contiguous
-    framed = (padded_rows if in_rows else spatial.padded)(x, padding, spatial.lowest(x.dtype))
-    passes = []
-    for axis, size, step in zip((2, 0) if in_rows else (3, 2), kernel[::-1], stride[::-1], strict=True):
-        first, *others = [framed[at] for at in line_taps(framed.shape[axis], axis, size, step)]
-        out, wins = first.copy(), []
-        for tap in others:
-            wins.append(tap > out)
-            np.maximum(out, tap, out=out)
-        passes.append((framed.shape, axis, step, wins))
-        framed = out
-    return as_images(framed) if in_rows else framed, passes
-
-
-def max_pool_gradient(upstream, passes, x, kernel, stride, padding):
-    """From the last position to the first: the winner takes the upstream, what is left passes on. Columns, then rows."""
-    if isinstance(passes, tuple):
-        return max_pool_2x2_gradient(upstream, passes, x)
-    in_rows = passes[0][1] == 2
-    g = to_hcwn(upstream) if in_rows else upstream
-    for shape, axis, step, wins in reversed(passes):
-        left, dx = g.copy(), np.zeros(shape, g.dtype)
-        first, *others = line_taps(shape[axis], axis, len(wins) + 1, step)
-        for at, won in zip(reversed(others), reversed(wins), strict=True):
-            part = left * won
-            dx[at] += part
-            left -= part
-        dx[first] += left
-        g = dx
-    (ph, pw), (_, _, h, w) = padding, x.shape
-    return unpadded(g, x, padding) if in_rows else g[:, :, ph : ph + h, pw : pw + w]
-
-# %% ../../modules/09_spatial/fast_dev.ipynb #avg-pool
-def window_counts(x, kernel, stride, padding, count_include_pad):
-    """By what the sum of a window is divided: a number, or (H_out, 1, W_out, 1) where padding does not count."""
-    if count_include_pad or padding == (0, 0):
-        return math.prod(kernel)
-    return sum(pool_taps(padded_rows(np.ones((1, 1, *x.shape[2:]), x.dtype), padding, 0), kernel, stride))
-
-
-def avg_pool(x, kernel, stride, padding, count_include_pad):
-    """The mean of each window."""
-    if kernel == x.shape[2:] and padding == (0, 0):
-        return x.mean(axis=(2, 3), keepdims=True)
-    first, *others = pool_taps(padded_rows(x, padding, 0) if any(padding) else to_hcwn(x), kernel, stride)
-    out = first.copy()
-    for tap in others:
-        out += tap
-    out /= window_counts(x, kernel, stride, padding, count_include_pad)
-    return as_images(out)
-
-
-def avg_pool_gradient(upstream, x, kernel, stride, padding, count_include_pad):
-    """Each window's upstream, shared out equally."""
-    if kernel == x.shape[2:] and padding == (0, 0):
-        return np.broadcast_to(upstream / math.prod(kernel), x.shape)
-    share = to_hcwn(upstream) / window_counts(x, kernel, stride, padding, count_include_pad)
-    dx = padded_rows(np.zeros(x.shape, upstream.dtype), padding, 0)
-    for tap in pool_taps(dx, kernel, stride):
-        tap += share
-    return unpadded(dx, x, padding)
-
 # %% ../../modules/09_spatial/fast_dev.ipynb #unused
 _pool, _lock, _alone = {}, threading.Lock(), 0  # _pool: bytes -> blocks of that size
 
@@ -637,108 +517,24 @@ def conv_relu_pool_gradients(upstream, saved, x, weight, s, wants_x=True):
     dx = input_gradient(whole.reshape(2, 2 * len(out), s.o, s.q, s.n), weight, s) if wants_x else None
     return dx, as_weight(total, s), channel_sums(g)
 
-# %% ../../modules/09_spatial/fast_dev.ipynb #ways
-def taps(x, s):
-    """(i, j, what kernel entry (i, j) sees of the padded images x (N, C, H, W)), in reading order."""
-    down, across = (s.ho - 1) * s.sh + 1, (s.wo - 1) * s.sw + 1
-    for i, j in np.ndindex(s.kh, s.kw):
-        yield i, j, x[:, :, i * s.dh : i * s.dh + down : s.sh, j * s.dw : j * s.dw + across : s.sw]
-
-
-def convolve_taps(x, weight, bias, s):
-    """A kernel for each channel, as it strides: multiply and add, entry by entry, as many channels as the cache holds."""
-    x, out = spatial.padded(x, (s.ph, s.pw)), np.empty((s.n, s.o, s.ho, s.wo), x.dtype)
-    for a, b in chunks(s.c, s.n * s.ho * s.wo * x.itemsize):
-        part = out[:, a:b]
-        part[...] = 0 if bias is None else bias[a:b, None, None]
-        for i, j, seen in taps(x[:, a:b], s):
-            part += seen * weight[a:b, :, i, j, None]
-    return out, x
-
-# %% ../../modules/09_spatial/fast_dev.ipynb #ways-gradients
-def input_gradient_taps(g, weight, s):
-    """The gradient of the images: what each kernel entry saw gets upstream times the entry."""
-    dx = np.zeros((s.n, s.c, s.h + 2 * s.ph, s.w + 2 * s.pw), g.dtype)
-    for a, b in chunks(s.c, s.n * s.ho * s.wo * g.itemsize):
-        for i, j, seen in taps(dx[:, a:b], s):
-            seen += g[:, a:b] * weight[a:b, :, i, j, None]
-    return dx[:, :, s.ph : s.ph + s.h, s.pw : s.pw + s.w]
-
-
-def weight_gradient_taps(g, seen_x, x, s):
-    """The gradient of the weight: how well upstream and what each entry saw agree."""
-    total = np.empty((s.c, 1, s.kh, s.kw), g.dtype)
-    for a, b in chunks(s.c, s.n * s.ho * s.wo * g.itemsize):
-        for i, j, seen in taps(seen_x[:, a:b], s):
-            total[a:b, 0, i, j] = np.einsum("nchw,nchw->c", g[:, a:b], seen)
-    return total
-
 # %% ../../modules/09_spatial/fast_dev.ipynb #ways-way
+@lru_cache(256, typed=True)
+def _checked(x_shape, weight_shape, stride, padding, dilation, groups, phases=1):
+    """The Sizes, after checking the settings (ints or pairs) against the shapes."""
+    check_conv(x_shape, weight_shape, None, groups)
+    window = Window(weight_shape[2:], stride, padding, dilation)
+    window.size(x_shape)
+    return sizes(x_shape, weight_shape, window.stride, window.padding, window.dilation, groups, phases)
+
+
 @lru_cache(1024, typed=True)
 def way(x_shape, weight_shape, in_rows, *settings):
-    """How to convolve: "rows", "channels", "taps", "points", or "windows" where those would copy or call more than they save.
-
-    in_rows: whether the images lie in rows already. Shapes and settings that do not fit go to `windows`, which says so.
-    """
+    """How to convolve, one of WAYS or "windows", and the Sizes; shapes that do not fit go to `windows`, which says so."""
     try:
-        s = _checked(x_shape, weight_shape, None, *settings)
+        s = _checked(x_shape, weight_shape, *settings)
     except (ValueError, TypeError):
-        return "windows"
-    one, places = s.kh * s.kw == 1, s.n * s.wo
-    if s.cg == s.og == 1 < s.groups and (s.sh > 1 or one):
-        return _way_of_depthwise_strides(s, one, places)
-    if s.cg == s.og == 1 < s.groups and _plain_channels(s):
-        return "channels"
-    if one and s.groups == 1 and not in_rows and not s.ph and not s.pw:
-        pixels = s.ho * s.wo
-        return "points" if s.n <= 12 or pixels >= 64 or pixels >= 9 and s.c * s.o <= 25_000 else "windows"
-    if s.cg == 1 < s.groups:
-        return "rows" if places >= 32 or places >= 12 and s.loss < 0.5 else "windows"
-    if places < 48 or s.sh > 1 and s.n < 8:
-        return "rows" if s.loss < 0.45 else "windows"
-    most = 1.5 if in_rows else 1.0 if s.n >= 32 else 0.8 if s.sh == 1 else 0.7
-    return "rows" if s.loss < most else "windows"
-
-
-def _plain_channels(s):
-    """Whether lines of channels pay: long enough, little frame between the rows, and kernels that can be turned round."""
-    reach = s.dh * (s.kh - 1), s.dw * (s.kw - 1)
-    return s.n * s.wo * s.ho >= 64 and s.w + 2 * s.pw <= 2 * s.wo and s.ph <= reach[0] and s.pw <= reach[1]
-
-
-def _way_of_depthwise_strides(s, one, places):
-    """Large kernels on few places as rows; what else is worth it, tap by tap, unless much is copied for four taps."""
-    if not one and s.wo < 12 and places >= 10 and s.kh * s.kw >= 16 and s.c > 3 and s.loss < (0.9 if places >= 24 else 0.8):
-        return "rows"
-    much = places * s.c * s.ho >= 1 << 14 and (s.kh * s.kw > 4 or s.n * s.c * s.h * s.w <= 1 << 22)
-    return "taps" if one or s.wo >= 10 and much else "windows"
-
-# %% ../../modules/09_spatial/fast_dev.ipynb #ways-points
-def convolve_points(x, weight, bias, s):
-    """Kernels of one pixel: one product for each image, whose pixels stay where they are."""
-    seen = x[:, :, :: s.sh, :: s.sw].reshape(s.n, s.c, s.ho * s.wo)
-    out = (weight.reshape(s.o, s.c) @ seen).reshape(s.n, s.o, s.ho, s.wo)
-    if bias is not None:
-        out += bias[:, None, None]
-    return out, seen
-
-
-def input_gradient_points(g, weight, s):
-    """The gradient of the images; pixels that a stride leaves out get 0."""
-    part = (weight.reshape(s.o, s.c).T @ g.reshape(s.n, s.o, s.ho * s.wo)).reshape(s.n, s.c, s.ho, s.wo)
-    if s.sh == s.sw == 1:
-        return part
-    dx = np.zeros((s.n, s.c, s.h, s.w), g.dtype)
-    dx[:, :, :: s.sh, :: s.sw] = part
-    return dx
-
-
-def weight_gradient_points(g, seen, x, s):
-    """The gradient of the weight, added up over few images at a time."""
-    total, size = np.zeros((s.o, s.c), g.dtype), max(1, SMALL // (s.o * s.c))
-    for a in range(0, s.n, size):
-        total += (g[a : a + size].reshape(-1, s.o, s.ho * s.wo) @ seen[a : a + size].swapaxes(1, 2)).sum(axis=0)
-    return total.reshape(s.o, s.c, 1, 1)
+        return "windows", None
+    return ways.choose(s, in_rows), s
 
 # %% ../../modules/09_spatial/fast_dev.ipynb #ways-table
 def _input_gradient_rows(upstream, weight, s):
@@ -755,43 +551,18 @@ def _weight_gradient_rows(upstream, seen, x, s):
     return weight_gradient(upstream, seen, x, np.empty((s.o, s.cg, s.kh, s.kw), upstream.dtype), s)
 
 
-# A kernel for each channel, without a stride: how it is done is not taught, see tinytorch/kernels.py.
-
-
-def _convolve_channels(x, weight, bias, s):
-    return as_images(kernels.convolve_channels(to_hcwn(x), weight, bias, s)), None
-
-
-def _input_gradient_channels(upstream, weight, s):
-    """The gradient of the images: a convolution of upstream with the kernels turned round."""
-    frame = s.dh * (s.kh - 1) - s.ph, s.dw * (s.kw - 1) - s.pw
-    turned = sizes((s.n, s.o, s.ho, s.wo), weight.shape, (1, 1), frame, (s.dh, s.dw), s.groups)
-    return _convolve_channels(upstream, weight[:, :, ::-1, ::-1], None, turned)[0]
-
-
-def _weight_gradient_channels(upstream, seen, x, s):
-    return kernels.channel_weight_gradient(to_hcwn(upstream), to_hcwn(x), s)
-
-
 WAYS = {
     "rows": (convolve, _input_gradient_rows, _weight_gradient_rows),
-    "channels": (_convolve_channels, _input_gradient_channels, _weight_gradient_channels),
-    "taps": (convolve_taps, input_gradient_taps, weight_gradient_taps),
-    "points": (convolve_points, input_gradient_points, weight_gradient_points),
+    "channels": (ways.convolve_channels, ways.input_gradient_channels, ways.weight_gradient_channels),
+    "taps": (ways.convolve_taps, ways.input_gradient_taps, ways.weight_gradient_taps),
+    "points": (ways.convolve_points, ways.input_gradient_points, ways.weight_gradient_points),
 }
 
 # %% ../../modules/09_spatial/fast_dev.ipynb #tape-conv
-@lru_cache(256, typed=True)
-def _checked(x_shape, weight_shape, bias_shape, stride, padding, dilation, groups, phases=1):
-    """The Sizes, after checking the settings (ints or pairs) against the shapes."""
-    check_conv(x_shape, weight_shape, bias_shape, groups)
-    settings = pair(stride, "stride", 1), pair(padding, "padding"), pair(dilation, "dilation", 1)
-    Window(weight_shape[2:], *settings).size(x_shape)
-    return sizes(x_shape, weight_shape, *settings, groups, phases)
-
-
-def _one_dtype(x, weight):
-    """Both in the dtype of their product."""
+def _ready(x, weight, bias, s):
+    """Images and weight in the dtype of their product, after a look at the bias."""
+    if bias is not None and np.shape(bias) != (s.o,):
+        check_conv(x.shape, weight.shape, np.shape(bias), s.groups)  # says what is wrong
     if x.dtype == weight.dtype:
         return x, weight
     dtype = np.result_type(x, weight)
@@ -799,12 +570,10 @@ def _one_dtype(x, weight):
 
 
 @operation
-def conv2d_(x, weight, bias, way, stride, padding, dilation, groups):
-    """Convolution in one of the ways of this notebook, which its gradients go, too."""
-    s = _checked(x.shape, weight.shape, None if bias is None else np.shape(bias), stride, padding, dilation, groups)
-    x, weight = _one_dtype(x, weight)
-    out, seen = WAYS[way][0](x, weight, bias, s)
-    return out, (s, seen)
+def conv2d_(x, weight, bias, way, s):
+    """Convolution in one of the WAYS, which its gradients go, too."""
+    x, weight = _ready(x, weight, bias, s)
+    return WAYS[way][0](x, weight, bias, s)
 
 
 def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
@@ -813,309 +582,143 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     settings, name = (stride, padding, dilation, groups), "windows"
     if x.dtype.char + weight.dtype.char in ("ff", "dd", "fd", "df") and x.ndim == 4 and x.size:
         try:
-            name = way(x.shape, weight.shape, as_rows(x.data).flags.c_contiguous, *settings)
+            name, s = way(x.shape, weight.shape, as_rows(x.data).flags.c_contiguous, *settings)
         except TypeError:  # settings in lists are no keys of a cache
             pass
-    return spatial.conv2d(x, weight, bias, *settings) if name == "windows" else conv2d_(x, weight, bias, name, *settings)
+    return spatial.conv2d(x, weight, bias, *settings) if name == "windows" else conv2d_(x, weight, bias, name, s)
 
 # %% ../../modules/09_spatial/fast_dev.ipynb #tape-conv-gradients
 @gradient(conv2d_, wrt="x")
-def conv2d_x(upstream, saved, x, weight, bias, way, *_):
-    return WAYS[way][1](upstream, weight, saved[0])
+def conv2d_x(upstream, seen, x, weight, bias, way, s):
+    return WAYS[way][1](upstream, weight, s)
 
 
 @gradient(conv2d_, wrt="weight")
-def conv2d_weight(upstream, saved, x, weight, bias, way, *_):
-    s, seen = saved
+def conv2d_weight(upstream, seen, x, weight, bias, way, s):
     return WAYS[way][2](upstream, seen, x, s)
 
 
 @gradient(conv2d_, wrt="bias")
-def conv2d_bias(upstream, saved, x, weight, bias, way, *_):
+def conv2d_bias(upstream, seen, x, weight, bias, way, s):
     return channel_sums(to_hcwn(upstream)) if way in ("rows", "channels") else upstream.sum((0, 2, 3))
 
 # %% ../../modules/09_spatial/fast_dev.ipynb #tape-pool
 @operation
-def max_pool2d_(x, kernel, stride, padding):
-    """Max pooling by rows; the settings are checked pairs."""
-    return max_pool(x, kernel, stride, padding)
+def max_pool2d_(x, window):
+    """Max pooling by rows."""
+    return max_pool_2x2(x) if window == ways.CELLS and x.size else ways.max_pool(x, window)
 
 
 @gradient(max_pool2d_, wrt="x")
-def max_pool2d_x(upstream, wins, x, kernel, stride, padding):
-    return max_pool_gradient(upstream, wins, x, kernel, stride, padding)
+def max_pool2d_x(upstream, wins, x, window):
+    of_cells = window == ways.CELLS and x.size
+    return max_pool_2x2_gradient(upstream, wins, x) if of_cells else ways.max_pool_gradient(upstream, wins, x, window)
 
 
 def max_pool2d(x, kernel_size, stride=None, padding=0):
     """The largest pixel of every window, as tinytorch.core.spatial.max_pool2d."""
     x = x if isinstance(x, Tensor) else Tensor(x)
-    settings = pool_settings(x.data, kernel_size, stride, padding)
-    Window(*settings).size(x.shape)
-    if worth_rows(x.data, *settings, 4):
-        out = max_pool2d_(x, *settings)
+    window = Window(*pool_settings(x.data, kernel_size, stride, padding))
+    window.size(x.shape)
+    if window == ways.CELLS or ways.worth_rows(x.data, window, 4):
+        out = max_pool2d_(x, window)
         if not out.size or math.isfinite(out.data.min()):
             return out
     # Of several NaN the first wins, and the frame never does, not even against -inf: `windows` sees to it.
-    return spatial.max_pool2d(x, *settings)
+    return spatial.max_pool2d(x, window.kernel, window.stride, window.padding)
 
 
 @operation
-def avg_pool2d_(x, kernel, stride, padding, count_include_pad):
-    """Average pooling by rows; the settings are checked pairs."""
-    return avg_pool(x, kernel, stride, padding, count_include_pad)
+def avg_pool2d_(x, window, count_include_pad):
+    """Average pooling by rows."""
+    return ways.avg_pool(x, window, count_include_pad)
 
 
 @gradient(avg_pool2d_, wrt="x")
-def avg_pool2d_x(upstream, out, x, kernel, stride, padding, count_include_pad):
-    return avg_pool_gradient(upstream, x, kernel, stride, padding, count_include_pad)
+def avg_pool2d_x(upstream, out, x, window, count_include_pad):
+    return ways.avg_pool_gradient(upstream, x, window, count_include_pad)
 
 
 def avg_pool2d(x, kernel_size, stride=None, padding=0, count_include_pad=True):
     """The mean of every window, as tinytorch.core.spatial.avg_pool2d."""
     x = x if isinstance(x, Tensor) else Tensor(x)
-    settings = pool_settings(x.data, kernel_size, stride, padding)
-    Window(*settings).size(x.shape)
-    by_rows = x.dtype.char in "fd" and worth_rows(x.data, settings[0], None, settings[2], 16)
-    return (avg_pool2d_ if by_rows else spatial.avg_pool2d)(x, *settings, count_include_pad)
-
-# %% ../../modules/09_spatial/fast_dev.ipynb #saved-block
-class SavedBlock:
-    """What a fused forward saved, and gradients that one pass found and no rule has taken yet: three rules, one pass.
-
-    Each is handed out once, and only for the upstream it was made from: another walk through the graph, which may want
-    other gradients, has another one, even of the same numbers, and makes its own.
-    """
-
-    def __init__(self, find, *saved):
-        self.find, self.saved, self.upstream, self.gradients = find, saved, None, {}
-
-    def take(self, which, upstream, *inputs):
-        """The gradient of input `which`. The rule for x runs first where it is wanted, so the pass knows whether it is."""
-        if which not in self.gradients or upstream is not self.upstream:
-            found = self.find(upstream, which == 0, *self.saved, *inputs)
-            self.gradients, self.upstream = {i: found[i] for i in range(which, 3)}, upstream
-        return self.gradients.pop(which)
+    window = Window(*pool_settings(x.data, kernel_size, stride, padding))
+    window.size(x.shape)
+    if x.dtype.char in "fd" and ways.worth_rows(x.data, window, 16):
+        return avg_pool2d_(x, window, count_include_pad)
+    return spatial.avg_pool2d(x, window.kernel, window.stride, window.padding, count_include_pad)
 
 # %% ../../modules/09_spatial/fast_dev.ipynb #tape-fused
 @operation
-def conv_relu_pool2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    """max_pool2d(relu(conv2d(...)), 2) as one operation: (B, C, H, W) to (B, O, H_out // 2, W_out // 2)."""
-    s = _checked(x.shape, weight.shape, None if bias is None else np.shape(bias), stride, padding, dilation, groups, 2)
-    x, weight = _one_dtype(x, weight)
+def conv_relu_pool2d(x, weight, bias, s):
+    """max_pool2d(relu(conv2d(...)), 2) as one operation: (B, C, H, W) to (B, O, H_out // 2, W_out // 2).
+
+    s: the Sizes, with phases=2.
+    """
+    x, weight = _ready(x, weight, bias, s)
     out, saved = conv_relu_pool(x, weight, bias, s)
-    return out, SavedBlock(_conv_relu_pool_gradients, s, saved)
+    return out, ways.SavedBlock(_conv_relu_pool_gradients, saved)
 
 
-def _conv_relu_pool_gradients(upstream, wants_x, s, saved, x, weight, *_):
+def _conv_relu_pool_gradients(upstream, wants_x, saved, x, weight, bias, s):
     return conv_relu_pool_gradients(upstream, saved, x, weight, s, wants_x)
 
 
-def _fused_rule(which):
-    return lambda upstream, saved, *inputs: saved.take(which, upstream, *inputs)
-
-
-for _which, _name in enumerate(("x", "weight", "bias")):
-    gradient(conv_relu_pool2d, wrt=_name)(_fused_rule(_which))
-
-# %% ../../modules/09_spatial/fast_dev.ipynb #fuse-known
-def _methods():
-    """What the layers that the fused block stands for do; somebody may have put other functions in their place."""
-    called = Module.__call__, Conv2d.__call__, MaxPool2d.__call__, ReLU.__call__
-    return *called, Conv2d.forward, MaxPool2d.forward, ReLU.function
-
-
-def _as_written(method):
-    """Whether a method is the one that stands in the file of its module."""
-    return method is relu or method.__code__.co_filename == sys.modules[method.__module__].__file__
-
-
-_WRITTEN = _methods() if all(map(_as_written, _methods())) else None
-
-
-def _settings(*given):
-    """Settings that can be keys of a cache: pairs may be lists or arrays."""
-    return tuple([value if type(value) is int or _is_pair(value) else tuple(np.ravel(value).tolist()) for value in given])
-
-
-def _is_pair(value):
-    return type(value) is tuple and len(value) == 2 and type(value[0]) is type(value[1]) is int
-
-
-@lru_cache(256)
-def _one_by_one(x_shape, channels, weight_shape, *settings):
-    """Whether the layers run as they are: wrong shapes (they say so), results below 2x2, and where `windows` is quicker."""
-    try:
-        s = _checked((1, *x_shape)[-4:], weight_shape, None, *settings)
-    except ValueError:
-        return True
-    return s.c != channels or min(s.ho, s.wo) < 2 or s.loss > FUSED
-
-# %% ../../modules/09_spatial/fast_dev.ipynb #tape-norm
-@operation
-def norm_activation2d(x, weight, bias, mean, var, eps, use_batch_stats, activation):
-    """Batch normalisation, then "relu", "gelu" or "none", as one operation; weight and bias (C,) or None.
-
-    How it is done is not taught: see tinytorch/kernels.py.
-    """
-    weight, bias = (v if v is not None else np.full(len(mean), n, x.dtype) for v, n in ((weight, 1), (bias, 0)))
-    scale = 1 / np.sqrt(var + x.dtype.type(eps))
-    settings = weight, bias, mean, scale, activation
-    out = kernels.images_of(kernels.normalise(kernels.lines_of(x), *settings), x)
-    return out, SavedBlock(_norm_gradients, *settings, use_batch_stats)
-
-
-def _norm_gradients(upstream, wants_x, weight, bias, mean, scale, activation, use_batch_stats, x, *_):
-    lines = kernels.lines_of(x)
-    g = to_hcwn(upstream) if as_rows(x).flags.c_contiguous else np.ascontiguousarray(upstream)
-    given = g.reshape(lines.shape), lines, weight, bias, mean, scale, activation, use_batch_stats, wants_x
-    dx, *rest = kernels.normalise_gradients(*given)
-    return [dx if dx is None else kernels.images_of(dx, x), *rest]
-
-
-for _which, _name in enumerate(("x", "weight", "bias")):
-    gradient(norm_activation2d, wrt=_name)(_fused_rule(_which))
-
-# %% ../../modules/09_spatial/fast_dev.ipynb #fuse-norm
-def _norm_written():
-    """The module of BatchNorm2d, if there is one whose functions stand as written and give what this engine gives."""
-    blocks = sys.modules.get("tinytorch.core.blocks")
-    if not blocks or not hasattr(blocks, "BatchNorm2d") or not callable(getattr(blocks, "batch_norm2d", None)):
-        return None
-    norm = blocks.BatchNorm2d
-    called = norm.__call__, norm.forward, norm.normalise_batch, Module.__call__, ReLU.__call__, GELU.__call__
-    return blocks if _norm_agrees(blocks.batch_norm2d, ReLU.function, GELU.function, *called) else None
-
-
-@lru_cache(16)
-def _norm_agrees(batch_norm2d, act, curve, *methods):
-    """Whether the layers and the engine agree on a small example, forward and backward, for each activation."""
-    if act is not relu or curve is not gelu or getattr(batch_norm2d, "__code__", None) is not relu.__code__:
-        return False
-    numbers = np.random.default_rng(0)
-    x, upstream = numbers.standard_normal((2, 2, 3, 2, 2))
-    weight, bias, eps = numbers.standard_normal(3), numbers.standard_normal(3), 1e-3
-    stats = x.mean((0, 2, 3)), x.var((0, 2, 3))
-    try:
-        homes = {"tinytorch.core.blocks", "tinytorch.images", Module.__module__, ReLU.__module__}
-        if not all(method.__module__ in homes and _as_written(method) for method in methods):
-            return False
-        for own in (True, False):
-            out, saved = batch_norm2d.__wrapped__(x, weight, bias, *stats, eps, own)
-            for name, then in (("none", None), ("relu", relu), ("gelu", gelu)):
-                g = BACKWARD[then][0](upstream, then.__wrapped__(out), out) if then else upstream
-                rules = [rule(g, saved, x, weight, bias, *stats, eps, own) for rule in BACKWARD[batch_norm2d][:3]]
-                right = [then.__wrapped__(out) if then else out, *rules]
-                if not _agree(_both_ways(norm_activation2d, upstream, x, weight, bias, *stats, eps, own, name), right):
-                    return False
-    except Exception:  # not finished
-        return False
-    return True
-
-
-def _activation(rest):
-    """(name, number of layers) of the activation that follows."""
-    if rest and (rest[0] is relu or type(rest[0]) is ReLU and not vars(rest[0])):
-        return "relu", 1
-    plain = rest and type(rest[0]) is GELU and not rest[0].settings and vars(rest[0]).keys() <= {"settings"}
-    return ("gelu", 1) if plain else ("none", 0)
-
-# %% ../../modules/09_spatial/fast_dev.ipynb #fuse-norm-run
-def _suits(layer, x):
-    """Whether the engine normalises these images: floats of one kind, many, and lines worth the name."""
-    held = [t for t in (layer.weight, layer.bias) if t is not None] + [layer.running_mean, layer.running_var]
-    if x.ndim != 4 or x.shape[1] != layer.num_features or x.size < NORM or x.dtype.char not in "fd":
-        return False
-    in_rows = as_rows(x.data).flags.c_contiguous
-    long = in_rows or x.data.flags.c_contiguous and x.shape[2] * x.shape[3] >= 64
-    return long and all(isinstance(t, Tensor) and t.dtype == x.dtype and t.shape == x.shape[1:2] for t in held)
-
-
-def fuse_norm(layer, rest):
-    """(function, number of layers) for a BatchNorm2d exactly as written and the activation after it, or None."""
-    blocks = _norm_written()
-    if not blocks or type(layer) is not blocks.BatchNorm2d or {"forward", "normalise_batch"} & vars(layer).keys():
-        return None
-    activation, used = _activation(rest)
-
-    def run(x):
-        x = x if isinstance(x, Tensor) else Tensor(x)
-        if not _suits(layer, x):
-            x = layer.forward(x)
-            return rest[0](x) if used else x
-        mean, var = layer.running_mean, layer.running_var
-        if layer.training:
-            mean, var = (Tensor(value, x.dtype) for value in kernels.moments(kernels.lines_of(x.data)))
-            seen, values = layer.num_batches_tracked.item(), x.size // layer.num_features
-            rate = 1 / (seen + 1) if layer.momentum is None else layer.momentum
-            layer.running_mean = layer.running_mean * (1 - rate) + mean * rate
-            layer.running_var = layer.running_var * (1 - rate) + var * (rate * values / (values - 1))
-            layer.num_batches_tracked = layer.num_batches_tracked + 1
-        return norm_activation2d(x, layer.weight, layer.bias, mean, var, layer.eps, layer.training, activation)
-
-    return run, used
+ways.block_rules(conv_relu_pool2d)
 
 # %% ../../modules/09_spatial/fast_dev.ipynb #fuse
+@lru_cache(256)
+def _sizes_of_block(x_shape, channels, weight_shape, *settings):
+    """The Sizes of a fused block, or None where the layers run as they are: what does not fit, and where that is quicker."""
+    try:
+        s = _checked((1, *x_shape)[-4:], weight_shape, *settings, 2)
+    except ValueError:
+        return None
+    fits = s.c == channels and len(x_shape) in (3, 4) and min(s.ho, s.wo) >= 2
+    return s if fits and ways.loss(s) <= ways.FUSED else None
+
+
 def fuse(layer, rest):
     """(function, 2) if a ReLU and 2x2 max pooling follow, all three exactly as written, else None: Sequential asks.
 
-    And what fuse_norm offers for batch normalisation.
+    And what ways.fuse_norm offers for batch normalisation.
     """
     if type(layer) is not Conv2d:
-        return fuse_norm(layer, rest)
-    if len(rest) < 2 or layer.crop != (0, 0) or "forward" in vars(layer):
-        return None
-    if _methods() != _WRITTEN or not (rest[0] is relu or type(rest[0]) is ReLU and not vars(rest[0])):
-        return None
-    pool = rest[1]
-    if type(pool) is not MaxPool2d or "forward" in vars(pool) or pool.ceil_mode:
-        return None
-    cells = pool.kernel_size, pool.stride, pool.padding
-    if not type(cells[0]) is type(cells[1]) is type(cells[2]) is tuple or cells != ((2, 2), (2, 2), (0, 0)):
-        return None
+        return ways.fuse_norm(layer, rest)
     called = spatial.backends.kernels()  # those that layers call
-    if called.get("conv2d") is not conv2d or called.get("max_pool2d") is not max_pool2d:
+    mine = called.get("conv2d") is conv2d and called.get("max_pool2d") is max_pool2d
+    if not mine or not ways.is_block(layer, rest):
         return None
 
     def run(x):
-        x, weight = x if isinstance(x, Tensor) else Tensor(x), layer.weight
-        settings = _settings(layer.stride, layer.padding_pair, layer.dilation, layer.groups)
-        known = isinstance(weight, Tensor) and x.dtype.char + weight.dtype.char in ("ff", "dd", "fd", "df")
-        if known and not _one_by_one(x.shape, layer.in_channels, weight.shape, *settings):
-            out = one_or_many(conv_relu_pool2d, x, weight, layer.bias, *settings)
+        x, weight, s = x if isinstance(x, Tensor) else Tensor(x), layer.weight, None
+        if isinstance(weight, Tensor) and x.dtype.char + weight.dtype.char in ("ff", "dd", "fd", "df"):
+            s = _sizes_of_block(x.shape, layer.in_channels, weight.shape, *ways.settings_of(layer))
+        if s is not None:
+            out = one_or_many(conv_relu_pool2d, x, weight, layer.bias, s)
             if not out.size or not math.isnan(out.data.min()):  # of several NaN the first wins
                 return out
-        return pool(rest[0](layer(x)))
+        return rest[1](rest[0](layer(x)))
 
     return run, 2
 
 # %% ../../modules/09_spatial/fast_dev.ipynb #self_check
-def _both_ways(function, upstream, *inputs):
-    """[result, gradient of each array among the inputs]: an operation on plain arrays, forward and backward."""
-    result = function.__wrapped__(*inputs)
-    out, saved = result if type(result) is tuple else (result, result)
-    return [out] + [vjp(upstream, saved, *inputs) for vjp in BACKWARD[function] if vjp]
-
-
-def _agree(mine, right):
-    """Whether two lists of arrays hold the same numbers."""
-    return all(a.shape == b.shape and np.allclose(a, b) for a, b in zip(mine, right, strict=True))
-
-
 def self_check():
     """What this engine offers the layers, as far as it gives what `windows` gives on a small example, else {}."""
     found, numbers = {"conv2d": conv2d, "max_pool2d": max_pool2d, "avg_pool2d": avg_pool2d}, np.random.default_rng(0)
     x, weight, bias, g = (numbers.standard_normal(shape) for shape in ((2, 2, 4, 4), (2, 2, 3, 3), 2, (2, 2, 4, 4)))
-    settings, pairs, small = (1, 1, 1, 1), ((2, 2), (2, 2), (0, 0)), g[:, :, :2, :2]
-    mine = _both_ways(conv2d_, g, x, weight, bias, "rows", *settings)
-    pooled, spread = _both_ways(max_pool2d_, small, np.maximum(mine[0], 0), *pairs)
-    average = _both_ways(avg_pool2d_, small, x, *pairs, True)
-    right = _both_ways(spatial.conv2d, g, x, weight, bias, *settings)
-    right += _both_ways(spatial.max_pool2d, small, np.maximum(right[0], 0), *pairs)
-    if not _agree([*mine, pooled, spread, *average], right + _both_ways(spatial.avg_pool2d, small, x, *pairs, True)):
+    small, run = g[:, :, :2, :2], ways.both_ways
+    s, phased = (sizes(x.shape, weight.shape, (1, 1), (1, 1), phases=phases) for phases in (1, 2))
+    mine = run(conv2d_, g, x, weight, bias, "rows", s)
+    pooled, spread = run(max_pool2d_, small, np.maximum(mine[0], 0), ways.CELLS)
+    average = run(avg_pool2d_, small, x, ways.CELLS, True)
+    right = run(spatial.conv2d, g, x, weight, bias, 1, 1, 1, 1)
+    right += run(spatial.max_pool2d, small, np.maximum(right[0], 0), 2, 2, 0)
+    if not ways.agree([*mine, pooled, spread, *average], right + run(spatial.avg_pool2d, small, x, 2, 2, 0, True)):
         return {}
-    through = _both_ways(conv2d_, spread * (mine[0] > 0), x, weight, bias, "rows", *settings)
+    through = run(conv2d_, spread * (mine[0] > 0), x, weight, bias, "rows", s)
     try:
-        if _agree(_both_ways(conv_relu_pool2d, small, x, weight, bias, *settings), [pooled, *through[1:]]):
+        if ways.agree(run(conv_relu_pool2d, small, x, weight, bias, phased), [pooled, *through[1:]]):
             found["fuse"] = fuse
     except NotImplementedError:
         pass  # the fused block is not written yet: the rest serves without it
