@@ -426,6 +426,7 @@ def explain(error, name, arrays, needed):
 
     needed: how many of the inputs have no default.
     """
+    __tracebackhide__ = True
     given = ", ".join(str(a.shape) if isinstance(a, np.ndarray) else f"{a!r:.60}" for a in arrays)
     line = _origin(error)
     if isinstance(error, (*_KINDS, IndexError)) and "raise " not in line:  # else it is the operation's own sentence
