@@ -76,7 +76,7 @@ def test_a_class_of_fifty_with_ten_bombs_of_ten_kinds(course, submission, hostil
 
 
 def test_a_class_with_bombs(course, submission, hostile):
-    check_a_class(course, submission, hostile, None, BOMBS[:4] + BOMBS[-1:], 8)
+    check_a_class(course, submission, hostile, None, BOMBS[:3] + BOMBS[-1:], 4)
 
 
 def test_a_module_that_asks_for_threads_gets_those_only(course):
