@@ -226,3 +226,25 @@ def test_the_whole_course_has_no_link_that_leads_nowhere(tmp_path):
     assert faults(tmp_path / "site") == []
     words = [(len(path.read_bytes()), path) for path in (tmp_path / "site/_images").iterdir()]
     assert len(words) >= 3 * len(course.modules), "every module has figures"
+
+
+def test_slides_ask_before_they_show_and_need_no_network(course, tito):
+    text = {"cell_type": "markdown", "metadata": {}}
+    course.use(
+        {**text, "id": "ask", "source": "## Curves\n\nA line bends.\n\nHow *steep* is $x^2$ there?"},
+        course.cell("code", "draw", "import matplotlib.pyplot as plt\nplt.plot([1, 4, 9])\nplt.show()"),
+        {**text, "id": "see", "source": "**What to see.** It grows by 3, then by 5."},
+    )
+    end = tito("dev", "slides", "--to", "talk")
+    assert end.code == 0 and "Made 1: open talk/01_alpha.html" in end.out
+    text = (course.root / "talk" / "01_alpha.html").read_text(encoding="utf-8")
+    question, figure, notes = (text.index(mark) for mark in ("<em>steep</em>", 'src="data:image/png', "It grows by 3"))
+    assert text.index("Curves") < question < figure < notes and "<math" in text
+    assert re.search(r'<aside class="notes"[^>]*>', text).start() < notes
+    named = re.findall(r'(?:src|href)="([^"#]+)"', text)
+    assert all(link.startswith("data:") or (course.root / "talk" / link).is_file() for link in named)
+    styles = "".join(path.read_text(encoding="utf-8") for path in (course.root / "talk").rglob("*.css"))
+    assert "source-sans-pro.css" in styles and not re.search(r"(import|url)\W+(https?:)?//", styles)
+    (course.root / "mine").mkdir()
+    (course.root / "mine" / "notes.txt").write_text("mine", encoding="utf-8")
+    assert "holds something else" in tito("dev", "slides", "--to", "mine").err
