@@ -90,14 +90,22 @@ def hold(name, got, expected, tolerance=1e-6, mistakes=(), axes=(), dtype=None):
         if np.all(near | (np.isnan(got) & np.isnan(expected))):
             only(name, dtype is None or kind == np.dtype(dtype).name, f"expected {np.dtype(dtype)}, got {kind}")
             return
-    why = _cause(got, dict(mistakes)) or _generic(got, expected, tolerance, axes)
+    cause = _cause(got, dict(mistakes))
+    why = cause or _generic(got, expected, tolerance, axes)
     if got.shape != expected.shape:
-        raise AssertionError(f"{name}: expected the shape {expected.shape}, got {got.shape}{why}")
+        raise _wrong(f"{name}: expected the shape {expected.shape}", f"{got.shape}{why}", cause)
     with np.errstate(invalid="ignore"):
         off = np.abs(got - expected)
     worst = np.where(np.isnan(off) & (got != expected), np.inf, np.nan_to_num(off))
     at = np.unravel_index(worst.argmax(), got.shape)
-    raise AssertionError(f"{name}{list(map(int, at)) or ''}: expected {expected[at]:.7g}, got {got[at]:.7g}{why}")
+    raise _wrong(f"{name}{list(map(int, at)) or ''}: expected {expected[at]:.7g}", f"{got[at]:.7g}{why}", cause)
+
+
+def _wrong(wanted, got, cause):
+    """The error to raise. told: what a grader may repeat where the numbers that were got must not be seen."""
+    error = AssertionError(f"{wanted}, got {got}")
+    error.told = f"{wanted}{cause}"
+    return error
 
 
 def _numbers(name, got):

@@ -19,7 +19,7 @@ from tinytorch.core.spatial import Conv2d, MaxPool2d, Window
 from tinytorch.core.tensor import Tensor, operation
 from tinytorch.images import lowest, padded
 
-CELLS = Window(2, 2)  # the pooling that core.fast has a way of its own for
+CELLS = Window((2, 2), (2, 2))  # the pooling that core.fast has a way of its own for
 PART = 1 << 19  # bytes of results made before they are used again: half of a second-level cache
 SMALL = 1 << 16  # bytes up to which numbers are compared by their bytes, and weights are added up over several images
 NORM = 1 << 14  # numbers from which on batch normalisation is worth a way of its own

@@ -73,7 +73,7 @@ def _facts(module: Module, path: Path, student: str, mark: Mark, part: dict, com
         "rows": rows,
         "comments": comments,
         "reason": part.get("reason", ""),
-        "notes": [feedback.unspoken(note) for note in part.get("notes", [])],
+        "notes": part.get("notes", []),
     }
 
 
