@@ -331,10 +331,17 @@ def one_or_many(function, x, *rest):
 
 
 class ImageLayer(Module):
-    """A layer of images: a tensor, or an array or nested lists, of which it makes one."""
+    """A layer of images: a tensor, or an array or nested lists, of which it makes one.
+
+    alone: whether the backend in force may have something even for this layer alone, without followers.
+    """
+
+    alone = False
 
     def __call__(self, x):
-        return super().__call__(x if isinstance(x, Tensor) else Tensor(x))
+        x = x if isinstance(x, Tensor) else Tensor(x)
+        offer = self.fuse(()) if self.alone else None
+        return offer[0](x) if offer else super().__call__(x)
 
 
 def _padding_and_crop(padding, kernel, dilation):

@@ -8,9 +8,13 @@ import math
 import numpy as np
 
 # Modules 02 and 05: entry by entry. NumPy takes one operation after the other, each through the whole array: of some
-# megabytes, every pass comes from memory. A piece at a time stays in the cache from the first to the last.
+# megabytes, every pass comes from memory. A piece at a time stays in the cache from the first to the last, and memory
+# that is at hand costs less than what NumPy asks for on the way.
 
-PIECE = 96 << 10  # bytes of a piece: with what is made on the way it fits a second-level cache
+PIECE = 128 << 10  # bytes of a piece: with what is made on the way it fits a second-level cache
+FEW = 1 << 13  # numbers up to which the lesson's own function is as quick
+NEAR = 4  # standard deviations between 0 and a mean up to which no digits are lost by taking the mean away last
+recording = None  # `core.tensor` puts the variable here that says whether results remember how they were made
 empty = np.empty  # `core.fast` puts its own in this place: new memory costs more than the arithmetic on it
 
 
@@ -21,21 +25,12 @@ def empty_like(array):
     return out.transpose(sorted(range(array.ndim), key=axes.__getitem__))
 
 
-def in_pieces(function, *arrays):
-    """function(*arrays), which works entry by entry on arrays of one shape and order, piece by piece."""
-    first, flat = arrays[0], [array.ravel("K") for array in arrays]
-    alike = all(array.shape == first.shape and array.strides == first.strides for array in arrays)
-    size = PIECE // max(1, first.itemsize)
-    if first.size < 2 * size or not alike or not np.may_share_memory(first, flat[0]):
-        return function(*arrays)
-    out = empty_like(first)
-    whole = out.ravel("K")
-    for start in range(0, first.size, size):
-        part = function(*(array[start : start + size] for array in flat))
-        target = whole[start : start + size]
-        if getattr(part, "dtype", None) != out.dtype or part.shape != target.shape:
-            return function(*arrays)  # it does something else
-        target[...] = part
+def copied(array, dtype):
+    """A copy in the order in which the array lies."""
+    if array.size < FEW or array.dtype != dtype or not np.may_share_memory(array, array.ravel("K")):
+        return np.array(array, dtype)
+    out = empty_like(array)
+    np.copyto(out, array)
     return out
 
 
@@ -43,44 +38,251 @@ class _Room:
     """Arrays for what is made on the way, one after the other for every part."""
 
     def __init__(self, count, size, dtype):
-        self.arrays = [empty((size,), dtype) for _ in range(count)]
+        self.arrays, self.seen = [empty((size,), dtype) for _ in range(count)], {}
 
     def views(self, shape):
         """As arrays of that shape, which is no larger."""
-        size = math.prod(shape)
-        return [array[:size].reshape(shape) for array in self.arrays]
+        if shape not in self.seen:
+            size = math.prod(shape)
+            self.seen[shape] = [array[:size].reshape(shape) for array in self.arrays]
+        return self.seen[shape]
 
 
-def gelu_gradient(upstream, x):
-    """Gradient of gelu, tanh form: with t = tanh(u), u = x * (c + k * x²), the slope is (1 + t + (1 - t²) * x * u') / 2."""
-    if not x.ndim:
-        return _gelu_gradient(np.reshape(upstream, 1), x.reshape(1)).reshape(())
-    return in_pieces(_gelu_gradient, upstream, x)
+def in_pieces(function, made, room, *arrays):
+    """Call function(results, inputs, room) for piece after piece of arrays that lie alike; returns the `made` results.
+
+    room: how many arrays for what is made on the way.
+    """
+    out = [empty_like(arrays[0]) for _ in range(made)]
+    flat, size = [array.ravel("K") for array in (*out, *arrays)], max(1, PIECE // arrays[0].itemsize)
+    own = [empty((min(size, arrays[0].size),), arrays[0].dtype) for _ in range(room)]
+    for start in range(0, arrays[0].size, size):
+        pieces = [array[start : start + size] for array in flat]
+        function(pieces[:made], pieces[made:], [array[: pieces[0].size] for array in own])
+    return out
 
 
-def _gelu_gradient(upstream, x, room=None):
-    c, k = math.sqrt(2 / math.pi), 0.044715
-    slope, t, rest = (room or _Room(3, x.size, x.dtype)).views(x.shape)[-3:]
-    np.multiply(x, x, out=slope)
-    np.multiply(slope, k * c, out=t)
-    t += c
-    t *= x
-    np.tanh(t, out=t)
-    slope *= 3 * k * c
-    slope += c
-    slope *= x
-    np.multiply(t, t, out=rest)
-    np.subtract(1, rest, out=rest)
-    slope *= rest
-    slope += t
-    slope += 1
-    slope *= 0.5
-    slope *= upstream
-    return slope
+def _many(*arrays):
+    """Whether these are many floats each, of one shape, kind and order in memory, without gaps."""
+    first = arrays[0]
+    if not isinstance(first, np.ndarray) or first.size < FEW or first.dtype.char not in "fd":
+        return False
+    alike = all(a.shape == first.shape and a.strides == first.strides and a.dtype == first.dtype for a in arrays[1:])
+    return alike and np.may_share_memory(first, first.ravel("K"))
 
 
-# Module 09: batch normalisation and an activation, piece by piece: the images are read once for the mean, once for the
-# variance and once for the result, and nothing but them is kept for backward, which works the rest out again.
+class Quick:
+    """A function of a lesson on few numbers; on many another one, which gives the same in less time.
+
+    quick: takes what the lesson's function takes; suits: whether it takes these inputs; example: inputs on which both
+    must agree, or the lesson's own runs everywhere. quick may return NotImplemented. Tests hold them against each other.
+    """
+
+    def __init__(self, function, quick, suits, example):
+        functools.update_wrapper(self, function)
+        self.function, self.quick, self.suits, self.example, self.agreed = function, quick, suits, example, None
+
+    def __call__(self, *inputs):
+        return self.quick(*inputs) if self.serves(inputs) else self.function(*inputs)
+
+    def serves(self, inputs):
+        """Whether `quick` does these."""
+        if not self.suits(*inputs):
+            return False
+        if self.agreed is None:
+            self.agreed = self._agree()
+        return self.agreed
+
+    def _agree(self):
+        example = self.example()
+        try:
+            mine, right = self.quick(*example), self.function(*example)
+        except Exception:  # not finished
+            return False
+        mine, right = (found[0] if type(found) is tuple else found for found in (mine, right))
+        return np.shape(mine) == np.shape(right) and np.allclose(mine, right, rtol=1e-5, atol=1e-6)
+
+
+class QuickGelu(Quick):
+    """The lesson's gelu. On many numbers the slope is found on the way; it is all that a recipe needs, and holds."""
+
+    def __init__(self, function):
+        super().__init__(function, gelu, _many, lambda: (np.linspace(-6, 6, 49),))
+
+    def keep(self, arrays):
+        """What the recipe holds in place of x: its shape and dtype."""
+        return [np.broadcast_to(arrays[0].dtype.type(0), arrays[0].shape)] if self.serves(arrays) else arrays
+
+
+class Slope:
+    """The slopes of a function at its inputs, in place of a saved result."""
+
+    def __init__(self, values):
+        self.values = values
+
+
+def gelu(x, form="tanh"):
+    """(gelu of many floats, Slope), "tanh" or "erf"; without a slope where nothing is recorded.
+
+    "erf" is that of float32, exact to 2e-7 of the result or of 1.
+    """
+    way, wanted = _GELU[form], recording is None or recording.get()
+
+    def piece(results, inputs, room):
+        way(inputs[0], *results, *[None] * (not wanted), *room)
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        out, *slope = in_pieces(piece, 1 + wanted, 2, x)
+    return out, Slope(slope[0]) if wanted else None
+
+
+def _gelu_tanh(x, out, slope, square, share):
+    """x * (1 + t) / 2 with t = tanh(u), u = x * (c + k * x²); the slope is (1 + t) / 2 * (1 + (1 - t) * x * u')."""
+    c, k = math.sqrt(2 / math.pi), 0.044715 * math.sqrt(2 / math.pi)
+    np.multiply(x, x, out=square)
+    np.multiply(square, k, out=share)
+    share += c
+    share *= x
+    np.tanh(share, out=share)
+    if slope is not None:
+        square *= 3 * k
+        square += c
+        square *= x
+        np.subtract(1, share, out=slope)
+        square *= slope
+        square += 1
+    share += 1
+    share *= 0.5
+    if slope is not None:
+        np.multiply(share, square, out=slope)
+    np.multiply(share, x, out=out)
+
+
+_ERF = (  # odd powers of x for atanh(erf(x / √2)), lowest first: least squares, reweighted until the errors were even
+    0.7978842696481687, 0.036334145719866186, -3.302418428751579e-05, -5.527414273378147e-05,
+    3.974174729830846e-06, -1.337896547838533e-07, 1.814072396273603e-09,
+)  # fmt: skip
+
+
+def _gelu_erf(x, out, slope, square, share):
+    """x * share, the share of the normal distribution below x; the slope is share + x * density."""
+    np.multiply(x, x, out=square)
+    np.multiply(square, _ERF[-1], out=share)
+    for factor in _ERF[-2:0:-1]:
+        share += factor
+        share *= square
+    share += _ERF[0]
+    share *= x
+    np.tanh(share, out=share)
+    share += 1
+    share *= 0.5
+    if slope is not None:
+        square *= -0.5
+        np.exp(square, out=square)
+        square *= 1 / math.sqrt(2 * math.pi)
+        np.multiply(square, x, out=slope)
+        slope += share
+    np.multiply(share, x, out=out)
+
+
+_GELU = {"tanh": _gelu_tanh, "erf": _gelu_erf}
+
+
+def gelu_erf(x):
+    """x times the share of the normal distribution below x, and its Slope."""
+    if _many(x) and x.dtype == np.float32:
+        return gelu(x, "erf")
+    share = (0.5 * erfc(x / -math.sqrt(2))).astype(x.dtype)
+    return x * share, Slope(share + x * np.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi)))
+
+
+def gelu_gradient(upstream, saved, x):
+    """Gradient of gelu, either form; of x alone, where the lesson's own function made the result, the tanh form's."""
+    if isinstance(saved, Slope):
+        return np.multiply(upstream, saved.values, out=empty_like(saved.values))
+    c, k = math.sqrt(2 / math.pi), 0.044715 * math.sqrt(2 / math.pi)
+    t = np.tanh(x * (c + k * x * x))
+    return upstream * (0.5 * (1 + t + (1 - t * t) * x * (c + 3 * k * x * x)))
+
+
+# Modules 02 and 05: along the rows
+
+
+def _rows(*inputs):
+    """Whether these are arrays of many floats in rows, all of one shape, and at the end the number of the last axis."""
+    *arrays, axis = inputs
+    first = arrays[0]
+    if not _many(*arrays) or not first.flags.c_contiguous or not first.ndim:
+        return False
+    return type(axis) is int and axis in (-1, first.ndim - 1) and first.shape[-1] >= 32
+
+
+def _by_rows(function, *arrays):
+    """function(out, *arrays) for as many rows as the cache holds, one after the other; returns out."""
+    out, length = empty(arrays[0].shape, arrays[0].dtype), arrays[0].shape[-1]
+    flat, size = [a.reshape(-1, length) for a in (out, *arrays)], max(1, PIECE // (length * out.itemsize))
+    for start in range(0, len(flat[0]), size):
+        function(*(array[start : start + size] for array in flat))
+    return out
+
+
+def _softmax(out, x):
+    ones = np.ones(out.shape[1], out.dtype)
+    with np.errstate(over="ignore"):
+        np.exp(x, out=out)
+    sums = out @ ones
+    if not (1e-3 < sums.min() and sums.max() < 1e30):  # only then need the numbers be shifted: some powers are lost
+        np.subtract(x, x.max(axis=1)[:, None], out=out)
+        np.exp(out, out=out)
+        sums = out @ ones
+    out *= 1 / sums[:, None]
+
+
+def _softmax_gradient(out, upstream, shares):
+    np.subtract(upstream, np.vecdot(upstream, shares)[:, None], out=out)
+    out *= shares
+
+
+def _log_softmax(out, x):
+    shifted = x - x.max(axis=1)[:, None]
+    np.exp(shifted, out=out)
+    np.subtract(shifted, np.log(out @ np.ones(out.shape[1], out.dtype))[:, None], out=out)
+
+
+def _log_softmax_gradient(out, upstream, logs):
+    np.exp(logs, out=out)
+    out *= (upstream @ np.ones(out.shape[1], out.dtype))[:, None]
+    np.subtract(upstream, out, out=out)
+
+
+def quick_rows(function, quick):
+    """A lesson's softmax or log_softmax (x, axis), with a quick one for many numbers along the last axis."""
+    example = np.random.default_rng(0).standard_normal((2, 3, 7))
+    return Quick(function, lambda x, axis: _by_rows(quick, x), _rows, lambda: (example, -1))
+
+
+def quick_softmax_gradient(rule):
+    """The lesson's rule (upstream, out, x, axis)."""
+    upstream, x = np.random.default_rng(0).standard_normal((2, 3, 7))
+    return Quick(rule, lambda upstream, out, x, axis: _by_rows(_softmax_gradient, upstream, out),
+                 lambda upstream, out, x, axis: _rows(upstream, out, axis),
+                 lambda: (upstream, np.exp(x) / np.exp(x).sum(axis=-1, keepdims=True), x, -1))  # fmt: skip
+
+
+def log_softmax_gradient(upstream, out, x, axis):
+    """Gradient of log_softmax with respect to x."""
+    if _rows(upstream, out, axis):
+        return _by_rows(_log_softmax_gradient, upstream, out)
+    return upstream - np.exp(out) * upstream.sum(axis=axis, keepdims=True)
+
+
+def quick_rows_of(function):
+    """For `refusals`: the lesson's softmax or log_softmax."""
+    return quick_rows(function, {"softmax": _softmax, "log_softmax": _log_softmax}[function.__name__])
+
+
+# Module 09: batch normalisation and an activation, piece by piece: the images are read once for their mean and variance
+# and once for the result, and nothing but them is kept for backward, which works the rest out again.
 
 
 def lines_of(x):
@@ -101,7 +303,7 @@ def images_of(lines, x):
 def _parts(lines):
     """[(lines, channels)]: slices of the first two axes that cut lines (A, C, L) into parts of at most about PIECE."""
     (rows, channels, length), most = lines.shape, PIECE // lines.itemsize
-    wide = min(channels, max(1, most // length))
+    wide = -(-channels // -(-channels // max(1, min(channels, most // length))))  # as equal as possible
     high = max(1, most // (wide * length))
     cuts = [[slice(a, a + size) for a in range(0, whole, size)] for whole, size in ((rows, high), (channels, wide))]
     return [(a, c) for a in cuts[0] for c in cuts[1]]
@@ -114,80 +316,205 @@ def _room(count, lines):
 
 
 def moments(lines):
-    """Mean and variance of each channel of lines (A, C, L), (C,) each in their dtype."""
-    count, squares = lines.size // lines.shape[1], np.zeros(lines.shape[1])
-    mean = (lines.sum(axis=2).sum(axis=0, dtype=np.float64) / count).astype(lines.dtype)
-    room = _room(1, lines)
+    """Mean and variance of each channel of lines (A, C, L), (C,) each in their dtype.
+
+    From the sums of the numbers and of their squares, in one pass. Where the mean is far from 0 that would lose digits:
+    then once more, with the mean taken away.
+    """
+    mean, squares = _means_of_powers(lines)
+    var = squares - mean**2
+    if not (mean**2 <= NEAR**2 * var).all():
+        near = mean.astype(lines.dtype)
+        rest, squares = _means_of_powers(lines, near)
+        mean, var = near + rest, squares - rest**2
+    return mean.astype(lines.dtype), np.maximum(var, 0).astype(lines.dtype)
+
+
+def _means_of_powers(lines, near=None):
+    """The means of (lines - near) and of its square over each channel, (C,) in float64."""
+    sums, squares = np.empty((2, *lines.shape[:2]))
+    room, ones = _room(near is not None, lines), np.ones(lines.shape[2], lines.dtype)
     for a, c in _parts(lines):
-        (centred,) = room.views(lines[a, c].shape)
-        np.subtract(lines[a, c], mean[c, None], out=centred)
-        squares[c] += np.einsum("acl,acl->ac", centred, centred).sum(axis=0, dtype=np.float64)
-    return mean, (squares / count).astype(lines.dtype)
+        part = lines[a, c]
+        if near is not None:
+            part = np.subtract(part, near[c, None], out=room.views(part.shape)[0])
+        sums[a, c], squares[a, c] = part @ ones, np.vecdot(part, part)
+    count = lines.size // lines.shape[1]
+    return sums.sum(axis=0) / count, squares.sum(axis=0) / count
 
 
-def _gelu_(y, room):
-    (t,) = room.views(y.shape)
-    np.multiply(y, y, out=t)
-    t *= 0.044715 * math.sqrt(2 / math.pi)
-    t += math.sqrt(2 / math.pi)
-    t *= y
-    np.tanh(t, out=t)
-    t += 1
-    t *= 0.5
-    y *= t
+def _relu(y, room):
+    np.maximum(y, 0, out=y)
 
 
-ACTIVATIONS = {  # written into y; gradient for y
-    "none": (lambda y, room: None, lambda upstream, y, room: upstream),
-    "relu": (lambda y, room: np.maximum(y, 0, out=y), lambda upstream, y, room: upstream * ~(y <= 0)),
-    "gelu": (_gelu_, _gelu_gradient),
+def _gelu(y, room):
+    _gelu_tanh(y, y, None, *room[:2])
+
+
+def _no_slope(upstream, y, out, room):
+    return upstream
+
+
+def _relu_slope(upstream, y, out, room):
+    return np.multiply(upstream, ~(y <= 0), out=out)
+
+
+def _gelu_slope(upstream, y, out, room):
+    _gelu_tanh(y, y, out, *room[:2])
+    return np.multiply(upstream, out, out=out)
+
+
+ACTIVATIONS = {  # written into y; gradient for y, which may be written into out
+    "none": (lambda y, room: None, _no_slope),
+    "relu": (_relu, _relu_slope),
+    "gelu": (_gelu, _gelu_slope),
 }
+
+
+class _Centred:
+    """(lines - mean) * factor + bias, part by part: in two passes where mean * scale is small, so that nothing is lost."""
+
+    def __init__(self, lines, mean, scale):
+        self.lines, self.mean = lines, mean
+        self.direct = bool((np.abs(mean * scale) <= NEAR).all())
+
+    def write(self, at, out, factor, bias):
+        """Write the part of all that slices `at` tell into out; factor, bias: (C,)."""
+        c, start = at[1], self.lines[at]
+        if self.direct:
+            np.multiply(start, factor[c, None], out=out)
+            out += (bias - self.mean * factor)[c, None]
+        else:
+            np.subtract(start, self.mean[c, None], out=out)
+            out *= factor[c, None]
+            out += bias[c, None]
 
 
 def normalise(lines, weight, bias, mean, scale, activation):
     """activation(weight * (lines - mean) * scale + bias), for lines (A, C, L); the others are (C,)."""
-    out, factor, room = empty(lines.shape, lines.dtype), weight * scale, _room(1, lines)
-    for a, c in _parts(lines):
-        target = out[a, c]
-        np.subtract(lines[a, c], mean[c, None], out=target)
-        target *= factor[c, None]
-        target += bias[c, None]
-        ACTIVATIONS[activation][0](target, room)
+    out, centred, act = empty(lines.shape, lines.dtype), _Centred(lines, mean, scale), ACTIVATIONS[activation][0]
+    room, factor = _room(2 if activation == "gelu" else 0, lines), weight * scale
+    with np.errstate(over="ignore", invalid="ignore"):
+        for at in _parts(lines):
+            centred.write(at, out[at], factor, bias)
+            act(out[at], room.views(out[at].shape))
     return out
 
 
 def normalise_gradients(upstream, lines, weight, bias, mean, scale, activation, use_batch_stats, wants_x):
     """(gradient of the lines or None, of the weight, of the bias); mean and scale are the lines' own: use_batch_stats."""
-    g, (sums, products) = empty(lines.shape, lines.dtype), np.zeros((2, lines.shape[1]))
-    room = _room(5, lines)
-    for a, c in _parts(lines):
-        through, part = upstream[a, c], g[a, c]
-        normal, out, *_ = room.views(part.shape)
-        np.subtract(lines[a, c], mean[c, None], out=normal)
-        normal *= scale[c, None]
-        if activation != "none":
-            np.multiply(normal, weight[c, None], out=out)
-            out += bias[c, None]
-            through = ACTIVATIONS[activation][1](through, out, room)
-        part[...] = through
-        sums[c] += part.sum(axis=2).sum(axis=0, dtype=np.float64)
-        products[c] += np.einsum("acl,acl->ac", part, normal).sum(axis=0, dtype=np.float64)
-    count, factor = lines.size // lines.shape[1], weight * scale
-    slope, shared = (scale * products / count).astype(g.dtype), (sums / count).astype(g.dtype)
-    for a, c in _parts(lines) if wants_x else ():
-        part = g[a, c]
-        if use_batch_stats:
-            normal = np.subtract(lines[a, c], mean[c, None], out=room.views(part.shape)[0])
-            normal *= slope[c, None]
-            normal += shared[c, None]
-            part -= normal
-        part *= factor[c, None]
-    return g if wants_x else None, products.astype(g.dtype), sums.astype(g.dtype)
+    count, slope = lines.size // lines.shape[1], ACTIVATIONS[activation][1]
+    centred, plain = _Centred(lines, mean, scale), activation == "none"
+    g = empty(lines.shape, lines.dtype) if wants_x or not plain else None
+    sums, products = np.empty((2, *lines.shape[:2]))
+    room, ones, factor = _room(1 if plain else 3, lines), np.ones(lines.shape[2], lines.dtype), weight * scale
+    with np.errstate(over="ignore", invalid="ignore"):
+        for at in _parts(lines):
+            through = upstream[at]
+            if not plain:
+                out, *more = room.views(through.shape)
+                centred.write(at, out, factor, bias)
+                through = slope(through, out, g[at], more)
+            seen = lines[at]
+            if not centred.direct:
+                seen = np.subtract(seen, mean[at[1], None], out=room.views(seen.shape)[0])
+            sums[at], products[at] = through @ ones, np.vecdot(through, seen)
+    sums, products = sums.sum(axis=0), products.sum(axis=0)
+    products = (products - mean * sums if centred.direct else products) * scale
+    if wants_x:
+        each = -factor / count if use_batch_stats else 0 * factor
+        tilt, shared = (products * scale * each).astype(g.dtype), (sums * each).astype(g.dtype)
+        for at in _parts(lines):
+            part = g[at]
+            np.multiply(upstream[at] if plain else part, factor[at[1], None], out=part)
+            if use_batch_stats:
+                (rest, *_) = room.views(part.shape)
+                centred.write(at, rest, tilt, shared)
+                part += rest
+    return g if wants_x else None, products.astype(lines.dtype), sums.astype(lines.dtype)
+
+
+# Module 09: a kernel for each channel. A channel in its frame is one line of numbers, in which what a kernel entry sees
+# is a shifted piece: all of them together are one view, and einsum adds them up without storing products. Between two
+# image rows the line runs through the frame: what comes out there is left out. Framed are few channels at a time.
+
+
+def _cut(room, *shape):
+    """The beginning of a flat array in that shape."""
+    return room[: math.prod(shape)].reshape(shape)
+
+
+def _framed(rows, s, c, a, b, room):
+    """What rows a .. b of the result see of channels c of rows (H, C, W, N): (channels, lines, W + 2 * pw, N), in room."""
+    first, last = a - s.ph, b + s.dh * (s.kh - 1) - s.ph
+    out = _cut(room, c.stop - c.start, last - first, s.w + 2 * s.pw, s.n)
+    real = slice(max(0, first), max(0, first, min(last, s.h)))
+    top, end = real.start - first, real.stop - first
+    out[:, :top] = out[:, end:] = out[:, top:end, : s.pw] = out[:, top:end, s.pw + s.w :] = 0
+    out[:, top:end, s.pw : s.pw + s.w] = rows[real, c].swapaxes(0, 1)
+    return out
+
+
+def _shifts(framed, s, high):
+    """What the kernel entries see for `high` rows of the result: (channels, kh, kw, length), a view."""
+    channel, down, across, image = framed.strides
+    length = ((high - 1) * framed.shape[2] + s.wo) * s.n
+    strides = channel, s.dh * down, s.dw * across, image
+    return np.ndarray((len(framed), s.kh, s.kw, length), framed.dtype, framed, 0, strides)
+
+
+def _blocks(s, itemsize):
+    """[(channels, first row, last row)]: as many as the cache holds beside their result."""
+    row, reach = (s.w + 2 * s.pw) * s.n * itemsize, s.dh * (s.kh - 1)
+    wide = max(1, min(s.c, 4 * PIECE // (row * (s.ho + reach))))
+    high = max(1, min(s.ho, 4 * PIECE // (row * wide) - reach))
+    return [
+        (slice(c, min(s.c, c + wide)), a, min(s.ho, a + high))
+        for c in range(0, s.c, wide)
+        for a in range(0, s.ho, high)
+    ]
+
+
+def _block_room(s, blocks, dtype):
+    """Two flat arrays, for a block in its frame and for its result: the first block is as large as any."""
+    c, a, b = blocks[0]
+    size = c.stop * (b - a + s.dh * (s.kh - 1)) * (s.w + 2 * s.pw) * s.n
+    return empty((size,), dtype), empty((size,), dtype)
+
+
+def convolve_channels(rows, weight, bias, s):
+    """Rows (H, C, W, N) with weight (C, 1, kh, kw) and stride 1: rows (H_out, C, W_out, N)."""
+    out, blocks = empty((s.ho, s.c, s.wo, s.n), rows.dtype), _blocks(s, rows.itemsize)
+    room, more = _block_room(s, blocks, rows.dtype)
+    for c, a, b in blocks:
+        framed = _framed(rows, s, c, a, b, room)
+        seen = _shifts(framed, s, b - a)
+        sums = _cut(more, len(seen), b - a, *framed.shape[2:])
+        np.einsum("cij,cijl->cl", weight[c, 0], seen, out=sums.reshape(len(seen), -1)[:, : seen.shape[3]])
+        np.add(sums[:, :, : s.wo].swapaxes(0, 1), 0 if bias is None else bias[c, None, None], out=out[a:b, c])
+    return out
+
+
+def channel_weight_gradient(g, rows, s):
+    """Gradient of the weight, (C, 1, kh, kw), from upstream rows g (H_out, C, W_out, N)."""
+    total, blocks = np.zeros((s.c, s.kh, s.kw), g.dtype), _blocks(s, rows.itemsize)
+    room, more = _block_room(s, blocks, rows.dtype)
+    for c, a, b in blocks:
+        framed = _framed(rows, s, c, a, b, room)
+        seen = _shifts(framed, s, b - a)
+        lines = _cut(more, len(seen), b - a, *framed.shape[2:])
+        lines[:, :, s.wo :] = 0
+        lines[:, :, : s.wo] = g[a:b, c].swapaxes(0, 1)
+        flat = lines.reshape(len(seen), -1)[:, : seen.shape[3]]
+        for i in range(s.kh):
+            for j in range(s.kw):
+                total[c, i, j] += np.vecdot(flat, seen[:, i, j])
+    return total[:, None]
 
 
 # Module 02: the error function
 
-_ERF = (  # numerator and denominator, highest power first, for |x| up to 0.47, up to 4, and above (in 1 / x²)
+_ERFC = (  # numerator and denominator, highest power first, for |x| up to 0.47, up to 4, and above (in 1 / x²)
     ([0.185777706184603153, 3.16112374387056560, 113.864154151050156, 377.485237685302021, 3209.37758913846947],
      [1.0, 23.6012909523441209, 244.024637934444173, 1282.61652607737228, 2844.23683343917062]),
     ([2.15311535474403846e-8, 0.564188496988670089, 8.88314979438837594, 66.1191906371416295, 298.635138197400131,
@@ -206,7 +533,7 @@ def erfc(x):
     Source: W. J. Cody, "Rational Chebyshev approximations for the error function", Math. Comp. 23, 1969.
     """
     x = np.asarray(x, np.float64)
-    y, (small, middle, large) = np.abs(x), [lambda z, p=p, q=q: np.polyval(p, z) / np.polyval(q, z) for p, q in _ERF]
+    y, (small, middle, large) = np.abs(x), [lambda z, p=p, q=q: np.polyval(p, z) / np.polyval(q, z) for p, q in _ERFC]
     near, mid = np.minimum(y, 0.46875), np.clip(y, 0.46875, 4.0)
     far = np.clip(y, 4.0, 30.0)  # beyond, exp(-y²) is 0
     tail = (1 / math.sqrt(math.pi) - large(1 / far**2) / far**2) / far

@@ -20,7 +20,7 @@ from tinytorch.images import lowest, padded
 
 CELLS = Window(2, 2)  # the pooling that core.fast has a way of its own for
 PART = 1 << 19  # bytes of results made before they are used again: half of a second-level cache
-SMALL = 1 << 16  # bytes up to which numbers are compared by their bytes, and weights are added up over several images
+SMALL = 1 << 16  # weights up to which their gradients are added up over several images
 NORM = 1 << 14  # numbers from which on batch normalisation is worth a way of its own
 FUSED = 1.35  # up to this loss in its convolution the fused block still wins
 
@@ -234,13 +234,15 @@ def loss(s):
 
 
 def choose(s, ordered):
-    """How to convolve: "rows", "taps", "points", or "windows" where those would copy or call more than they save.
+    """How to convolve: "rows", "channels", "taps", "points", or "windows" where those would copy or call more than they save.
 
     ordered: whether the images lie in rows already.
     """
     one, places = s.kh * s.kw == 1, s.n * s.wo
     if s.cg == s.og == 1 < s.groups and (s.sh > 1 or one):
         return _of_depthwise_strides(s, one, places)
+    if s.cg == s.og == 1 < s.groups and _plain_channels(s):
+        return "channels"
     if one and s.groups == 1 and not ordered and not s.ph and not s.pw:
         pixels = s.ho * s.wo
         return "points" if s.n <= 12 or pixels >= 64 or pixels >= 9 and s.c * s.o <= 25_000 else "windows"
@@ -250,6 +252,12 @@ def choose(s, ordered):
         return "rows" if loss(s) < 0.45 else "windows"
     most = 1.5 if ordered else 1.0 if s.n >= 32 else 0.8 if s.sh == 1 else 0.7
     return "rows" if loss(s) < most else "windows"
+
+
+def _plain_channels(s):
+    """Whether lines of channels pay: long enough, little frame between the rows, and kernels that can be turned round."""
+    reach = s.dh * (s.kh - 1), s.dw * (s.kw - 1)
+    return s.n * s.wo * s.ho >= 64 and s.w + 2 * s.pw <= 2 * s.wo and s.ph <= reach[0] and s.pw <= reach[1]
 
 
 def _of_depthwise_strides(s, one, places):
@@ -267,8 +275,8 @@ def _of_depthwise_strides(s, one, places):
 class SavedBlock:
     """What a fused forward saved, and gradients that one pass found and no rule has taken yet: three rules, one pass.
 
-    Each is handed out once, and only for the numbers it was made from: another walk through the graph, which may want
-    other gradients, makes its own, even if upstream is the same array, refilled.
+    Each is handed out once, and only for the upstream it was made from: another walk through the graph, which may want
+    other gradients, has another one, even of the same numbers, and makes its own.
     """
 
     def __init__(self, find, *saved):
@@ -276,26 +284,10 @@ class SavedBlock:
 
     def take(self, which, upstream, *inputs):
         """The gradient of input `which`. The rule for x runs first where it is wanted, so the pass knows whether it is."""
-        if which not in self.gradients or not self.same(upstream):
+        if which not in self.gradients or upstream is not self.upstream:
             found = self.find(upstream, which == 0, *self.saved, *inputs)
-            self.gradients = {i: found[i] for i in range(which, 3)}
-            self.upstream = _copied(upstream)
+            self.gradients, self.upstream = {i: found[i] for i in range(which, 3)}, upstream
         return self.gradients.pop(which)
-
-    def same(self, upstream):
-        """Whether these are the numbers of the last pass."""
-        if type(self.upstream) is bytes:
-            return self.upstream == as_rows(upstream).tobytes()
-        return np.array_equal(self.upstream, upstream)
-
-
-def _copied(upstream):
-    """A copy in the same order in memory; of few numbers the bytes of their rows, which are compared in no time."""
-    if upstream.nbytes < SMALL:
-        return as_rows(upstream).tobytes()
-    copy = kernels.empty_like(upstream)
-    np.copyto(copy, upstream)
-    return copy
 
 
 def block_rules(operation):
@@ -446,7 +438,7 @@ def fuse_norm(layer, rest):
     def run(x):
         x = x if isinstance(x, Tensor) else Tensor(x)
         if not _suits(layer, x):
-            x = layer(x)
+            x = layer.forward(x)
             return rest[0](x) if used else x
         mean, var = layer.running_mean, layer.running_var
         if layer.training:

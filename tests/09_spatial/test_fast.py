@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinytorch import backend
+from tinytorch import backend, kernels
 from tinytorch.backend import BACKENDS, resolve, use_backend
 from tinytorch.core.activations import ReLU, Sigmoid, relu
 from tinytorch.core.autograd import no_grad
@@ -78,6 +78,35 @@ def test_convolution_equals_windows(settings, dtype, seed, images, layout):
     x, weight, bias = draw(rng, dtype, *shapes)
     arrays = LAYOUTS[layout](x), weight, bias
     same(*(outcome(name, convolution(settings), arrays, seed) for name in ("fast", "windows")))
+
+
+@pytest.mark.parametrize("blocks", [False, True])
+@given(
+    PAIR(st.integers(1, 4), st.integers(1, 4)),
+    PAIR(st.integers(0, 3), st.integers(0, 3)),
+    PAIR(st.integers(1, 2), st.integers(1, 2)),
+    DTYPES,
+    SEEDS,
+    st.sampled_from([1, 2, 5, 17]),
+    st.sampled_from(sorted(LAYOUTS)),
+)
+def test_a_kernel_for_each_channel_equals_windows(blocks, kernel, padding, dilation, dtype, seed, images, layout):
+    rng = np.random.default_rng(seed)
+    channels, sides = rng.integers(2, 7), rng.integers(8, 14, 2)
+    x, weight, bias = draw(rng, dtype, (images, channels, *sides), (channels, 1, *kernel), (channels,))
+    settings = {"padding": padding, "dilation": dilation, "groups": int(channels)}
+    with pytest.MonkeyPatch.context() as patch:
+        if blocks:  # one channel and one row at a time
+            patch.setattr(kernels, "PIECE", 1)
+        arrays = LAYOUTS[layout](x), weight, bias
+        same(*(outcome(name, convolution(settings), arrays, seed) for name in ("fast", "windows")))
+
+
+def test_kernels_for_each_channel_go_their_own_way():
+    x = Tensor(np.ones((4, 3, 9, 9)), requires_grad=True)
+    with use_backend("fast"):
+        out = Conv2d(3, 3, 3, padding=1, groups=3)(x)
+    assert "channels" in out.grad_fn[1]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

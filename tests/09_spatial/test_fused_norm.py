@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tinytorch import nn
+from tinytorch import kernels, nn
 from tinytorch.backend import BACKENDS, use_backend
 from tinytorch.core.activations import GELU, ReLU, gelu, relu
 from tinytorch.core.autograd import no_grad
@@ -119,3 +119,38 @@ def test_another_walk_makes_its_own_gradients():
     buffer[...] = 10
     out.backward(buffer, retain_graph=True)
     np.testing.assert_allclose(weight.grad, 11 * first, rtol=1e-4)
+
+
+@pytest.mark.parametrize("in_rows", [True, False])
+@pytest.mark.parametrize(("middle", "spread"), [(0, 1), (3, 1), (50, 1), (-1000, 2), (1, 0), (0, 0)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_statistics_wherever_the_mean_lies(middle, spread, in_rows, dtype):
+    rng = np.random.default_rng(3)
+    images = (middle + spread * rng.standard_normal((16, 4, 13, 12))).astype(dtype)
+    images[:, 1] -= 7
+    given = fast.as_images(np.ascontiguousarray(fast.as_rows(images))) if in_rows else images
+    mean, var = kernels.moments(kernels.lines_of(given))
+    exact = images.astype("float64")
+    assert mean.dtype == var.dtype == dtype and (var >= 0).all()
+    close = 3e-6 if dtype == "float32" else 1e-13
+    np.testing.assert_allclose(mean, exact.mean((0, 2, 3)), rtol=close, atol=close)
+    np.testing.assert_allclose(var, exact.var((0, 2, 3)), rtol=close, atol=close * (1 + abs(middle)))
+
+
+@pytest.mark.parametrize("middle", [0, 30])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_layer_alone_gives_what_it_gives_in_a_chain(training, middle):
+    rng, found = np.random.default_rng(5), []
+    images = (middle + rng.standard_normal((20, 4, 16, 16))).astype("float32")
+    upstream = rng.standard_normal(images.shape).astype("float32")
+    for name, build in (("fast", lambda layer: layer), ("fast", nn.Sequential), ("windows", lambda layer: layer)):
+        layer = nn.BatchNorm2d(4).train(training)
+        x = Tensor(images, requires_grad=True)
+        with use_backend(name):
+            out = build(layer)(x)
+            assert (out.grad_fn[0] is fast.ways.norm_activation2d) == (name == "fast")
+            out.backward(upstream)
+        found.append([out.data, x.grad, layer.running_mean.data, layer.running_var.data])
+    for mine, chained, right in zip(*found, strict=True):
+        np.testing.assert_array_equal(mine, chained)
+        np.testing.assert_allclose(mine, right, rtol=1e-4, atol=2e-5)

@@ -9,8 +9,8 @@ import math
 
 import numpy as np
 
+from .. import kernels
 from .tensor import operation
-from ..kernels import erfc
 from ..refusals import check_choice
 
 # %% ../../modules/02_activations/activations_dev.ipynb #tanh
@@ -52,11 +52,7 @@ def sigmoid(x):
     return np.exp(np.minimum(x, 0)) / (1 + np.exp(-np.abs(x)))
 
 # %% ../../modules/02_activations/activations_dev.ipynb #erf
-@operation(real="x")
-def gelu_erf(x):
-    """x times the share of the normal distribution below x: GELU without approximation."""
-    share = (0.5 * erfc(x / -math.sqrt(2))).astype(x.dtype)
-    return x * share, share
+gelu_erf = operation(kernels.gelu_erf, real="x")  # GELU without approximation
 
 
 def _gelu_options(x, approximate="tanh"):

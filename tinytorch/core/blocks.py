@@ -156,7 +156,7 @@ def global_avg_pool2d(x):
     return x.mean(axis=(-2, -1))
 
 
-BatchNorm2d.fuse = Conv2d.fuse  # what the backend in force offers Sequential for the layer and those after it
+BatchNorm2d.fuse, BatchNorm2d.alone = Conv2d.fuse, True  # the backend in force has something for it and what follows
 
 
 class GlobalAvgPool2d(ImageLayer):
