@@ -47,7 +47,9 @@ def test_the_reference_earns_all_with_anybodys_inputs(path):
 @pytest.mark.slow
 @pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in NOTEBOOKS])
 def test_the_reference_earns_all_with_200_students_inputs(path):
-    assert liars.try_notebook(COURSE, path, SEEDS) == []
+    """In processes of 20 students: one of 200 grows to gigabytes, and on a busy machine passes its time."""
+    for first in range(0, len(SEEDS), 20):
+        assert liars.try_notebook(COURSE, path, SEEDS[first : first + 20]) == []
 
 
 FORGE = """

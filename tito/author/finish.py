@@ -90,7 +90,7 @@ def finish(folder: Path) -> None:
                 link["class"] = " ".join([*(link.get("class") or []), "whole"])
             else:
                 picture.wrap(tree.new_tag("a", attrs={"class": "whole", "href": str(picture["src"])}))
-        for block in tree.select("div.highlight pre, .output pre, div[style*='overflow-x']"):
+        for block in tree.select("div.highlight pre, .output pre, .table-wrapper, div[style*='overflow-x']"):
             block["tabindex"] = "0"  # what scrolls sideways must scroll by keys
         for summary in tree.select("summary[aria-label]"):
             del summary["aria-label"]  # its text says it

@@ -221,7 +221,9 @@ def _texts(course: Course, stories: list[milestone.Milestone], told: dict[str, s
             shutil.copyfile(file.parent / picture, pages / "docs" / picture)
     for module in course.modules:
         extra = {exercise.notebook for exercise in module.exercises if exercise.bonus}
-        entries = [f"{'Bonus' if path in extra else 'The lesson'} <{path.stem}>" for path in module.notebooks]
+        found = module.notebooks
+        titles = ["Bonus: " + path.stem.removesuffix("_dev") if path in extra else "The lesson" for path in found]
+        entries = [f"{title} <{path.stem}>" for title, path in zip(titles, found, strict=True)]
         lessons = _tree(entries, shown=True)
         text = _after_the_first_paragraph(_read(module.path / "README.md"), lessons)
         storage.write_atomic(_place(course, module.path, pages) / "index.md", text)

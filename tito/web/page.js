@@ -206,13 +206,17 @@
     pad.setAttribute("aria-label", "Draw a digit here. With keys: arrows move the pen, space puts it down and lifts it, Delete clears.");
     const pen = pad.getContext("2d", {willReadFrequently: true}), before = [];
     const keys = {x: SIDE / 2, y: SIDE / 2, down: false};
-    let from = null;
+    let from = null, example = false; // an example gives way to the first stroke
     const clear = () => { pen.fillStyle = "#fff"; pen.fillRect(0, 0, SIDE, SIDE); };
     const look = () => {
       const x = digit(greyOf(pen.getImageData(0, 0, SIDE, SIDE).data), SIDE, SIDE);
       show(x);
     };
-    const remember = () => { before.push(pen.getImageData(0, 0, SIDE, SIDE)); if (before.length > 50) before.shift(); };
+    const remember = () => {
+      before.push(pen.getImageData(0, 0, SIDE, SIDE));
+      if (before.length > 50) before.shift();
+      if (example) { example = false; clear(); }
+    };
     const line = (a, b) => {
       pen.strokeStyle = "#000"; pen.lineWidth = INK; pen.lineCap = pen.lineJoin = "round";
       pen.beginPath(); pen.moveTo(...a); pen.lineTo(b[0] + 0.01, b[1]); pen.stroke();
@@ -251,6 +255,7 @@
       find("starts").append(make("p", {className: "small", textContent: "Or start from a test digit, which the network has not learned from (missed: it was surest of a wrong answer):"}), strip);
     }
     show(null);
+    if (window !== window.top && told.samples.length) { find("starts").querySelector("button").click(); example = true; } // within another page: alive at first sight
     return pad;
   }
 
