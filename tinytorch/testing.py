@@ -210,7 +210,7 @@ def _places_wrong(got, expected, tolerance, axes):
     """How many are wrong, and along which axes some places are right throughout."""
     wrong = np.abs(got - expected) > tolerance
     said = f". {wrong.sum()} of {wrong.size} numbers are wrong"
-    for number, name in enumerate(axes):
+    for number, name in enumerate(["entry"] if axes == ["axis 0"] else axes):
         there = wrong.any(axis=tuple(n for n in range(wrong.ndim) if n != number))
         if wrong.ndim and not there.all():
             right = [str(n) for n in np.flatnonzero(~there)]

@@ -7,10 +7,11 @@ what it asks before it puts layers together.
 import math
 import sys
 from functools import lru_cache
+from types import SimpleNamespace
 
 import numpy as np
 
-from tinytorch import kernels
+from tinytorch import lines
 from tinytorch.core.activations import GELU, ReLU, gelu, relu
 from tinytorch.core.autograd import BACKWARD, gradient
 from tinytorch.core.layers import Module
@@ -20,7 +21,7 @@ from tinytorch.images import lowest, padded
 
 CELLS = Window(2, 2)  # the pooling that core.fast has a way of its own for
 PART = 1 << 19  # bytes of results made before they are used again: half of a second-level cache
-SMALL = 1 << 16  # weights up to which their gradients are added up over several images
+SMALL = 1 << 16  # bytes up to which numbers are compared by their bytes, and weights are added up over several images
 NORM = 1 << 14  # numbers from which on batch normalisation is worth a way of its own
 FUSED = 1.35  # up to this loss in its convolution the fused block still wins
 
@@ -215,6 +216,32 @@ def weight_gradient_points(g, seen, x, s):
     return total.reshape(s.o, s.c, 1, 1)
 
 
+# Convolution with a kernel for each channel, without a stride
+
+
+def _ordered(x):
+    """The rows of images, one after the other in memory."""
+    return np.ascontiguousarray(as_rows(x))
+
+
+def convolve_channels(x, weight, bias, s):
+    """Nothing is saved: the frame is made again for the gradient of the weight."""
+    return as_images(lines.convolve_channels(_ordered(x), weight, bias, s)), None
+
+
+def input_gradient_channels(g, weight, s):
+    """The gradient of the images: a convolution of upstream with the kernels turned round."""
+    turned = SimpleNamespace(**vars(s))
+    turned.h, turned.w, turned.ho, turned.wo = s.ho, s.wo, s.h, s.w
+    turned.ph, turned.pw = s.dh * (s.kh - 1) - s.ph, s.dw * (s.kw - 1) - s.pw
+    return convolve_channels(g, weight[:, :, ::-1, ::-1], None, turned)[0]
+
+
+def weight_gradient_channels(g, seen, x, s):
+    """The gradient of the weight."""
+    return lines.weight_gradient_channels(_ordered(g), _ordered(x), s)
+
+
 # Which way: arithmetic on the shapes
 
 
@@ -241,7 +268,7 @@ def choose(s, ordered):
     one, places = s.kh * s.kw == 1, s.n * s.wo
     if s.cg == s.og == 1 < s.groups and (s.sh > 1 or one):
         return _of_depthwise_strides(s, one, places)
-    if s.cg == s.og == 1 < s.groups and _plain_channels(s):
+    if s.cg == s.og == 1 < s.groups and _long_lines(s):
         return "channels"
     if one and s.groups == 1 and not ordered and not s.ph and not s.pw:
         pixels = s.ho * s.wo
@@ -256,8 +283,8 @@ def choose(s, ordered):
     return "rows" if loss(s) < most else "windows"
 
 
-def _plain_channels(s):
-    """Whether lines of channels pay: long enough, little frame between the rows, and kernels that can be turned round."""
+def _long_lines(s):
+    """Whether lines of channels pay: long, with little frame between the rows, and kernels that can be turned round."""
     if s.n * s.kh * s.kw <= 16:  # few images, few taps: more calls than numbers
         return False
     reach = s.dh * (s.kh - 1), s.dw * (s.kw - 1)
@@ -364,16 +391,16 @@ def norm_activation2d(x, weight, bias, mean, var, eps, use_batch_stats, activati
     weight, bias = (v if v is not None else np.full(len(mean), n, x.dtype) for v, n in ((weight, 1), (bias, 0)))
     scale = 1 / np.sqrt(var + x.dtype.type(eps))
     settings = weight, bias, mean, scale, activation
-    out = kernels.images_of(kernels.normalise(kernels.lines_of(x), *settings), x)
+    out = lines.images_of(lines.normalise(lines.lines_of(x), *settings), x)
     return out, SavedBlock(_norm_gradients, *settings, use_batch_stats)
 
 
 def _norm_gradients(upstream, wants_x, weight, bias, mean, scale, activation, use_batch_stats, x, *_):
-    lines = kernels.lines_of(x)
+    seen = lines.lines_of(x)
     g = np.ascontiguousarray(as_rows(upstream) if in_rows(x) else upstream)
-    given = g.reshape(lines.shape), lines, weight, bias, mean, scale, activation, use_batch_stats, wants_x
-    dx, *rest = kernels.normalise_gradients(*given)
-    return [dx if dx is None else kernels.images_of(dx, x), *rest]
+    given = g.reshape(seen.shape), seen, weight, bias, mean, scale, activation, use_batch_stats, wants_x
+    dx, *rest = lines.normalise_gradients(*given)
+    return [dx if dx is None else lines.images_of(dx, x), *rest]
 
 
 block_rules(norm_activation2d)
@@ -446,7 +473,7 @@ def fuse_norm(layer, rest):
             return rest[0](x) if used else x
         mean, var = layer.running_mean, layer.running_var
         if layer.training:
-            mean, var = (Tensor(value, x.dtype) for value in kernels.moments(kernels.lines_of(x.data)))
+            mean, var = (Tensor(value, x.dtype) for value in lines.moments(lines.lines_of(x.data)))
             seen, values = layer.num_batches_tracked.item(), x.size // layer.num_features
             rate = 1 / (seen + 1) if layer.momentum is None else layer.momentum
             layer.running_mean = layer.running_mean * (1 - rate) + mean * rate

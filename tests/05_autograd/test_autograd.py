@@ -172,14 +172,14 @@ def test_no_grad_is_for_its_own_thread():
         work("before")
         with no_grad():
             held.set()
-            assert done.wait(10)
+            assert done.wait(60)
             work("inside")
 
     held, done = threading.Event(), threading.Event()
     thread = threading.Thread(target=other)
     with no_grad():
         thread.start()
-        assert held.wait(10)
+        assert held.wait(60)
     work("here, while the other is in no_grad")
     done.set()
     thread.join(10)

@@ -16,7 +16,7 @@ def on():
 
 
 def test_two_threads_that_enter_and_leave_in_turn_leave_the_mode_on():
-    turn, seen = threading.Barrier(2, timeout=10), []
+    turn, seen = threading.Barrier(2, timeout=60), []
 
     def work(first):
         turn.wait()
@@ -157,7 +157,7 @@ def test_without_brackets_nested_and_on_a_method():
 
 
 def test_one_block_for_several_threads():
-    block, turn, seen = no_grad(), threading.Barrier(2, timeout=10), []
+    block, turn, seen = no_grad(), threading.Barrier(2, timeout=60), []
 
     def work(outer):
         if outer:

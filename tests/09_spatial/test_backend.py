@@ -112,7 +112,7 @@ def test_spatial_knows_of_no_faster_backend_and_choosing_imports_what_it_needs()
 
 
 def test_two_threads_have_backends_of_their_own():
-    turn, seen = threading.Barrier(2, timeout=10), {}
+    turn, seen = threading.Barrier(2, timeout=60), {}
 
     def work(name):
         with use_backend(name):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tinytorch import kernels, nn
+from tinytorch import lines, nn, ways
 from tinytorch.backend import BACKENDS, use_backend
 from tinytorch.core.activations import GELU, ReLU, gelu, relu
 from tinytorch.core.autograd import no_grad
@@ -129,7 +129,7 @@ def test_statistics_wherever_the_mean_lies(middle, spread, in_rows, dtype):
     images = (middle + spread * rng.standard_normal((16, 4, 13, 12))).astype(dtype)
     images[:, 1] -= 7
     given = fast.as_images(np.ascontiguousarray(fast.as_rows(images))) if in_rows else images
-    mean, var = kernels.moments(kernels.lines_of(given))
+    mean, var = lines.moments(lines.lines_of(given))
     exact = images.astype("float64")
     assert mean.dtype == var.dtype == dtype and (var >= 0).all()
     close = 3e-6 if dtype == "float32" else 1e-13
@@ -148,7 +148,7 @@ def test_a_layer_alone_gives_what_it_gives_in_a_chain(training, middle):
         x = Tensor(images, requires_grad=True)
         with use_backend(name):
             out = build(layer)(x)
-            assert (out.grad_fn[0] is fast.ways.norm_activation2d) == (name == "fast")
+            assert (out.grad_fn[0] is ways.norm_activation2d) == (name == "fast")
             out.backward(upstream)
         found.append([out.data, x.grad, layer.running_mean.data, layer.running_var.data])
     for mine, chained, right in zip(*found, strict=True):

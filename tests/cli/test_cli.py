@@ -110,7 +110,7 @@ def on_terminal(tito_process, *words, columns=40, **environment):
             written += os.read(parent, 1 << 16)
         except OSError:  # the other end closed
             break
-    process.wait(timeout=10)
+    process.wait(timeout=60)
     os.close(parent)
     return written.decode()
 
@@ -141,11 +141,11 @@ def test_a_signal_ends_a_test_and_its_processes(toy, tito_process, number, code)
     toy.module("01", "alpha", [("double", loop, toy.TEST_DOUBLE, 1)])
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = tito_process("test", "1", "--timeout", "60", start=subprocess.Popen, **pipes)
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not marker.exists() and time.monotonic() < end:
         time.sleep(0.05)
     process.send_signal(number)
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == code and "Traceback" not in out + err
     marker.unlink()
     time.sleep(0.3)
@@ -163,10 +163,10 @@ def test_ctrl_c_ends_a_command_with_one_sentence(toy, tito_process, words):
         solved = hang.replace("    open", "    ### BEGIN SOLUTION\n    open") + "\n    ### END SOLUTION"
         toy.notebook("01", "alpha", [("double", solved, toy.TEST_DOUBLE, 10)])
     process = tito_process(*words, start=subprocess.Popen, start_new_session=True, **pipes)
-    for _ in range(600):
+    for _ in range(1200):
         if begun.exists():
             break
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "Stopped by Ctrl-C.\n")

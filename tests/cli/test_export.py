@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -337,9 +336,7 @@ def test_export_to_builds_a_whole_package_elsewhere(course, tmp_path):
     run(course)
     before = package(course)
     change(course, "beta", "triple", "#| export\ntriple = broken")
-    start = time.perf_counter()
     made = export_to(course, [course.module("beta")], tmp_path / "build")
-    assert time.perf_counter() - start < 2
     assert "triple = broken" in (tmp_path / "build" / "tinytorch" / "data" / "beta.py").read_text()
     assert made[0] == tmp_path / "build" / "tinytorch" / "data" / "beta.py"
     assert (tmp_path / "build" / "tinytorch" / "core" / "alpha.py").read_bytes() == before["tinytorch/core/alpha.py"]

@@ -131,7 +131,7 @@ def test_ctrl_c_reaches_the_script_once(course, tito_process, times):
     for _ in range(times):  # `timeout` and some terminals send it to the process and to its group
         process.send_signal(signal.SIGINT)
         time.sleep(0.05)
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=60)
     assert out == "caught 1\n" and err == "" and process.returncode == 130
 
 

@@ -10,6 +10,7 @@ from tito.course import notebook
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted(ROOT.glob("modules/*/*_dev.ipynb"))
+LIGHT = ("tensor_dev", "activations_dev")
 
 EQUIVALENT = tomllib.loads((ROOT / "tests/grading/equivalent.toml").read_text(encoding="utf-8"))["equivalent"]
 
@@ -19,8 +20,12 @@ def survivors(path, planted=(), hidden=True):
     return try_in_process(path, ROOT, planted, hidden)
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=path.stem, marks=() if path.stem in LIGHT else pytest.mark.slow) for path in NOTEBOOKS],
+)
 def test_generated_mutants_die(path):
+    """The others are tried by `tito dev check`, and at night."""
     count, alive = survivors(path)
     alive = [f"{cell}, line {line}: {change}" for cell, line, change in alive if f"{cell}: {change}" not in EQUIVALENT]
     assert count >= 25 and not alive, f"{len(alive)} of {count} live on:\n" + "\n".join(alive)

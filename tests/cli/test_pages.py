@@ -66,6 +66,12 @@ def course(toy):
     return toy
 
 
+@pytest.fixture
+def unprinted(monkeypatch):
+    """From now on no page is typeset, which takes seconds: for what is decided before."""
+    return lambda: monkeypatch.setattr(site, "_sphinx", lambda work: (work / "html").mkdir())
+
+
 def faults(folder: Path) -> list[str]:
     """Links in the pages of `folder` that lead nowhere, and whatever a browser would fetch from another machine."""
     trees = {path: BeautifulSoup(path.read_bytes(), "html.parser") for path in folder.rglob("*.html")}
@@ -90,7 +96,7 @@ def faults(folder: Path) -> list[str]:
     return found
 
 
-def test_the_pages_show_outputs_and_no_answers(course, tito):
+def test_the_pages_show_outputs_and_no_answers(course, tito, unprinted):
     course.use(course.cell("code", "where", "import tinytorch\nprint('from', tinytorch.__path__[0])"))
     end = tito("site", "build")
     assert end.code == 0 and "Built" in end.out and "site/index.html" in end.out
@@ -106,6 +112,7 @@ def test_the_pages_show_outputs_and_no_answers(course, tito):
     assert picture == b"a picture from " + str(course.root / "tinytorch/__init__.py").encode()
     assert faults(site) == []
 
+    unprinted()
     again = tito("site", "build", "--to", "elsewhere")
     assert again.code == 0 and "alpha_dev" not in again.out, "nothing changed, so no notebook runs"
     course.package("alpha", "# newer")
@@ -153,21 +160,24 @@ def test_predictions_are_closed_figures_open_and_keys_reach_what_scrolls(course,
     guess = "class predict:\n    reveal = print\npredict.reveal('it is 18')"
     Image.new("RGB", (600, 300)).save(course.root / "modules/01_alpha/figure.png")
     draw = "from IPython.display import Image\nImage('figure.png', width=300, alt='a figure')"
-    course.use(course.cell("code", "reveal", guess), course.cell("code", "draw", draw))
+    told = course.cell("code", "told", "from IPython.display import Image\nImage('figure.png')")
+    told["metadata"] = {"alt": "a black bar"}
+    course.use(course.cell("code", "reveal", guess), course.cell("code", "draw", draw), told)
     monkeypatch.setattr("psutil.getloadavg", lambda: (99.0, 0, 0))
     assert tito("site", "build").code == 0
     tree = BeautifulSoup((course.root / "site/modules/01_alpha/alpha_dev.html").read_bytes(), "html.parser")
     closed = next(tag for tag in tree.find_all("details") if "it is 18" in tag.text)
     assert "Guess first" in closed.summary.text and not closed.has_attr("open")
-    picture = tree.select_one("article a.whole img")
-    assert picture["alt"] == "a figure" and picture.parent["href"] == picture["src"]
+    picture, bar = tree.select("article a.whole img")
+    assert picture["alt"] == "a figure" and bar["alt"] == "a black bar" and picture.parent["href"] == picture["src"]
     assert all(block.has_attr("tabindex") for block in tree.select("div.highlight pre"))
     assert "busy machine (load 99" in tree.text
     home = (course.root / "site/index.html").read_text(encoding="utf-8")
     assert "Alpha" in home and "2000: Draw" in home and 'href="readme.html"' in home
 
 
-def test_a_figure_says_in_words_what_it_shows(course, tito):
+def test_a_figure_says_in_words_what_it_shows(course, tito, unprinted):
+    unprinted()
     Image.new("RGB", (600, 300)).save(course.root / "modules/01_alpha/figure.png")
     draw = course.cell("code", "draw", "from IPython.display import Image\nImage('figure.png')")
     course.use(draw)
@@ -175,8 +185,6 @@ def test_a_figure_says_in_words_what_it_shows(course, tito):
     assert end.code == 1 and "cell draw draws a figure without words" in end.err and '"alt"' in end.err
     course.use({**draw, "metadata": {"alt": "a black bar"}})
     assert tito("site", "build").code == 0
-    tree = BeautifulSoup((course.root / "site/modules/01_alpha/alpha_dev.html").read_bytes(), "html.parser")
-    assert tree.select_one("article img")["alt"] == "a black bar"
 
 
 @pytest.mark.browser
@@ -212,3 +220,25 @@ def test_the_whole_course_has_no_link_that_leads_nowhere(tmp_path):
     assert faults(tmp_path / "site") == []
     words = [(len(path.read_bytes()), path) for path in (tmp_path / "site/_images").iterdir()]
     assert len(words) >= 3 * len(course.modules), "every module has figures"
+
+
+def test_slides_ask_before_they_show_and_need_no_network(course, tito):
+    text = {"cell_type": "markdown", "metadata": {}}
+    course.use(
+        {**text, "id": "ask", "source": "## Curves\n\nA line bends.\n\nHow *steep* is $x^2$ there?"},
+        course.cell("code", "draw", "import matplotlib.pyplot as plt\nplt.plot([1, 4, 9])\nplt.show()"),
+        {**text, "id": "see", "source": "**What to see.** It grows by 3, then by 5."},
+    )
+    end = tito("dev", "slides", "--to", "talk")
+    assert end.code == 0 and "Made 1: open talk/01_alpha.html" in end.out
+    text = (course.root / "talk" / "01_alpha.html").read_text(encoding="utf-8")
+    question, figure, notes = (text.index(mark) for mark in ("<em>steep</em>", 'src="data:image/png', "It grows by 3"))
+    assert text.index("Curves") < question < figure < notes and "<math" in text
+    assert re.search(r'<aside class="notes"[^>]*>', text).start() < notes
+    named = re.findall(r'(?:src|href)="([^"#]+)"', text)
+    assert all(link.startswith("data:") or (course.root / "talk" / link).is_file() for link in named)
+    styles = "".join(path.read_text(encoding="utf-8") for path in (course.root / "talk").rglob("*.css"))
+    assert "source-sans-pro.css" in styles and not re.search(r"(import|url)\W+(https?:)?//", styles)
+    (course.root / "mine").mkdir()
+    (course.root / "mine" / "notes.txt").write_text("mine", encoding="utf-8")
+    assert "holds something else" in tito("dev", "slides", "--to", "mine").err

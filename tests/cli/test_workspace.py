@@ -628,22 +628,23 @@ def test_random_edits_survive_a_merge(what, renewed, gone):
 
 @pytest.fixture(scope="module")
 def sabotaged(tmp_path_factory):
-    """A copy of the real course whose student finished 09, but for a convolution that gives zeros; exported."""
+    """A copy of the real course whose student finished 02 and 09, but for what gives zeros; exported."""
     from tito.course.export import export
 
     source, root = Course.load(REPOSITORY), tmp_path_factory.mktemp("sabotage") / "course"
-    workspace.init(root, workspace.choose_modules(source, "09", [], False))
-    for path in source.module("09").notebooks:
+    workspace.init(root, workspace.choose_modules(source, None, ["02", "09"], False))
+    zeros = {"conv2d": "weight = weight * 0", "conv2d_loops": "weight = weight * 0", "relu": "x = x * 0"}
+    for path in source.module("02").notebooks + source.module("09").notebooks:
         there = root / path.relative_to(REPOSITORY)
         nb = notebook.read(path)
         for cell in nb["cells"]:
-            if cell["id"] in ("conv2d", "conv2d_loops"):
+            if cell["id"] in zeros:
                 begin = f"    {notebook.BEGIN}\n"
                 assert begin in cell["source"]
-                cell["source"] = cell["source"].replace(begin, f"{begin}    weight = weight * 0\n")
+                cell["source"] = cell["source"].replace(begin, f"{begin}    {zeros[cell['id']]}\n")
         notebook.write(there, nb)
     course = Course.load(root)
-    export(course, [course.module("09")], twins=False)
+    export(course, [course.module("02"), course.module("09")], twins=False)
     return root
 
 
@@ -655,11 +656,11 @@ def run_in(root, *words):
 
 
 def test_the_installed_reference_does_not_pass_tests_in_the_students_place(sabotaged):
-    ended = run_in(sabotaged / "modules/09_spatial", "test", "09", "--json")
+    ended = run_in(sabotaged / "modules/02_activations", "test", "02", "--json")
     [result] = json.loads(ended.stdout)["modules"]
     assert ended.returncode == 1 and not result["passed"]
     states = {exercise["id"]: exercise["state"] for exercise in result["exercises"]}
-    assert states["conv2d"] == "failed" and states["output_size"] == "passed"
+    assert states["relu"] == "failed" and states["sigmoid"] == "passed"
 
 
 def test_the_installed_reference_does_not_run_a_milestone_in_the_students_place(sabotaged):

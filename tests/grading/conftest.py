@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from tito import cli
 from tito.course.registry import Course
 from tito.grading.service import GradingService
 
@@ -112,14 +113,19 @@ def desk(course, submission):
 
 
 @pytest.fixture
-def grade(course):
-    """Run `tito grade` in the course in a process of its own: (exit code, stdout, stderr)."""
+def grade(course, monkeypatch, capsys):
+    """Run `tito grade` in the course, in this process: (exit code, stdout, stderr)."""
 
     def run(*words, **settings):
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), **settings}
-        command = [sys.executable, "-m", "tito", "grade", *words]
-        done = subprocess.run(command, cwd=course.root, env=environment, capture_output=True, text=True, timeout=120)
-        return done.returncode, done.stdout, done.stderr
+        with monkeypatch.context() as here:
+            here.chdir(course.root)
+            here.setattr(sys, "argv", ["tito", "grade", *words])
+            for name, value in {"COLUMNS": "80", **settings}.items():
+                here.setenv(name, value)
+            capsys.readouterr()
+            with pytest.raises(SystemExit) as end:
+                cli.main()
+        return end.value.code or 0, *capsys.readouterr()
 
     return run
 

@@ -126,8 +126,20 @@ def _run_cases(course, hand_in, secret, mark, cases, isolation, jobs=2):
     return wrong
 
 
-@pytest.mark.parametrize("isolation", ["bubblewrap", "landlock"])
-def test_a_part_of_the_attacks(hostile, run_cases, isolation):
+RUNGS = ("bubblewrap", "landlock")
+
+
+@pytest.fixture(scope="session")
+def working():
+    """The rungs of this machine."""
+    return [rung.name for rung in isolation.ladder(RUNGS)]
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+def test_a_part_of_the_attacks(hostile, run_cases, working, rung):
+    """The rungs that work here share them; at night each gets all, and more."""
+    if rung not in working:
+        pytest.skip(f"{rung} does not work on this machine")
     names = {
         "says yes to everything",
         "agent answers yes",
@@ -139,14 +151,14 @@ def test_a_part_of_the_attacks(hostile, run_cases, isolation):
     names |= {"loops in a function", "writes the gradebook", "reads the hidden tests", "opens sockets", "a fork bomb"}
     cases = [case for case in hostile.CASES if case.name in names]
     cases += hostile.KERNEL[::3] + hostile.NOT_FUNCTIONS[::4] + hostile.OBJECTS[::4] + hostile.RUNTIME[::5]
-    wrong = run_cases(cases, isolation)
+    wrong = run_cases(cases[working.index(rung) :: len(working)], rung)
     assert not wrong, "\n\n".join(wrong)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("isolation", ["bubblewrap", "landlock"])
-def test_every_attack(hostile, run_cases, isolation):
-    wrong = run_cases(hostile.CASES, isolation)
+@pytest.mark.parametrize("rung", RUNGS)
+def test_every_attack(hostile, run_cases, rung):
+    wrong = run_cases(hostile.CASES, rung)
     assert not wrong, "\n\n".join(wrong)
 
 

@@ -119,7 +119,7 @@ class Student:
             process.kill()
         else:
             process.send_signal(signal.SIGINT)
-        return process.wait(10)
+        return process.wait(60)
 
     def interrupt(self, process: int) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -128,7 +128,7 @@ class Student:
     def children(self, process: int) -> list[int]:
         return [child.pid for child in psutil.Process(process).children()]
 
-    def until(self, condition, seconds: float = 30.0) -> None:
+    def until(self, condition, seconds: float = 60.0) -> None:
         """Wait until a condition holds."""
         end = time.monotonic() + seconds
         while not condition():
@@ -144,7 +144,7 @@ class Student:
         self.until(lambda: text in self.heard)
 
     def until_nothing_runs(self) -> None:
-        self.until(lambda: not self.running(), 5)
+        self.until(lambda: not self.running())
 
     def write(self, module: str, answers: dict[str, str] | None = None) -> None:
         """Write a module's notebooks: the reference's solutions, but for those that are given (cell -> source)."""

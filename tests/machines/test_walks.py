@@ -16,7 +16,8 @@ from tito.course import notebook
 from tito.course.registry import Course
 from tito.student import template
 
-systems = pytest.mark.parametrize("system", ["windows", "macos"] if sys.platform == "linux" else ["here"])
+SYSTEMS = ["windows", "macos"] if sys.platform == "linux" else ["here"]
+systems = pytest.mark.parametrize("system", SYSTEMS)
 posix = pytest.mark.skipif(os.name != "posix", reason="one process cannot send another Ctrl-C there")
 slow = pytest.mark.slow
 
@@ -95,7 +96,7 @@ def sees(student):
     return said
 
 
-@systems
+@pytest.mark.parametrize("system", [pytest.param(one, marks=slow if one == "macos" else ()) for one in SYSTEMS])
 def test_a_walk_through_02(student, system):
     student = student(system)
     made = student.tito("init", "my course", "--modules", "02", "--no-kernel", cwd=student.folder)
@@ -168,7 +169,7 @@ def test_a_milestone_is_stopped_and_goes_on(student, system):
         student.until_there("runs/04_1998_cnn/trial/digits-cnn-seed-0.safetensors")
         for each in [process.pid, *([] if system == "macos" else student.children(process.pid))]:  # as a console does
             student.interrupt(each)
-        assert process.wait(20) == 130
+        assert process.wait(60) == 130
     student.until_nothing_runs()
     assert "Stopped." in student.heard and "--resume" in student.heard
     with student.begin(*words, "--resume") as process:
@@ -188,7 +189,7 @@ def test_watching(student, system):
         student.write("02")
         student.until_heard("6 of 6 exercises")
         student.interrupt(process.pid)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     assert "Stopped." in student.heard
     student.until_nothing_runs()
 
@@ -211,7 +212,7 @@ def test_the_lab_opens_and_ends(student, system):
             for each in [process.pid, *student.children(process.pid)]:
                 student.interrupt(each)
             time.sleep(0.5)
-        assert process.wait(20) == 0, student.heard
+        assert process.wait(60) == 0, student.heard
     student.until_nothing_runs()
 
 

@@ -48,6 +48,7 @@ def _normalise_and_remember(layer, x):
     layer.running_mean, layer.running_var = Tensor(layer.running_mean, before), Tensor(layer.running_var, before)
     return out
 
+
 def _single(x, weight):
     """Images as float32, unless they are float32 or float64, and whether the result is to be float16: its squares overflow."""
     half = x.dtype == np.float16 and (weight is None or weight.dtype == np.float16)

@@ -551,27 +551,9 @@ def _weight_gradient_rows(upstream, seen, x, s):
     return weight_gradient(upstream, seen, x, np.empty((s.o, s.cg, s.kh, s.kw), upstream.dtype), s)
 
 
-# A kernel for each channel, without a stride: how it is done is not taught, see tinytorch/kernels.py.
-
-
-def _convolve_channels(x, weight, bias, s):
-    return as_images(kernels.convolve_channels(to_hcwn(x), weight, bias, s)), None
-
-
-def _input_gradient_channels(upstream, weight, s):
-    """The gradient of the images: a convolution of upstream with the kernels turned round."""
-    frame = s.dh * (s.kh - 1) - s.ph, s.dw * (s.kw - 1) - s.pw
-    turned = sizes((s.n, s.o, s.ho, s.wo), weight.shape, (1, 1), frame, (s.dh, s.dw), s.groups)
-    return _convolve_channels(upstream, weight[:, :, ::-1, ::-1], None, turned)[0]
-
-
-def _weight_gradient_channels(upstream, seen, x, s):
-    return kernels.channel_weight_gradient(to_hcwn(upstream), to_hcwn(x), s)
-
-
 WAYS = {
     "rows": (convolve, _input_gradient_rows, _weight_gradient_rows),
-    "channels": (_convolve_channels, _input_gradient_channels, _weight_gradient_channels),
+    "channels": (ways.convolve_channels, ways.input_gradient_channels, ways.weight_gradient_channels),
     "taps": (ways.convolve_taps, ways.input_gradient_taps, ways.weight_gradient_taps),
     "points": (ways.convolve_points, ways.input_gradient_points, ways.weight_gradient_points),
 }

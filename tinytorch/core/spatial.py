@@ -40,8 +40,7 @@ def output_size(size, kernel, stride=1, padding=0, dilation=1):
     """How many windows fit along one axis.
 
     size: pixels of the input; kernel, stride, dilation: at least 1; padding: pixels added at both ends. All ints.
-    Returns floor((size + 2 * padding - dilation * (kernel - 1) - 1) / stride) + 1.
-    Raises ValueError if that is below 1, with the formula filled in: (3 + 2*0 - 1*(5 - 1) - 1) // 1 + 1 = -1.
+    Returns the count of whole windows, an int. Raises ValueError if it is below 1, with the formula filled in: (3 + 2*0 - 1*(5 - 1) - 1) // 1 + 1 = -1.
     Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016.
     """
     count = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1

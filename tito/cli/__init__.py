@@ -103,6 +103,7 @@ group(
     check=author.check,
     fmt=author.fmt,
     draw=author.draw,
+    slides=author.slides,
     expected=author.expected,
     wheel=author.wheel,
 )

@@ -75,6 +75,19 @@ def draw(
     Console().line(f"Drew {to}")
 
 
+def slides(
+    modules: Annotated[list[str] | None, typer.Argument(metavar="[MODULE]...", help="All, if none is named.")] = None,
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Where to put them.")] = Path("slides"),
+) -> None:
+    """Make slides of the lessons' figures: a question, its figure, what to see in the notes. They need no network."""
+    from tito.author.slides import make
+    from tito.cli.console import Console
+
+    course, console = open_repository("tito dev slides"), Console()
+    made = make(course, course.select(modules or []) or list(course.modules), to, console.line)
+    console.say(f"Made {len(made)}: open {made[0]} in a browser; S shows the notes, F fills the screen.")
+
+
 def wheel(
     students: Annotated[bool, typer.Option("--students", help="Without the solutions of what's to write.")] = False,
     start: Annotated[str | None, typer.Option("--from", metavar="MODULE", help="The first module to write.")] = None,

@@ -305,8 +305,10 @@ def say_next(course, results, partly: bool) -> None:
         standing = Progress(course).standings([module], compare=False)[0]
         ahead = [each for each in standing.open if not each.bonus or all(one.bonus for one in result.exercises)]
         if not left and ahead:
-            Console().following(ahead[0])
-            Console().next(f"tito test {result.number} {ahead[0].id}")
+            done = [n for n, each in enumerate(module.exercises) if each.id == result.exercises[-1].id]
+            after = [each for each in ahead if each in module.exercises[done[0] if done else 0 :]] or ahead
+            Console().following(after[0])
+            Console().next(f"tito test {result.number} {after[0].id}")
         elif left and left[0].state == "not started":
             exercise = next((each for each in module.exercises if each.id == left[0].id), None)
             Console().next(f"tito lab {result.number}{in_notebook(module, exercise)}")

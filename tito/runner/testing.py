@@ -83,7 +83,7 @@ class ModuleResult:
     @property
     def exercises_pass(self) -> bool:
         """Whether graded cells ran, all passed (bonus ones may wait), and nothing else in the notebook went wrong."""
-        due = [each.state for each in self.exercises if not each.bonus or each.state not in ("not started", "not run")]
+        due = [each.state for each in self.exercises if not each.bonus or each.state in ("passed", "failed")]
         return bool(due) and all(state == "passed" for state in due) and not self.troubles
 
     @property
