@@ -11,6 +11,7 @@ from stage import Clock, UnusableError, blocks, median, peak_memory, percent, sp
 
 from tinytorch import Tensor, manual_seed, no_grad
 
+VIEWS = "with flips and shifts"
 SMALL = 2_000  # parameters of a network whose weights after every epoch are kept, to watch it learn
 
 
@@ -44,6 +45,9 @@ class Task:
     part: float = 1.0  # share of the training data
     long: bool = False  # an epoch takes long enough to be told of by itself
     worst: bool = False  # of several runs the worst is judged, not the median
+    loss: Callable | None = None  # None: cross-entropy
+    start: Callable | None = None  # start(model, data) sets the weights that a network begins with
+    views: Callable | None = None  # views(model, data) -> accuracy from several looks at a picture, which is judged
     extra: dict = field(default_factory=dict)
 
 
@@ -181,7 +185,9 @@ def run(stage, task, data, label, seed):
         return kept
     manual_seed(seed)
     model = task.networks[label]()
-    before = model.state_dict()
+    if task.start:
+        task.start(model, data)
+    before, parameters = model.state_dict(), model.parameter_count()
     images, labels = first_batch(data.train)
     gradients = gradient_sizes(model, images, labels)
     history, timing = train(stage, task, data, model, name, settings)
@@ -193,7 +199,7 @@ def run(stage, task, data, label, seed):
         **task.extra,
         **timing,
         "finished": True,
-        "parameters": model.parameter_count(),
+        "parameters": parameters,
         "multiply_accumulates": multiply_accumulates(model, images[0]),
         "history": history,
         "parameter_checks": [
@@ -207,6 +213,7 @@ def run(stage, task, data, label, seed):
             for key, error in gradient_errors(model, images, labels).items()
         ],
         **judged(predictions(model, data.test), data),
+        **({"accuracy_of_views": task.views(model, data)} if task.views else {}),
         "filters": _filters(before, after, images.shape),
         "peak_memory": peak_memory(),
         "scale": data.scale,
@@ -226,7 +233,12 @@ def train(stage, task, data, model, name, settings):
     if not resume and not stage.crew.rank:
         checkpoint.unlink(missing_ok=True)
     optimizer, scheduler = task.recipe(settings["network"], model, stage.epochs, stage.epochs * len(data.train))
-    trainer, clock = trainer_class(stage.crew)(model, optimizer, scheduler=scheduler), Clock()
+    wanted = {}
+    if task.loss:
+        from tinytorch.core.losses import accuracy
+
+        wanted = {"loss": task.loss, "metrics": {"accuracy": accuracy}}
+    trainer = trainer_class(stage.crew)(model, optimizer, scheduler=scheduler, **wanted)
     trainer.stage, trainer.epochs, trainer.about = (
         stage,
         stage.epochs,
@@ -253,7 +265,7 @@ def train(stage, task, data, model, name, settings):
         if trainer.album:
             keep_album(album, trainer.album)
     rows = [{key: round(value, 6) for key, value in row.items()} for row in history]
-    return rows, {**clock.read(), "seconds": round(sum(row["seconds"] for row in rows), 3)}
+    return rows, {name: round(sum(row.get(name, 0) for row in rows), 3) for name in ("seconds", "cpu_seconds")}
 
 
 def trainer_class(crew):
@@ -265,7 +277,8 @@ def trainer_class(crew):
         def run_epoch(self, *inputs):
             if self.album is not None and not self.history:
                 self.album[0] = self.model.state_dict()
-            row = super().run_epoch(*inputs)
+            clock = Clock()
+            row = {**super().run_epoch(*inputs), "cpu_seconds": clock.read()["cpu_seconds"]}
             if self.album is not None:
                 self.album[row["epoch"]] = self.model.state_dict()
             if not self.briefly:  # then the Trainer shows its own bar: images per second, time left
@@ -345,11 +358,16 @@ def experiment(stage, task):
     for seed in stage.seeds:
         data = task.data(seed)
         runs = [run(stage, task, data, label, seed) for label in task.networks]
-        told = ", ".join(f"{r['network']} {percent(r['test_accuracy'])} in {span(r['seconds'])}" for r in runs)
+        told = ", ".join(f"{r['network']} {_told(r)} in {span(r['seconds'])}" for r in runs)
         stage.say(f"seed {seed}: {told}")
     if stage.crew.rank:
         sys.exit(0)  # the first worker goes on alone
     return kept_runs(stage, task)
+
+
+def _told(record):
+    seen = f" ({percent(record['accuracy_of_views'])} {VIEWS})" if "accuracy_of_views" in record else ""
+    return percent(record["test_accuracy"]) + seen
 
 
 def kept_runs(stage, task):
@@ -365,18 +383,28 @@ def kept_runs(stage, task):
     return kept
 
 
-def accuracies(runs):
-    return [run["test_accuracy"] for run in runs]
+def accuracies(runs, name="test_accuracy"):
+    return [run[name] for run in runs]
 
 
 def judged_score(task, runs):
     """(test accuracy that counts, in words whose it is)."""
-    scores = accuracies(runs)
+    if task.views:
+        return _of_all(task, accuracies(runs, "accuracy_of_views"), runs, f"{VIEWS}, ")
+    return _of_all(task, accuracies(runs), runs)
+
+
+def plain_score(task, runs):
+    """In words, the accuracy from one look at each picture, where it is not the one that counts."""
+    return f"; {percent(_of_all(task, accuracies(runs), runs)[0])} without" if task.views else ""
+
+
+def _of_all(task, scores, runs, how=""):
     if len(runs) == 1:
-        return scores[0], f"seed {runs[0]['seed']}"
+        return scores[0], f"{how}seed {runs[0]['seed']}"
     if task.worst:
-        return min(scores), f"worst of {len(runs)} runs"
-    return float(np.median(scores)), f"median of {len(runs)} runs"
+        return min(scores), f"{how}worst of {len(runs)} runs"
+    return float(np.median(scores)), f"{how}median of {len(runs)} runs"
 
 
 def comparison(stage, kept):

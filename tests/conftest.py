@@ -2,12 +2,16 @@
 
 import contextlib
 import importlib.util
+import os
 import re
 import signal
 import sys
 from pathlib import Path
 
 from hypothesis import Phase, settings
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # there is a worker for each core: BLAS's own threads would be in the way
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is imported, by what a test starts too
 
 PHASES = [phase for phase in Phase if phase is not Phase.explain]  # which takes 40 s where a convolution is wrong
 settings.register_profile("tinytorch", deadline=None, derandomize=True, max_examples=50, phases=PHASES)

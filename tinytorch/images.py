@@ -333,14 +333,14 @@ def one_or_many(function, x, *rest):
 class ImageLayer(Module):
     """A layer of images: a tensor, or an array or nested lists, of which it makes one.
 
-    alone: whether the backend in force may have something even for this layer alone, without followers.
+    alone: from how many numbers on the backend in force may have something even for this layer without followers.
     """
 
-    alone = False
+    alone = math.inf
 
     def __call__(self, x):
         x = x if isinstance(x, Tensor) else Tensor(x)
-        offer = self.fuse(()) if self.alone else None
+        offer = self.fuse(()) if x.size >= self.alone else None
         return offer[0](x) if offer else super().__call__(x)
 
 

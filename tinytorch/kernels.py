@@ -24,6 +24,11 @@ def empty_like(array):
     return out.transpose(sorted(range(array.ndim), key=axes.__getitem__))
 
 
+def shape_of(array):
+    """An array of its shape and dtype that holds a single number: a recipe keeps it where it needs no more."""
+    return np.broadcast_to(array.dtype.type(0), array.shape)
+
+
 def copied(array, dtype):
     """A copy in the order in which the array lies."""
     if array.size < FEW or array.dtype != dtype or not np.may_share_memory(array, array.ravel("K")):
@@ -68,7 +73,8 @@ class Quick:
         self.function, self.quick, self.suits, self.example, self.agreed = function, quick, suits, example, None
 
     def __call__(self, *inputs):
-        return self.quick(*inputs) if self.serves(inputs) else self.function(*inputs)
+        many = getattr(inputs[0], "size", 0) >= FEW
+        return self.quick(*inputs) if many and self.serves(inputs) else self.function(*inputs)
 
     def serves(self, inputs):
         """Whether `quick` does these."""
@@ -96,7 +102,7 @@ class QuickGelu(Quick):
 
     def keep(self, arrays):
         """What the recipe holds in place of x: its shape and dtype."""
-        return [np.broadcast_to(arrays[0].dtype.type(0), arrays[0].shape)] if self.serves(arrays) else arrays
+        return [shape_of(arrays[0])] if self.serves(arrays) else arrays
 
 
 class Slope:

@@ -289,10 +289,15 @@ _CALLS = {  # functions with more to them than stands in the lesson, by name and
     ("cross_entropy", "logits", "labels", "label_smoothing"): _in_float32,
     ("weighted_cross_entropy", "logits", "labels", "smoothing", "weight", "reduction"): _in_float32,
 }
+def _keep_shape(arrays):
+    return [kernels.shape_of(arrays[0]), *arrays[1:]]
+
+
 _KEEP = {  # what a recipe holds, where it is not just the arrays
     "index": _keep_labels,
     "cross_entropy": _keep_labels,
     "power": _keep_exponent,
+    "max_pool2d_": _keep_shape,  # of core.fast: who won is saved
 }
 
 
@@ -423,6 +428,7 @@ def explain(error, name, arrays, needed):
 
     needed: how many of the inputs have no default.
     """
+    __tracebackhide__ = True
     given = ", ".join(str(a.shape) if isinstance(a, np.ndarray) else f"{a!r:.60}" for a in arrays)
     line = _origin(error)
     if isinstance(error, (*_KINDS, IndexError)) and "raise " not in line:  # else it is the operation's own sentence

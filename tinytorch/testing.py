@@ -5,6 +5,7 @@ with fingerprints of what typical mistakes give. No solution stands here. When a
 process runs its own copy of this file; the student's process has none.
 """
 
+import contextlib
 import itertools
 import json
 
@@ -51,8 +52,11 @@ def slopes(function, array, upstream):
     return out
 
 
-def he_spread(weight, inputs, outputs):
-    """The weights (O, C, kh, kw) must be drawn with He's spread, √(2 / inputs); a usual mistake is called by its name."""
+def he_spread(weight, inputs, outputs, groups=1):
+    """The weights (O, C, kh, kw) must be drawn with He's spread, √(2 / inputs); a usual mistake is called by its name.
+
+    inputs: numbers that one output reads, those of its own group.
+    """
     __tracebackhide__ = True
     weight = _numbers("weight", weight.numpy())
     spread, wanted, area = weight.std(), (2 / inputs) ** 0.5, weight[0, 0].size
@@ -60,6 +64,7 @@ def he_spread(weight, inputs, outputs):
         "the kernel's area is left out of the inputs": (2 * area / inputs) ** 0.5,
         "the outputs are counted, not the inputs": (2 / outputs) ** 0.5,
         "it is 1 / inputs and not 2 / inputs": (1 / inputs) ** 0.5,
+        "the groups are left out: an output reads C // groups channels": (2 / inputs / groups) ** 0.5,
         "the square root is missing": 2 / inputs,
         "the weights are not scaled": 1,
         "they are uniform up to 1 / sqrt(inputs)": (1 / 3 / inputs) ** 0.5,
@@ -90,14 +95,22 @@ def hold(name, got, expected, tolerance=1e-6, mistakes=(), axes=(), dtype=None):
         if np.all(near | (np.isnan(got) & np.isnan(expected))):
             only(name, dtype is None or kind == np.dtype(dtype).name, f"expected {np.dtype(dtype)}, got {kind}")
             return
-    why = _cause(got, dict(mistakes)) or _generic(got, expected, tolerance, axes)
+    cause = _cause(got, dict(mistakes))
+    why = cause or _generic(got, expected, tolerance, axes)
     if got.shape != expected.shape:
-        raise AssertionError(f"{name}: expected the shape {expected.shape}, got {got.shape}{why}")
+        raise _wrong(f"{name}: expected the shape {expected.shape}", f"{got.shape}{why}", cause)
     with np.errstate(invalid="ignore"):
         off = np.abs(got - expected)
     worst = np.where(np.isnan(off) & (got != expected), np.inf, np.nan_to_num(off))
     at = np.unravel_index(worst.argmax(), got.shape)
-    raise AssertionError(f"{name}{list(map(int, at)) or ''}: expected {expected[at]:.7g}, got {got[at]:.7g}{why}")
+    raise _wrong(f"{name}{list(map(int, at)) or ''}: expected {expected[at]:.7g}", f"{got[at]:.7g}{why}", cause)
+
+
+def _wrong(wanted, got, cause):
+    """The error to raise. told: what a grader may repeat where the numbers that were got must not be seen."""
+    error = AssertionError(f"{wanted}, got {got}")
+    error.told = f"{wanted}{cause}"
+    return error
 
 
 def _numbers(name, got):
@@ -190,6 +203,8 @@ def _factor(got, expected):
     if abs(factor) > 1e-9 and np.allclose(got, factor * expected, 1e-5, 1e-7 * np.abs(expected).max()):
         if abs(factor + 1) < 1e-6:
             return ". Every number has the wrong sign, and the right size"
+        if abs(factor - 1) < 1e-3:
+            return f". Every number is {factor:.7g} times the right one: only something small differs, such as eps"
         return f". Every number is {factor:.4g} times the right one: the right pixels meet, and a factor is wrong"
     return ""
 
@@ -246,12 +261,24 @@ class Case:
         given = [value for name, value in self.given.items() if name != "upstream"]
         return [value if value is None else value.astype(dtype) for value in given]
 
+    @contextlib.contextmanager
+    def _named(self):
+        """An error on the way tells which case it was."""
+        __tracebackhide__ = True
+        try:
+            yield
+        except Exception as error:
+            if not isinstance(error, AssertionError):
+                error.add_note(f"in the case: {self.name}")
+            raise
+
     def run(self, function, make=None, dtype=np.float32, wraps=None):
         """function(*arrays, **settings). make: Tensor, for a function of tensors. The arrays must stay as they were."""
         __tracebackhide__ = True
         arrays = self.arrays(dtype)
         inputs = [value if value is None or make is None else make(value, dtype) for value in arrays]
-        out = function(*inputs, **self.settings)
+        with self._named():
+            out = function(*inputs, **self.settings)
         if out is None:
             raise AssertionError(f"{self.name}: got None; is there a return?")
         for name, value, before in zip(self.given, arrays, self.arrays(dtype), strict=False):
@@ -268,18 +295,20 @@ class Case:
         names = [name for name, value in self.given.items() if name != "upstream" and value is not None]
         arrays = {name: self.given[name].astype(np.float64) for name in names}
         tensors = {name: make(a, np.float64, requires_grad=name in (wrt or names)) for name, a in arrays.items()}
-        out = function(*tensors.values(), **self.settings)
-        if out is None:
-            raise AssertionError(f"{self.name}: got None; is there a return?")
-        out.backward(self.upstream)
+        with self._named():
+            out = function(*tensors.values(), **self.settings)
+            if out is None:
+                raise AssertionError(f"{self.name}: got None; is there a return?")
+            out.backward(self.upstream)
         return {name: tensor.grad for name, tensor in tensors.items() if name in (wrt or names)}
 
     def rule(self, operation, rule):
         """What a gradient rule gives for the case, called as a plain function: saved is what the operation keeps."""
         settings = {name: self.settings.get(name, usual) for name, usual in USUAL.items()}
         arrays = self.arrays(np.float64)
-        _, saved = operation.__wrapped__(*arrays, **settings)
-        return rule(self.upstream, saved, *arrays, *settings.values())
+        with self._named():
+            _, saved = operation.__wrapped__(*arrays, **settings)
+            return rule(self.upstream, saved, *arrays, *settings.values())
 
     def layer(self, make, tensor):
         """The layer make(in_channels, out_channels, kernel_size, ...) with the case's weight and bias, in float64."""

@@ -19,7 +19,7 @@ from tinytorch.core.spatial import Conv2d, MaxPool2d, Window
 from tinytorch.core.tensor import Tensor, operation
 from tinytorch.images import lowest, padded
 
-CELLS = Window(2, 2)  # the pooling that core.fast has a way of its own for
+CELLS = Window((2, 2), (2, 2))  # the pooling that core.fast has a way of its own for
 PART = 1 << 19  # bytes of results made before they are used again: half of a second-level cache
 SMALL = 1 << 16  # bytes up to which numbers are compared by their bytes, and weights are added up over several images
 NORM = 1 << 14  # numbers from which on batch normalisation is worth a way of its own
@@ -272,6 +272,8 @@ def choose(s, ordered):
         return "channels"
     if one and s.groups == 1 and not ordered and not s.ph and not s.pw:
         pixels = s.ho * s.wo
+        if s.n * pixels * s.c * s.o < 64:
+            return "windows"
         return "points" if s.n <= 12 or pixels >= 64 or pixels >= 9 and s.c * s.o <= 25_000 else "windows"
     if s.cg == 1 < s.groups:
         return "rows" if places >= 32 or places >= 12 and loss(s) < 0.5 else "windows"
@@ -283,6 +285,8 @@ def choose(s, ordered):
 
 def _long_lines(s):
     """Whether lines of channels pay: long, with little frame between the rows, and kernels that can be turned round."""
+    if s.n * s.kh * s.kw <= 16:  # few images, few taps: more calls than numbers
+        return False
     reach = s.dh * (s.kh - 1), s.dw * (s.kw - 1)
     return s.n * s.wo * s.ho >= 64 and s.w + 2 * s.pw <= 2 * s.wo and s.ph <= reach[0] and s.pw <= reach[1]
 

@@ -57,7 +57,7 @@ def test_mistakes_of_people_die():
 def test_a_hidden_test_kills_what_the_visible_ones_do_not():
     _, alive = survivors(LESSONS[0], list(planted(LESSONS[0])), hidden=False)
     names = {name for _, _, name in alive}
-    assert "even kernels not cropped" in names and len(names) < len(MISTAKES) / 2, names
+    assert "a bias although bias=False" in names and len(names) < len(MISTAKES) / 2, names
 
 
 def test_mutate_changes_regions_only_and_leaves_messages_alone():

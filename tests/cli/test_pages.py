@@ -1,4 +1,7 @@
-"""`tito site build`: pages with outputs and without answers, whose links lead somewhere and that ask no network."""
+"""`tito site build`: pages with outputs and without answers, whose links lead somewhere and that ask no network.
+
+What is marked slow here is a step of .ci/run.
+"""
 
 import inspect
 import re
@@ -120,6 +123,7 @@ def test_the_pages_show_outputs_and_no_answers(course, tito, unprinted):
     assert not [path for path in course.root.iterdir() if path.name.startswith(".site")]
 
 
+@pytest.mark.slow
 def test_an_answer_in_an_output_is_refused_and_the_old_site_stays(course, tito):
     (course.root / "site").mkdir()
     (course.root / "site" / site.MARK).write_text("older")
@@ -142,6 +146,7 @@ def test_a_milestone_that_fails_is_named(course, tito):
     assert end.code == 1 and "milestone 01_draw ended with 1: no ink" in end.err
 
 
+@pytest.mark.slow
 def test_a_link_that_leads_nowhere_is_named(course, tito):
     (course.root / "README.md").write_text("# The course\n\n[Nothing](modules/no.md)\n")
     end = tito("site", "build")
@@ -156,6 +161,7 @@ def test_somebody_elses_folder_and_a_students_course_are_refused(course, tito):
     assert end.code == 1 and "has no solutions to run" in end.err
 
 
+@pytest.mark.slow
 def test_predictions_are_closed_figures_open_and_keys_reach_what_scrolls(course, tito, monkeypatch):
     guess = "class predict:\n    reveal = print\npredict.reveal('it is 18')"
     Image.new("RGB", (600, 300)).save(course.root / "modules/01_alpha/figure.png")

@@ -72,6 +72,7 @@ def test_the_students_wheel_holds_no_solution(site, tmp_path):
     assert asked.returncode == 1 and "no reference of module 09" in asked.stderr
 
 
+@pytest.mark.slow
 def test_a_corrected_course_is_a_new_version_and_update_brings_it(site, tmp_path):
     """pip skips a version that is installed; the same course keeps its version."""
     tree = tmp_path / "corrected"

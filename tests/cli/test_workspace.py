@@ -510,7 +510,7 @@ def test_a_killed_init_leaves_nothing_or_everything(source, tmp_path, empty):
         at += step
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.integers(0, 160) | st.integers(60, 100), written=st.booleans(), own=st.booleans())
 def test_a_killed_update_leaves_the_old_or_the_new(student, source, tmp_path_factory, at, written, own):
     place = tmp_path_factory.mktemp("killed")

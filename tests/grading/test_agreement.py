@@ -166,7 +166,12 @@ def given(cells, rng, number):
     }
 
 
-EDITS = (scratch, scratch, below, helper, helper, again, wrong, head, split, borrowed, given)
+def moved(cells, rng, number):
+    """A cell stands elsewhere, such as a solution below its test."""
+    cells.insert(rng.randrange(len(cells)), cells.pop(rng.randrange(len(cells))))
+
+
+EDITS = (scratch, scratch, below, helper, helper, again, wrong, head, split, borrowed, given, moved, moved)
 
 
 def edited(seed):

@@ -95,6 +95,7 @@ def commands(tmp_path, course):
 
 @pytest.mark.parametrize("how", ["full", "read-only"])
 def test_every_command_says_what_is_wrong(small, grade, tmp_path, monkeypatch, how):
+    wanted = desks.SPACE
     monkeypatch.setattr(desks, "SPACE", 0)
     assert grade("collect", "02", str(tmp_path / "in"))[0] == 0
     GradingService(small).grade_submissions(small.module("02"), jobs=2)
@@ -106,8 +107,10 @@ def test_every_command_says_what_is_wrong(small, grade, tmp_path, monkeypatch, h
         fill(small)
     else:
         subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
-    for words in commands(tmp_path, small):
-        told(grade, *words)
+    with monkeypatch.context() as here:
+        here.setattr(desks, "SPACE", wanted)
+        for words in commands(tmp_path, small):
+            told(grade, *words)
     assert fingerprint(small) == untouched and readable(small) == RIGHT
     if how == "full":
         (folder / "filler").unlink()

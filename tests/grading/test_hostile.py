@@ -150,7 +150,7 @@ def test_a_part_of_the_attacks(hostile, run_cases, working, rung):
     }
     names |= {"loops in a function", "writes the gradebook", "reads the hidden tests", "opens sockets", "a fork bomb"}
     cases = [case for case in hostile.CASES if case.name in names]
-    cases += hostile.KERNEL[::3] + hostile.NOT_FUNCTIONS[::4] + hostile.OBJECTS[::4] + hostile.RUNTIME[::5]
+    cases += hostile.KERNEL[::4] + hostile.NOT_FUNCTIONS[::6] + hostile.OBJECTS[::6] + hostile.RUNTIME[::7]
     wrong = run_cases(cases[working.index(rung) :: len(working)], rung)
     assert not wrong, "\n\n".join(wrong)
 

@@ -68,6 +68,7 @@ def test_commands_before_their_time(grade, course):
         assert code == 1 and "no gradebook at" in err and "tito grade assign" in err, err
 
 
+@pytest.mark.slow
 def test_a_notebook_that_nbgrader_refuses(course):
     path = course.root / "modules/02_activations/activations_dev.ipynb"
     (course.root / "grading/release").rename(course.root / "grading/moved")

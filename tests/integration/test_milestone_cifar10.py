@@ -120,21 +120,42 @@ def test_the_deep_network_trains_and_its_statistics_stay_those_of_training(slice
 
 
 @pytest.mark.slow
-def test_two_workers_test_the_deep_network_with_the_statistics_that_are_kept(slice_of_pictures, tmp_path):
+def test_the_speedrun_resumes_bit_for_bit_and_says_both_accuracies(slice_of_pictures, tmp_path):
+    from tinytorch.files import read_arrays
+
+    name, options = "cifar10-speedrun-cnn-seed-0", ("--model", "speedrun", "--no-page")
+    whole = play(tmp_path / "whole", slice_of_pictures, *options)
+    assert (whole.returncode, whole.stderr) == (0, ""), whole.stdout + whole.stderr
+    run, told = kept(tmp_path / "whole", name), " ".join(whole.stdout.split())
+    assert re.search(r"with flips and shifts, seed 0: [\d.]+ %; [\d.]+ % without \(needed 90.0 %\)", told)
+    assert 0 <= run["accuracy_of_views"] <= 1 and run["cpu_seconds"] > 0 and "missed" not in told
+    cut = play(tmp_path / "cut", slice_of_pictures, *options, how="cut")
+    assert cut.returncode == 130 and "--resume" in cut.stdout, cut.stderr
+    assert play(tmp_path / "cut", slice_of_pictures, *options, "--resume").returncode == 0
+    files = [tmp_path / how / FOLDER / "trial" / f"{name}.safetensors" for how in ("whole", "cut")]
+    first, second = (read_arrays(file)[0] for file in files)
+    assert first.keys() == second.keys() and any(key.endswith("average") for key in first)
+    assert [key for key in first if first[key].tobytes() != second[key].tobytes()] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["deep", "speedrun"])
+def test_two_workers_test_a_deep_network_with_the_statistics_that_are_kept(model, slice_of_pictures, tmp_path):
     pytest.importorskip("mpi4py", reason="mpi4py is not installed")
     beside = Path(sys.executable).with_name("mpiexec")
     before = [str(beside) if beside.exists() else "mpiexec", "-n", "2"]
-    options = "--model", "deep", "--no-mlp", "--no-page"
+    options = "--model", model, "--no-mlp", "--no-page"
     done = play(tmp_path, slice_of_pictures, *options, before=before)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
-    run = kept(tmp_path, "cifar10-deep-cnn-seed-0")
+    run = kept(tmp_path, f"cifar10-{model}-cnn-seed-0")
     assert run["workers"] == 2 and "with 2 workers" in done.stdout
     assert run["history"][-1]["test_accuracy"] == pytest.approx(run["test_accuracy"], abs=1e-6)
 
 
-def test_deep_is_for_photographs(tmp_path):
+@pytest.mark.parametrize("model", ["deep", "speedrun"])
+def test_deep_is_for_photographs(model, tmp_path):
     script = ROOT / "milestones" / FOLDER / "run.py"
-    command = [sys.executable, str(script), "--model", "deep", "--runs", str(tmp_path)]
+    command = [sys.executable, str(script), "--model", model, "--runs", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment())
     assert done.returncode == 2 and "--data cifar10" in done.stderr
 

@@ -69,7 +69,7 @@ def test_the_list_names_every_milestone():
         assert one["folder"].startswith(f"{one['id']}_{one['year']}_")
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize("folder", [pytest.param(f, marks=pytest.mark.slow if f > "03" else ()) for f in FOLDERS])
 def test_the_whole_of_it_is_forty_lines_on_the_public_package_that_run_alone(tmp_path, folder):
     file = MILESTONES / folder / "train.py"
     tree = ast.parse(source := file.read_text(encoding="utf-8"))

@@ -11,9 +11,9 @@ from tinytorch.core.losses import cross_entropy
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "milestones" / "04_1998_cnn"))
 
-from networks import NETWORKS, deep_cnn, mlp_of, wide_cnn
+from networks import NETWORKS, deep_cnn, mlp_of, speed_cnn, wide_cnn
 
-PARAMETERS = {wide_cnn: 545_098, deep_cnn: 964_874}
+PARAMETERS = {wide_cnn: 545_098, deep_cnn: 964_874, speed_cnn: 1_335_256}
 
 each_network = pytest.mark.parametrize("build", PARAMETERS)
 
@@ -44,7 +44,8 @@ def test_initial_loss_is_near_ln_10_and_every_parameter_gets_a_gradient(build):
 
 def test_every_task_has_its_network_and_an_mlp_of_about_as_many_parameters():
     sizes = {name: make().parameter_count() for name, make in NETWORKS.items()}
-    assert sizes == {"digits": 810, "cifar10": PARAMETERS[wide_cnn], "cifar10-deep": PARAMETERS[deep_cnn]}
+    names = "cifar10", "cifar10-deep", "cifar10-speedrun"
+    assert sizes == {"digits": 810, **dict(zip(names, PARAMETERS.values(), strict=True))}
     for name, pixels, hidden in (("digits", 64, 11), ("cifar10", 3072, 177), ("cifar10-deep", 3072, 313)):
         mlp = mlp_of(pixels, hidden)()
         assert mlp.parameter_count() == pytest.approx(sizes[name], rel=0.05)

@@ -86,6 +86,32 @@ def slope(function, array, upstream, step=0.5):
     return out
 
 
+def one_for_both(key, pair, make):
+    """What comes out when one of the two directions serves for both; make(**{key: pair}) gives a result, or []."""
+    if pair[0] == pair[1]:
+        return {}
+    ways = {"vertical": (pair[0],) * 2, "horizontal": (pair[1],) * 2}
+    return {f"the {way} {key} is used for both directions": make(**{key: both}) for way, both in ways.items()}
+
+
+def cropped(array, shape):
+    """The first rows and columns, [] if there are too few: a size that is right, and an index that is not."""
+    array = np.asarray(array)
+    if array.ndim != 4 or array.shape[2] < shape[2] or array.shape[3] < shape[3]:
+        return []
+    return array[:, :, : shape[2], : shape[3]]
+
+
+def short_loops(weight, what="the loop over"):
+    """{cause: the kernels that are left} when a loop ends one too early."""
+    found = {}
+    for axis, name in ((1, "the input channels"), (2, "the kernel's rows"), (3, "the kernel's columns")):
+        if weight.shape[axis] > (2 if axis == 1 else 1):
+            kept = np.arange(weight.shape[axis]) < weight.shape[axis] - 1
+            found[f"{what} {name} ends one too early"] = weight * kept.reshape(-1, *(1,) * (3 - axis))
+    return found
+
+
 # Cases
 
 
@@ -112,7 +138,7 @@ def named(settings):
 
 def filter_image():
     edge = np.array([[1, 1, 1, 7, 7, 7]] * 5), np.array([[-1, 0, 1]] * 3)
-    cases = [("the edge of the first picture", *edge)]
+    cases = [("a picture of 4×4", *draw(42, (4, 4), (2, 2))), ("the edge of the first picture", *edge)]
     cases += [("a kernel of 2×3", *draw(40, (4, 6), (2, 3))), ("a kernel of 3×2", *draw(41, (5, 5), (3, 2)))]
     for name, image, kernel in cases:
 
@@ -127,8 +153,13 @@ def filter_image():
             "the mean of the products is taken, not the sum": right / kernel.size,
             "the sum goes on from window to window": right.cumsum().reshape(right.shape),
             "only the last product counts: = where += belongs": out(kernel * first),
-            "window and kernel are multiplied as matrices, not number by number": [],
-        }
+            "window and kernel are multiplied as matrices, not number by number": (
+                (windows(image[None, None], kernel.shape)[0, 0] @ kernel).sum(axis=(2, 3))
+                if kernel.shape == (2, 2) else []
+            ),
+            "the last row of the kernel is left out": out(kernel * (np.arange(len(kernel)) < len(kernel) - 1)[:, None]),
+            "the last column of the kernel is left out": out(kernel * (np.arange(kernel.shape[1]) < kernel.shape[1] - 1)),
+        }  # fmt: skip
         yield case(name, {"image": image, "kernel": kernel}, {}, {"out": right}, {"out": mistakes}, {"out": PIXELS})
 
 
@@ -168,7 +199,37 @@ def conv_mistakes(x, weight, bias, stride=(1, 1), padding=(0, 0), dilation=(1, 1
     last[:, -1, -1, -1] = 1
     turns = np.arange(O).reshape(-1, groups).T.ravel()
     window, turned = but(stride=(1, 1)), but(stride=stride[::-1])
-    return {
+    framed = np.pad(x, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2))
+    more = {cause: but(weight=kept) for cause, kept in short_loops(weight).items()}
+    if groups == 1:
+        view, rows = windows(framed, (kh, kw), stride, dilation), weight.reshape(O, -1)
+        axes = ("B", "C", "H_out", "W_out", "kh", "kw")
+        orders = (0, 1, 4, 5, 2, 3), (1, 0, 4, 5, 2, 3), (0, 2, 3, 1, 4, 5), (1, 4, 5, 2, 3, 0), (1, 4, 5, 0, 3, 2)
+        for order in orders if len(x) > 1 else ():
+            product = rows @ view.transpose(order).reshape(rows.shape[1], -1)
+            out = product.reshape(O, len(x), *right.shape[2:]).swapaxes(0, 1) + b.reshape(-1, 1, 1)
+            names = ", ".join(axes[n] for n in order)
+            more[f"the view is reshaped in the order ({names}), not (C, kh, kw, B, H_out, W_out)"] = out
+    sizes = {"padding": padding, "dilation": dilation}
+    for key, pair in (("stride", stride), *sizes.items()):
+        more |= one_for_both(key, pair, lambda **both: but(**both) if both_fit(x, weight, **sizes | both) else [])
+    for cause, out in one_for_both("stride", stride, but).items():
+        if out.shape != right.shape:
+            more[f"in the index, {cause}"] = cropped(out, right.shape)
+    if max(stride) > 1:
+        more["the stride multiplies the kernel's index, too: only i and j are multiplied"] = cropped(
+            conv(framed[:, :, :: stride[0], :: stride[1]], weight, bias, dilation=dilation, groups=groups)
+            if framed.shape[2] > stride[0] * (kh - 1) * dilation[0] and framed.shape[3] > stride[1] * (kw - 1) * dilation[1]
+            else [], right.shape)  # fmt: skip
+    if C > 1 and b.any():
+        more["the bias is added once for each input channel; it belongs to the output, once"] = but(bias=b * C)
+        more["the bias is added once for each product, and once more"] = but(bias=b * (C * kh * kw + 1))
+        more["every channel gets the bias of the first one"] = plain + b[0]
+        for axis, name in ((3, "columns"), (2, "rows"), (0, "images")):
+            if right.shape[axis] == O and (axis or len(x) == O):
+                shape = (-1, *(1,) * (3 - axis))
+                more[f"the bias is added along the {name}, not along the channels"] = plain + b.reshape(shape)
+    return more | {
         "only the first image is computed": right * first[: len(x), None],
         "the bias is missing": plain,
         "the bias is added to every product; it belongs to the output, once": but(bias=b * C * kh * kw),
@@ -216,13 +277,19 @@ def conv_mistakes(x, weight, bias, stride=(1, 1), padding=(0, 0), dilation=(1, 1
     }
 
 
+def both_fit(x, weight, padding, dilation, stride=(1, 1)):
+    """Whether a window fits with these settings."""
+    sizes = zip(x.shape[2:], weight.shape[2:], padding, dilation, strict=True)
+    return all(n + 2 * p > d * (k - 1) for n, k, p, d in sizes)
+
+
 CONVOLUTIONS = [
     ((2, 3, 6, 7), (4, 3, 3, 2), {}),
     ((2, 3, 5, 4), (3, 3, 2, 3), {}),
     ((2, 2, 5, 6), (3, 2, 3, 2), {"padding": (1, 2)}),
-    ((2, 2, 6, 7), (3, 2, 3, 2), {"stride": (2, 3)}),
+    ((2, 2, 5, 7), (3, 2, 2, 2), {"stride": (2, 3)}),
     ((1, 2, 6, 5), (3, 2, 3, 2), {"stride": (1, 2), "padding": (2, 0)}),
-    ((2, 2, 6, 7), (2, 2, 2, 3), {"dilation": (2, 1)}),
+    ((2, 2, 6, 8), (2, 2, 2, 3), {"dilation": (2, 3)}),
     ((1, 4, 5, 5), (6, 2, 3, 2), {"groups": 2}),
 ]
 
@@ -252,7 +319,7 @@ def convolution():
 
 def convolution_gradients():
     given = [
-        ((2, 3, 4, 3), (2, 3, 3, 2), {"stride": (2, 1), "padding": (1, 0)}),
+        ((2, 4, 5, 5), (2, 4, 3, 2), {"stride": (3, 2), "padding": (1, 0)}),
         ((1, 1, 5, 4), (2, 1, 2, 2), {"stride": (1, 2), "padding": (1, 1)}),
         ((2, 2, 4, 5), (3, 2, 2, 3), {}),
         ((2, 2, 5, 4), (2, 1, 3, 2), {"groups": 2, "dilation": (1, 2), "padding": (0, 1)}),
@@ -301,17 +368,53 @@ def convolution_gradients():
         }
         if pieces is not None:
             all_of["x"] |= {
-                "fold is called without the stride": fold(pieces, x.shape, padding=plain["padding"]),
+                "the stride is ignored": fold(pieces, x.shape, padding=plain["padding"]),
                 "fold is called without the padding": fold(pieces, x.shape, plain["stride"])
                 if fits(pieces, x.shape, plain["stride"]) else [],
                 "a window wipes out those before it: = where += belongs": fold(pieces, x.shape, **plain, keep=0),
             }  # fmt: skip
+        all_of["x"] |= {cause: kernel(kept) for cause, kept in short_loops(weight).items()}
+        if pieces is not None:
+
+            def back(x=x, pieces=pieces, plain=plain, **changed):
+                changed = {**plain, **changed}
+                return fold(pieces, x.shape, **changed) if fits(pieces, x.shape, **changed) else []
+
+            def meet(x=x, weight=weight, upstream=upstream, plain=plain, **changed):
+                """The gradient of the weight, if output (i, j) meets the pixels that these settings tell."""
+                (ph, pw), stride = changed.get("padding", plain["padding"]), changed.get("stride", plain["stride"])
+                framed = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
+                view = windows(framed, weight.shape[2:], stride)[:, :, : upstream.shape[2], : upstream.shape[3]]
+                return np.einsum("boij,bcijrs->ocrs", upstream, view) if view.shape[2:4] == upstream.shape[2:] else []
+
+            columns = pieces.transpose(1, 4, 5, 0, 2, 3)  # (C, kh, kw, B, H_out, W_out)
+            B, height, width = columns.shape[3:]
+            for cause, order, turn in (
+                ("kh and kw are exchanged where the columns are reshaped", (C, kw, kh, B, height, width), (3, 0, 4, 5, 1, 2)),
+                ("the columns are reshaped as (B, C, kh, kw, H_out, W_out)", (B, C, kh, kw, height, width), (0, 1, 4, 5, 2, 3)),
+                ("the columns are reshaped as (B, C, H_out, W_out, kh, kw), without a transpose", pieces.shape, (0, 1, 2, 3, 4, 5)),
+                ("H_out and W_out are exchanged where the columns are reshaped", (C, kh, kw, B, width, height), (3, 0, 4, 5, 1, 2)),
+                ("kh and kw stand in the wrong order for fold", columns.shape, (3, 0, 4, 5, 2, 1)),
+                ("H_out and W_out stand in the wrong order for fold", columns.shape, (3, 0, 5, 4, 1, 2)),
+            ):  # fmt: skip
+                turned = columns.reshape(order).transpose(turn)
+                sound = fits(turned, x.shape, **plain)
+                all_of["x"][cause] = fold(turned, x.shape, **plain) if sound else []
+
+            for name, make in (("x", back), ("weight", meet)):
+                for key, pair in plain.items():
+                    all_of[name] |= one_for_both(key, pair, make)
+                    all_of[name][f"the {key}'s two directions are swapped"] = make(**{key: pair[::-1]})
+            all_of["weight"]["the stride is ignored"] = meet(stride=(1, 1))
+            all_of["weight"]["the padding is ignored"] = meet(padding=(0, 0))
         all_of["weight"] |= {
             "the kernel's rows and columns run backwards: it is flipped": d_weight[:, :, ::-1, ::-1],
             "a mean is taken over the places, not a sum": d_weight / upstream[:, 0].size,
         }
         all_of["bias"] |= {
             "the bias collects once per product; it belongs to the output, once": d_bias * C * kh * kw,
+            "the bias collects once for each input channel; it belongs to the output, once": d_bias * C if C > 1 else [],
+            "the bias collects once for each row of the kernel; it belongs to the output, once": d_bias * kh,
             "the sum leaves out the batch: it runs over rows and columns only": upstream.sum(axis=(2, 3)),
             "the sum runs over the channels; theirs is the axis that stays": upstream.sum(axis=(1, 2, 3)),
             "the sum runs over the wrong axes: (0, 1, 2) leaves the columns": upstream.sum(axis=(0, 1, 2)),
@@ -335,10 +438,16 @@ def fits(pieces, shape, stride, padding=(0, 0)):
     return all((count - 1) * s + k <= n + 2 * p for count, k, n, s, p in sizes)
 
 
+def spans(pieces, shape, stride=(1, 1), padding=(0, 0), dilation=(1, 1)):
+    """Whether the windows, stretched by the dilation, lie within the framed images."""
+    sizes = zip(pieces.shape[2:4], pieces.shape[4:], shape[2:], stride, padding, dilation, strict=True)
+    return all((count - 1) * s + d * (k - 1) + 1 <= n + 2 * p for count, k, n, s, p, d in sizes)
+
+
 def windows_cases():
     x = np.arange(70.0).reshape(1, 2, 5, 7)
     for kernel, stride, dilation in (
-        ((2, 2), (1, 1), (1, 1)), ((2, 3), (1, 1), (1, 1)), ((2, 2), (2, 3), (1, 1)), ((2, 2), (1, 1), (1, 3)),
+        ((2, 2), (1, 1), (1, 1)), ((2, 3), (1, 1), (1, 1)), ((2, 2), (2, 3), (1, 1)), ((2, 2), (1, 1), (2, 3)),
     ):  # fmt: skip
         settings = {"kernel": kernel, "stride": stride, "dilation": dilation}
         reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
@@ -353,6 +462,10 @@ def windows_cases():
             "the dilation's two directions are swapped": windows(x, kernel, stride, dilation[::-1]),
             "the window reaches far enough, but its pixels are not thinned out by the dilation": windows(x, reach, stride),
         }  # fmt: skip
+        for key, pair in (("stride", stride), ("dilation", dilation)):
+            mistakes |= one_for_both(key, pair, lambda kernel=kernel, settings=settings, **both: windows(
+                x, **settings | both) if all(d * (k - 1) < n for d, k, n in zip(
+                    (settings | both)["dilation"], kernel, x.shape[2:], strict=True)) else [])  # fmt: skip
         yield case(named(settings), {"x": x}, settings, {"windows": right}, {"windows": mistakes}, {"windows": WINDOWS})
 
 
@@ -362,9 +475,9 @@ def fold_cases():
     for name, given, settings in (
         ("four windows of 2×2", ones, {"shape": (1, 1, 3, 3)}),
         ("no stride", pieces, {"shape": (2, 3, 6, 6)}),
-        ("stride (2, 1)", pieces, {"shape": (2, 3, 6, 6), "stride": (2, 1)}),
+        ("stride (2, 3)", pieces, {"shape": (2, 3, 6, 8), "stride": (2, 3)}),
         ("stride (2, 2), padding (1, 1)", pieces, {"shape": (2, 3, 4, 6), "stride": (2, 2), "padding": (1, 1)}),
-        ("dilation (1, 3)", pieces, {"shape": (2, 3, 5, 7), "dilation": (1, 3)}),
+        ("dilation (2, 3)", pieces, {"shape": (2, 3, 8, 7), "dilation": (2, 3)}),
     ):
         shape, stride = settings["shape"], settings.get("stride", (1, 1))
         rest = {key: settings[key] for key in ("padding", "dilation") if key in settings}
@@ -381,6 +494,20 @@ def fold_cases():
             "the frame is not cut off at the start": fold(given, (*shape[:2], *(n + 2 for n in shape[2:])), stride)[
                 :, :, : shape[2], : shape[3]
             ] if "padding" in rest else [],
+        }  # fmt: skip
+        dilation, padding = rest.get("dilation", (1, 1)), rest.get("padding", (0, 0))
+        for key, pair in (("stride", stride), ("dilation", dilation)):
+            mistakes |= one_for_both(key, pair, lambda given=given, settings=settings, **both: fold(
+                given, **settings | both) if spans(given, **settings | both) else [])  # fmt: skip
+        kh, kw = given.shape[4:]
+        mistakes |= {
+            "stride and dilation are exchanged": fold(given, shape, dilation, padding, stride)
+            if stride != dilation and spans(given, shape, dilation, padding, stride) else [],
+            "the dilation's two directions are swapped": fold(given, shape, stride, padding, dilation[::-1])
+            if spans(given, shape, stride, padding, dilation[::-1]) else [],
+            "the windows are put back upside down": fold(given[..., ::-1, ::-1], **settings),
+            "the last row of each piece is left out": fold(given * (np.arange(kh) < kh - 1)[:, None], **settings),
+            "the last column of each piece is left out": fold(given * (np.arange(kw) < kw - 1), **settings),
         }  # fmt: skip
         if not rest:
             mistakes["a pixel keeps the last piece only: = where += belongs"] = fold(
@@ -418,8 +545,39 @@ def handed_back(x, upstream, winners):
     return out
 
 
-def pooling_mistakes(x, kernel, stride, padding, plain):
-    return {
+def alternating(image, upstream, kernel, stride, padding, out):
+    """The gradient of a max pooling that forgets every winner but the last one."""
+    framed = np.pad(image, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2), constant_values=-np.inf)
+    view, free = windows(framed, kernel, stride), np.ones(out.shape, bool)
+    pieces = np.zeros((*out.shape, *kernel))
+    for r, s in np.ndindex(kernel):
+        wins = free & (view[..., r, s] == out)
+        pieces[..., r, s] = np.where(wins, upstream, 0)
+        free = ~wins
+    return fold(pieces, image.shape, stride, padding)
+
+
+def pooling_mistakes(x, kernel, stride, padding, plain, fill=-np.inf, best=np.max):
+    """best(pixels of a window, axis): what is reduced; fill: the frame's value."""
+    framed = np.pad(x.astype(float), ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2), constant_values=fill)
+    view, places = windows(framed, kernel, stride), plain(x, kernel, stride, padding).shape
+    more = {}
+    if kernel != (2, 2):
+        more["the maximum or mean runs over axes 2 and 3 of the view, the places, not over the last two"] = best(view, (2, 3))
+        more["only the last axis of the view is reduced"] = best(view, (-1,))
+    for name, part in {
+        "the last row": view[..., :-1, :], "the last column": view[..., :-1], "the first row": view[..., 1:, :],
+        "the first column": view[..., 1:],
+    }.items():  # fmt: skip
+        more[f"{name} of each window is left out"] = best(part, (-2, -1)) if part.size else []
+    if kernel[0] != kernel[1]:
+        side = min(kernel)
+        more[f"the kernel's {'vertical' if kernel[0] == side else 'horizontal'} size is used for both directions"] = best(
+            view[..., :side, :side], (-2, -1))  # fmt: skip
+    for key, pair in (("stride", stride), ("padding", padding)):
+        more |= one_for_both(key, pair, lambda **both: plain(x, kernel, **{"stride": stride, "padding": padding} | both))
+    more = {cause: out for cause, out in more.items() if np.size(out) and np.shape(out)[:2] == places[:2]}
+    return more | {
         "the padding is forgotten": plain(x, kernel, stride, (0, 0)),
         "the stride is 1": plain(x, kernel, (1, 1), padding),
         "the stride is the kernel": plain(x, kernel, kernel, padding),
@@ -431,13 +589,13 @@ def pooling_mistakes(x, kernel, stride, padding, plain):
 
 
 def max_pooling():
-    (x,), (y,), (z,) = draw(110, (2, 2, 5, 7)), draw(111, (1, 2, 5, 4)), draw(112, (2, 1, 5, 5))
+    (x,), (y,), (z,) = draw(110, (2, 2, 7, 7)), draw(111, (1, 2, 5, 4)), draw(112, (2, 1, 5, 5))
     given = [
         ("the 4×4 example", small(), {"kernel_size": (2, 2)}),
         ("all pixels equal", np.zeros((1, 1, 4, 4)), {"kernel_size": (2, 2)}),
-        ("kernel (3, 2), stride (1, 2)", x, {"kernel_size": (3, 2), "stride": (1, 2)}),
+        ("kernel (4, 2), stride (2, 3)", x, {"kernel_size": (4, 2), "stride": (2, 3)}),
         ("negative pixels, padding (1, 1)", -1 - y * y, {"kernel_size": (3, 3), "stride": (2, 2), "padding": (1, 1)}),
-        ("kernel (2, 3), padding (1, 0)", z, {"kernel_size": (2, 3), "padding": (1, 0)}),
+        ("kernel (2, 4), padding (1, 2)", z, {"kernel_size": (2, 4), "padding": (1, 2)}),
         ("two NaNs in a window", np.array([[[[1, np.nan], [np.nan, 5]]]]), {"kernel_size": (2, 2)}),
     ]
     for seed, (name, image, settings) in enumerate(given, 120):
@@ -458,6 +616,17 @@ def max_pooling():
             "the frame holds 0, not -inf": pool(image, kernel, stride, padding, 0) if any(padding) else [],
             "the sum is taken": pool(image, kernel, stride, padding, 0, np.sum),
         }
+        inside = np.minimum(np.maximum(winners * 0 + np.stack(np.meshgrid(*(
+            np.arange(n) * s - p for n, s, p in zip(out.shape[2:], stride, padding, strict=True)), indexing="ij"), axis=-1), 0),
+            np.array(image.shape[2:]) - 1).astype(int)  # fmt: skip
+        first = np.take_along_axis(image.reshape(*image.shape[:2], -1), (
+            inside[..., 0] * image.shape[3] + inside[..., 1]).reshape(*image.shape[:2], -1), -1).reshape(out.shape)  # fmt: skip
+        if not np.isnan(image).any() and (out < 0).any():
+            zero = np.maximum(out, 0)
+            if not any(padding) or not np.array_equal(zero, wrong["the frame holds 0, not -inf"]):
+                wrong["the search begins with 0, which beats every negative number: begin with the first pixel"] = zero
+            kept = np.where(out > 0, out, first)
+            wrong["the search begins with 0, which beats every negative number, so the first pixel stays"] = kept
         places = {
             "row and column are counted from the window's corner, not from the image's": corner,
             "the column stands before the row": winners[..., ::-1],
@@ -487,6 +656,8 @@ def max_pooling():
             "all but the winners get it: the comparison is turned round": shared - d_x,
             "the last of equal pixels wins; the first one should": handed_back(image, upstream, latest),
             "all equal pixels win; mark a window that has its winner": ties,
+            "free knows only the pixel before: free = ~wins, where free = free & ~wins belongs": alternating(
+                image, upstream, kernel, stride, padding, out),
             "the sign is wrong": -d_x,
         }
         if np.isnan(image).any():
@@ -505,14 +676,14 @@ def max_pooling():
 
 
 def avg_pooling():
-    (x,), (y,) = draw(130, (2, 2, 5, 6)), draw(131, (1, 2, 5, 4))
+    (x,), (y,) = draw(130, (2, 2, 7, 6)), draw(131, (1, 2, 5, 4))
     given = [
         ("the 4×4 example", small(), {"kernel_size": (2, 2)}),
-        ("kernel (3, 2), stride (1, 2)", x, {"kernel_size": (3, 2), "stride": (1, 2)}),
+        ("kernel (4, 2), stride (2, 3)", x, {"kernel_size": (4, 2), "stride": (2, 3)}),
         (
-            "kernel (2, 3), stride (2, 1), padding (1, 1)",
+            "kernel (2, 4), stride (2, 3), padding (1, 2)",
             x,
-            {"kernel_size": (2, 3), "stride": (2, 1), "padding": (1, 1)},
+            {"kernel_size": (2, 4), "stride": (2, 3), "padding": (1, 2)},
         ),
         (
             "count_include_pad=False",
@@ -535,7 +706,13 @@ def avg_pooling():
             return average(x, kernel, stride, padding, include)
 
         right = back()
-        wrong = pooling_mistakes(image, kernel, stride, padding, plain) | {
+        number = np.prod(kernel) if include else pool(np.ones(image.shape), kernel, stride, padding, 0, np.sum)
+
+        def shared(part, axes, number=number):
+            total = part.sum(axis=axes)
+            return total / number if np.ndim(number) == 0 or total.shape == number.shape else np.zeros(0)
+
+        wrong = pooling_mistakes(image, kernel, stride, padding, plain, 0, shared) | {
             "the largest pixel is taken": pool(image, kernel, stride, padding),
             "the sum is taken, not divided by the count": pool(image, kernel, stride, padding, 0, np.sum),
             "the frame's pixels are counted, and count_include_pad is False": plain(
@@ -565,7 +742,7 @@ def batch_norm():
     x, (weight, bias) = 3 + 0.5 * draw(150, (3, 2, 2, 3))[0], np.array([[1.5, -0.5], [0.25, -2.0]])
     (upstream,) = draw(151, x.shape)
     own = x.mean(axis=(0, 2, 3)), x.var(axis=(0, 2, 3))
-    for use_batch_stats, (mean, var) in ((False, np.array([[0.5, 0.25], [2.0, 3.0]])), (True, own)):
+    for use_batch_stats, (mean, var) in ((False, np.array([[0.5, 0.25], [0.01, 3.0]])), (True, own)):
         m, v, w = (np.reshape(a, (-1, 1, 1)) for a in (mean, var, weight))
         out = norm(x, weight, bias, mean, var)
         g, n = upstream * w / np.sqrt(v + 1e-5), (x - m) / np.sqrt(v + 1e-5)
@@ -573,10 +750,19 @@ def batch_norm():
         def over(array):
             return array.mean(axis=(0, 2, 3), keepdims=True)
 
+        def apart(array):
+            return array.mean(axis=(2, 3), keepdims=True)
+
+        def single(array):
+            return array.mean(axis=0, keepdims=True)
+
         through = g - over(g) - n * over(g * n)
         wrong = {
             "it is divided by the variance, not by its root": (x - m) / (v + 1e-5) * w + np.reshape(bias, (-1, 1, 1)),
             "the mean is not subtracted": norm(x, weight, bias, 0 * mean, var),
+            "eps is added outside of the root": (x - m) / (np.sqrt(v) + 1e-5) * w + np.reshape(bias, (-1, 1, 1)),
+            "eps is left out": (x - m) / np.sqrt(v) * w + np.reshape(bias, (-1, 1, 1)),
+            "the bias is added before the weight multiplies": (n + np.reshape(bias, (-1, 1, 1))) * w,
             "weight and bias are left out": norm(x, weight * 0 + 1, bias * 0, mean, var),
             "the bias is left out": norm(x, weight, bias * 0, mean, var),
             "weight and bias have exchanged places": norm(x, bias, weight, mean, var),
@@ -586,6 +772,11 @@ def batch_norm():
             "mean and variance count as constants, and with use_batch_stats=True they depend on x": g,
             "mean and variance are taken through although use_batch_stats is False": through,
             "only the mean's way back is counted": g - over(g),
+            "only the variance's way back is counted": g - n * over(g * n),
+            "the means are taken in each image by itself; they run over the batch, too": g - apart(g) - n * apart(g * n),
+            "the means run over the batch only, one for each pixel": g - single(g) - n * single(g * n),
+            "the last mean is that of g alone, not of g · n": g - over(g) - n * over(g),
+            "n is left out before the last mean": g - over(g) - over(g * n),
             "the weight is left out": (through if use_batch_stats else g) / w,
             "the scale is left out": (through if use_batch_stats else g) * np.sqrt(v + 1e-5),
             "upstream is left out, as if it were all ones": w / np.sqrt(v + 1e-5) + 0 * x,
@@ -614,14 +805,18 @@ def batch_norm_layer():
         m, v = x.mean(axis=axes, keepdims=True), x.var(axis=axes, keepdims=True, ddof=ddof)
         return (x - m) / np.sqrt(v + 1e-5) * weight.reshape(2, 1, 1) + bias.reshape(2, 1, 1)
 
+    (upstream,) = draw(161, x.shape)
+    w, n = weight.reshape(2, 1, 1), (x - mean.reshape(2, 1, 1)) / np.sqrt(var.reshape(2, 1, 1) + 1e-5)
+    g = upstream * w / np.sqrt(var.reshape(2, 1, 1) + 1e-5)
+    through = g - g.mean(axis=(0, 2, 3), keepdims=True) - n * (g * n).mean(axis=(0, 2, 3), keepdims=True)
     ways = (
         ("momentum and 1 - momentum are exchanged", 0.75),
         ("it is replaced, not moved on", 1),
         ("it is not moved on", 0),
     )
     yield case(
-        "in training", {"x": x, "weight": weight, "bias": bias}, {},
-        {"out": norm(x, weight, bias, mean, var), "running mean": 0.25 * mean, "running variance": 0.75 + 0.25 * unbiased,
+        "in training", {"x": x, "weight": weight, "bias": bias, "upstream": upstream}, {},
+        {"out": norm(x, weight, bias, mean, var), "d_x": through, "running mean": 0.25 * mean, "running variance": 0.75 + 0.25 * unbiased,
          "in use": norm(x[0], weight, bias, 0.25 * mean, 0.75 + 0.25 * unbiased)},
         {"out": {
             "the statistics are those of each image; a channel has one mean for the batch": over(2, 3),
@@ -633,8 +828,9 @@ def batch_norm_layer():
          "running mean": {cause: rate * mean for cause, rate in ways},
          "running variance": {"the variance is over n; the running one is over n - 1": 0.75 + 0.25 * var}
          | {cause: 1 - rate + rate * unbiased for cause, rate in ways},
+         "d_x": {"mean and variance count as constants: is use_batch_stats=True handed on?": g},
          "in use": {"the batch's own statistics normalise in use, too": norm(x, weight, bias, mean, var)[0]}},
-        {"out": IMAGES, "running mean": ("channel",), "running variance": ("channel",), "in use": IMAGES[1:]},
+        {"out": IMAGES, "running mean": ("channel",), "running variance": ("channel",), "in use": IMAGES[1:], "d_x": IMAGES},
     )  # fmt: skip
 
 
@@ -716,6 +912,12 @@ def patches():
         "they stand in the images' order": cut((0, 1, 2), 2),
         "they go from the weakest up": cut((3, 0, 2), 2),
         "the step is ignored": cut((1, 2, 0), 1),
+        "the step is added, not multiplied": np.stack([images[b, 2 + i : 5 + i, 2 + j : 5 + j] for b, i, j in (
+            (1, 0, 2), (2, 1, 0), (0, 2, 1))]),
+        "row and column are exchanged": np.stack([images[b, 2 * j : 2 * j + 3, 2 * i : 2 * i + 3] for b, i, j in (
+            (1, 0, 2), (2, 1, 0), (0, 2, 1))]),
+        "every patch is cut out of the first image": np.stack([images[0, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3] for i, j in (
+            (0, 2), (1, 0), (2, 1))]),
         "they go from the weakest of the strongest up": cut((0, 2, 1), 2),
     }
     axes = {"patches": ("patch", "row", "column")}
@@ -736,7 +938,7 @@ def train_epoch():
     yield case(
         "an epoch of three batches", {"start": np.array([[0.5]]), "batches": batches}, {},
         {"weight": np.array([[weight]]), "loss": np.mean(losses)},
-        {"weight": {"the weight is as it was: no step is taken": np.array([[0.5]])},
+        {"weight": {"the weight is as it was: step() is not called, or before backward() has filled the gradients": np.array([[0.5]])},
          "loss": {"the last loss is returned": losses[-1], "no step is taken": np.mean((0.5 * batches[:, 0] - batches[:, 1]) ** 2)}},
         {},
     )  # fmt: skip

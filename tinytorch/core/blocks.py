@@ -157,7 +157,7 @@ def global_avg_pool2d(x):
     return x.mean(axis=(-2, -1))
 
 
-BatchNorm2d.fuse, BatchNorm2d.alone = Conv2d.fuse, True  # the backend in force has something for it and what follows
+BatchNorm2d.fuse, BatchNorm2d.alone = Conv2d.fuse, 1 << 14  # the backend in force has something for it and what follows
 
 
 class GlobalAvgPool2d(ImageLayer):

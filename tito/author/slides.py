@@ -15,7 +15,8 @@ from tito.author import site
 from tito.course import notebook, storage
 from tito.course.registry import Course, Module
 
-FILES = ("LICENSE", "dist/reveal.js", "dist/reveal.css", "dist/theme/white.css", "dist/theme/fonts/source-sans-pro", "plugin/notes")
+THEME = ("dist/theme/white.css", "dist/theme/fonts/source-sans-pro")
+FILES = ("LICENSE", "dist/reveal.js", "dist/reveal.css", *THEME, "plugin/notes")
 LOOK = """
 .reveal {font-size: 30px} .reveal h1 {font-size: 2em} .reveal h2 {font-size: 1.4em}
 .reveal h1, .reveal h2 {text-transform: none; text-align: left} .reveal p, .reveal li {text-align: left}

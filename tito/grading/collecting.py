@@ -5,7 +5,7 @@ import pwd
 import re
 import unicodedata
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cmp_to_key
@@ -75,10 +75,12 @@ class Collector:
         self.grading = course.folder("grading")
         self.books = {path.name: path for path in module.notebooks}
         self.cells = {(m.folder, path.name): _grade_ids(path) for m in course.modules for path in m.notebooks}
-        self.budget, self.notes, self.new = Budget(), set(), {}
+        self.budget = Budget()
+        self.notes: set[str] = set()
+        self.new: dict = {}
         self.replace = False
 
-    def collect(self, sources: list[str], said: list[tuple[str, str]], pattern: str | None) -> list[Collected]:
+    def collect(self, sources: list[str], said: Sequence[tuple[str, str]], pattern: str | None) -> list[Collected]:
         """Take everything from folders, zip archives, notebooks, or nbgrader's exchange."""
         found: list[Owned] = []
         singles: list[Entry] = []
@@ -132,7 +134,7 @@ class Collector:
             raise CourseError(f"{text!r} cannot be a student's id: 1 to {LONGEST} characters")
         return self.new.setdefault(id, self.roster.people.get(id) or Person(id))
 
-    def _said(self, found: list[Owned], said: list[tuple[str, str]]) -> None:
+    def _said(self, found: list[Owned], said: Sequence[tuple[str, str]]) -> None:
         """The instructor's own word on whose a file is."""
         for file, text in said:
             wanted = file.replace("\\", "/").strip("/")
@@ -179,7 +181,8 @@ class Collector:
 
     def _take(self, found: list[Owned]) -> list[Collected]:
         """Read the files of each student, and store them."""
-        report, groups = [], {}
+        report: list[Collected] = []
+        groups: dict = {}
         for one in found:
             if one.students:
                 groups.setdefault(tuple(person.id for person in one.students), []).append(one)
@@ -302,7 +305,7 @@ class Collector:
         before = self._before(history, student, target)
         had = history.current.get(book) if before else None
         known = {version.digest for version in history.versions if version.notebook == book}
-        kept = {}
+        kept: dict[str, tuple] = {}
         for version, data, _ in found:
             kept.setdefault(version.digest, (history.keep(version, data), data, version.path))
         order = sorted((version for version, _, _ in kept.values()), key=cmp_to_key(compare))
@@ -425,7 +428,7 @@ def collect(
     sources: list[str],
     settings: dict,
     roster: Roster,
-    said: list[tuple[str, str]] = (),
+    said: Sequence[tuple[str, str]] = (),
     pattern: str | None = None,
     replace: bool = False,
 ) -> Collection:

@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from tito.course.registry import Module
 from tito.course.storage import digest, write_atomic
 from tito.grading import extensions, feedback, grade, gradebook, history, submissions
 from tito.grading.plan import Assignment
@@ -31,14 +30,9 @@ class Shown:
         write_atomic(self.folder / student, f"{key}\n{files}\n")
 
 
-def hash_of(submitted: Path, module: Module, student: str) -> str:
-    """A short hash of what a student has handed in of a module's notebooks."""
-    parts = []
-    for path in module.notebooks:
-        try:
-            parts.append(digest(submissions.read_below(submitted, student, module.folder, path.name)))
-        except (submissions.RejectedError, OSError) as reason:
-            parts.append(str(reason))
+def hash_of(files: dict[str, bytes | str]) -> str:
+    """A short hash of what a student has handed in: notebook -> its bytes, or why there are none."""
+    parts = (data if isinstance(data, str) else digest(data) for _, data in sorted(files.items()))
     return digest("\0".join(parts).encode())
 
 
@@ -47,7 +41,9 @@ class Writer:
 
     def __init__(self, assignment: Assignment, settings: dict, shown: Shown, backups: Path, policy):
         self.assignment, self.settings, self.shown, self.policy = assignment, settings, shown, policy
-        self.backups, self.backup, self.copied, self.waiting = backups, None, False, {}
+        self.backups, self.copied = backups, False
+        self.backup: Path | None = None
+        self.waiting: dict[str, dict] = {}
         self.done: set[str] = set()  # students whose result stands in the gradebook
         self.changed: set[str] = set()
         self.last = time.monotonic()
@@ -91,9 +87,9 @@ class Writer:
         made = self.settings["autograded"] / student / self.assignment.name
         if key == result["key"] and all(feedback.is_marked(made / part.path.name) for part in self.assignment.parts):
             return
-        files = grade.read_files(self.settings["submitted"], student, self.assignment)
+        files = grade.read_files(self.settings["submitted"], student, self.assignment.module)
         feedback.write_marked(self.assignment, self.settings["autograded"], student, files, result)
-        self.shown.write(student, result["key"], hash_of(self.settings["submitted"], self.assignment.module, student))
+        self.shown.write(student, result["key"], hash_of(files))
 
     def _store(self, book: gradebook.Gradebook, ordered: list[dict], stamps: dict) -> set[str]:
         """Scores, times and penalties; the students for whom one has changed."""

@@ -130,7 +130,8 @@ def owners(entries: list[Entry], course: Course, assignment: str, roster: Roster
         heads = {entry.parts[0]: read(entry.parts[0]) for entry in entries} if read else {}
         found = [(entry, [seen] if (seen := heads.get(entry.parts[0])) else []) for entry in entries]
     doubtful = _doubtful([seen for _, all in found for seen in all], roster)
-    made, owned = {}, []
+    made: dict = {}
+    owned: list = []
     for entry, all in found:
         if form == "plain":
             owned.append(_plain(entry, course, roster, wrapper, made))

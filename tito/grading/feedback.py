@@ -26,8 +26,6 @@ SUMMARY = "result-summary"  # the id of the first cell
 LONGEST_WORDS = 300  # characters of a message in the table on top
 MOST_LINES, WIDEST, LONGEST_CELL = 1000, 1000, 30_000  # of a student's cell, as it is shown
 LONGEST_NOTEBOOK = 300_000  # characters of all that is the student's in it
-LONGEST_SAID = 300  # characters of what the student's code said after a hidden test
-NUMBER = re.compile(r"\d[\d._]{3,}(?:e[-+]?\d+)?")  # of four digits and more
 FINE = ("passed", "ran")
 STATUS = {
     "passed": "passed",
@@ -59,21 +57,13 @@ class Verdict:
 def verdicts(module: Module, path: Path, cells: dict[str, dict]) -> dict[str, Verdict]:
     """Graded cell -> its verdict, of one notebook's result."""
     owners = {test: exercise for exercise in module.exercises for test in exercise.tests if exercise.notebook == path}
-    homes, later = _reference(path, path.stat().st_mtime_ns)
-    cells = {name: _told(outcome) if name in later else outcome for name, outcome in cells.items()}
+    homes = _reference(path, path.stat().st_mtime_ns)
     found = {}
     for name, outcome in cells.items():
         if outcome["kind"] == "graded":
             exercise = owners.get(name)
             found[name] = _verdict(name, cells, exercise, homes, module.number)
     return found
-
-
-def _told(outcome: dict) -> dict:
-    """An outcome that may be told, of a cell after a hidden test: what the student's own code raised is cut."""
-    if outcome.get("places") or outcome["kind"] != "graded":
-        return {**outcome, "message": unspoken(outcome.get("message", ""))}
-    return outcome
 
 
 def _verdict(name: str, cells: dict, exercise: Exercise | None, homes: dict, number: str) -> Verdict:
@@ -118,27 +108,18 @@ def _home(outcome: dict, homes: dict[str, str]) -> str | None:
 
 
 @lru_cache(maxsize=64)
-def _reference(path: Path, changed: int) -> tuple[dict[str, str], frozenset[str]]:
-    """(name -> the cell of the reference that defines it, the cells that run after a hidden test)."""
-    homes, later, hidden = {}, set(), False
+def _reference(path: Path, changed: int) -> dict[str, str]:
+    """Name -> the cell of the reference that defines it."""
+    homes = {}
     for cell in notebook.read(path)["cells"]:
-        kind = notebook.kind(cell)
-        if hidden:
-            later.add(cell["id"])
-        hidden = hidden or kind == "graded" and released(cell) != cell["source"]
-        if kind not in ("export", "solution"):
+        if notebook.kind(cell) not in ("export", "solution"):
             continue
         for node in ast.parse(cell["source"]).body:
             targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
             names = [target.id for target in targets if isinstance(target, ast.Name)]
             names += [node.name] if isinstance(node, ast.FunctionDef | ast.ClassDef) else []
             homes.update(dict.fromkeys(names, cell["id"]))
-    return homes, frozenset(later)
-
-
-def unspoken(text: str) -> str:
-    """What a student's code said after a hidden test had run, without the numbers: the test's inputs could be there."""
-    return NUMBER.sub("...", text[:LONGEST_SAID])
+    return homes
 
 
 def _broken(name: str, outcome: dict) -> list[str]:
@@ -268,7 +249,6 @@ def build_marked(module: Module, part: Part, submission: Submission, part_result
     steps = {step["id"]: step for step in assemble(part.plan, submission)[0]}
     texts = {cell.id: cell.source for cell in submission.cells if cell.id in part.plan["manual"]}
     found = verdicts(module, part.path, part_result["cells"])
-    later = _reference(part.path, part.path.stat().st_mtime_ns)[1]
     cells = [_summary(part_result, found)]
     for cell in reference["cells"]:
         kind, outcome = notebook.kind(cell), part_result["cells"].get(cell["id"], {})
@@ -281,10 +261,10 @@ def build_marked(module: Module, part: Part, submission: Submission, part_result
         for number, helper in enumerate(steps.get(cell["id"], {}).get("helpers", ()), 1):
             cells.append(_code(f"{cell['id'][:50]}-own-{number}", shown(helper), {}, []))
         if kind == "solution":
-            outputs = _outputs(outcome, None, cell["id"] in later)
+            outputs = _outputs(outcome, None)
             made = _code(cell["id"], shown(steps[cell["id"]]["source"]), cell["metadata"], outputs)
         elif kind == "graded":
-            outputs = _outputs(outcome, found.get(cell["id"]), cell["id"] in later)
+            outputs = _outputs(outcome, found.get(cell["id"]))
             made = _code(cell["id"], released(cell), cell["metadata"], outputs)
         elif kind == "manual":
             made["source"] = harmless(shown(texts.get(cell["id"], "(no answer)"), "", LONGEST_CELL))
@@ -303,22 +283,15 @@ def _code(id: str, source: str, metadata: dict, outputs: list[dict]) -> dict:
     return {**cell, "execution_count": None, "outputs": outputs}
 
 
-def _outputs(outcome: dict, verdict: Verdict | None, secret: bool) -> list[dict]:
-    """The verdict on a cell as a notebook's output.
-
-    What the student's own code prints is left out once a hidden test has run (`secret`): its inputs could be in it.
-    """
+def _outputs(outcome: dict, verdict: Verdict | None) -> list[dict]:
+    """The verdict on a cell as a notebook's output."""
     if not outcome:
         return []
-    graded = outcome["kind"] == "graded"
-    said = outcome.get("printed" if graded else "output", "")
-    if outcome.get("hidden") or (secret and not graded):
-        said = ""
+    said = outcome.get("printed" if outcome["kind"] == "graded" else "output", "")
     outputs = [{"output_type": "stream", "name": "stdout", "text": clip(said, "")}] if said else []
     if outcome["status"] in FINE:
         return outputs
-    told = _told(outcome) if secret else outcome
-    lines = list(verdict.lines if verdict else explain(told)) or [STATUS.get(outcome["status"], outcome["status"])]
+    lines = list(verdict.lines if verdict else explain(outcome)) or [STATUS.get(outcome["status"], outcome["status"])]
     error = {"output_type": "error", "ename": outcome.get("error", "Stopped"), "evalue": lines[0], "traceback": lines}
     return [*outputs, error]
 
@@ -337,7 +310,7 @@ def _summary(part_result: dict, found: dict[str, Verdict]) -> dict:
             words += f" (`{verdict.hint}`)" if verdict.hint else ""
             rows.append(f"| {name} | &emsp;{cell['points']:g} of {cell['max']:g} | &emsp;{words} |")
     rows += ["", *([f"**{harmless(part_result['reason'])}**", ""] if part_result.get("reason") else [])]
-    rows += [f"- {_short(unspoken(note))}" for note in part_result.get("notes", [])]
+    rows += [f"- {_short(note)}" for note in part_result.get("notes", [])]
     rows += ["", "Below is your notebook as it was graded, without the cells that are not."]
     return {"cell_type": "markdown", "id": SUMMARY, "metadata": {}, "source": "\n".join(rows)}
 

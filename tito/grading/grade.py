@@ -17,8 +17,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from tito import CourseError
+from tito.course.registry import Module
 from tito.course.storage import write_atomic
 from tito.grading.plan import Assignment, Part, assemble, blank_submission, reference_submission
 from tito.grading.sandbox.isolation import FIRST_USER
@@ -35,7 +37,9 @@ class Worker:
     """One worker process."""
 
     def __init__(self, number: int):
-        self.user, self.process, self.known = FIRST_USER + number, None, set()
+        self.user = FIRST_USER + number
+        self.process: Any = None  # a Popen, while there is one
+        self.known: set[str] = set()
 
     def execute(self, assignment: Assignment, part: Part, steps: list[dict], seed: list[int] | None = None) -> dict:
         """The outcome of one submission of one notebook. WorkerLostError if the worker ends on the way."""
@@ -105,7 +109,9 @@ def run_jobs(jobs: int, items: Iterable, work: Callable) -> Iterator[tuple]:
     The workers are started from this thread, which outlives them: they end with the thread that started them.
     """
     items = list(items)
-    waiting, done, workers = queue.Queue(), queue.Queue(), [Worker(number) for number in range(min(jobs, len(items)))]
+    waiting: queue.Queue = queue.Queue()
+    done: queue.Queue = queue.Queue()
+    workers = [Worker(number) for number in range(min(jobs, len(items)))]
     for item in items:
         waiting.put(item)
     stopped = threading.Event()
@@ -249,14 +255,14 @@ def students_in(folder: Path, assignment: str) -> list[str]:
     return sorted(name for name in found if STUDENT.fullmatch(name))
 
 
-def read_files(folder: Path, student: str, assignment: Assignment) -> dict[str, bytes | str]:
+def read_files(folder: Path, student: str, module: Module) -> dict[str, bytes | str]:
     """Notebook -> its bytes, or the reason why it cannot be taken."""
     files: dict[str, bytes | str] = {}
-    for part in assignment.parts:
+    for path in module.notebooks:
         try:
-            files[part.name] = read_below(folder, student, assignment.name, part.path.name)
+            files[path.stem] = read_below(folder, student, module.folder, path.name)
         except RejectedError as reason:
-            files[part.name] = str(reason)
+            files[path.stem] = str(reason)
         except OSError as error:
             raise CourseError(f"cannot read {folder}: {error.strerror or error}") from None
     return files
@@ -349,8 +355,8 @@ def run_steps(
     crashed = not (outcome["infrastructure"] or outcome["ended"] or outcome["overdue"] or outcome["escaped"])
     if outcome["infrastructure"] or crashed and not alone:
         reason = outcome["infrastructure"] or "the tests were ended from outside"
-        part = {"status": "infra_error", "reason": reason, "cells": {}, "notes": notes, "level": None}
-        return part | {"starved": True}
+        result: dict = {"status": "infra_error", "reason": reason, "cells": {}, "notes": notes, "level": None}
+        return result | {"starved": True}
     missing = {"status": "timeout", "points": 0.0, "message": "the time for the submission was up"}
     if not outcome["overdue"]:
         words = f"what came from your code ended the tests: {outcome['escaped'] or 'they crashed'}"

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from tito import CourseError
 from tito.course.registry import Course
@@ -142,9 +143,8 @@ class Gradebook:
         try:
             self.engine = sqlalchemy.create_engine(url.partition("?")[0] if file else url, connect_args=waits)
         except ImportError as error:
-            raise CourseError(
-                f"the database needs {error.name}: pip install {DRIVERS.get(error.name, error.name)}"
-            ) from None
+            name = error.name or "a driver"
+            raise CourseError(f"the database needs {name}: pip install {DRIVERS.get(name, name)}") from None
         except sqlalchemy.exc.ArgumentError:
             raise CourseError(
                 "c.CourseDirectory.db_url in nbgrader_config.py is no address of a database that SQLAlchemy knows: "
@@ -197,8 +197,8 @@ class Gradebook:
             return False
         return bool(self.rows(self.sql.select(a.c.id).where(a.c.name == name)))
 
-    def cells(self, assignment_id: str) -> dict[str, dict[str, tuple]]:
-        """Notebook -> cell's name -> (cell id, type, points or None, notebook id)."""
+    def cells(self, assignment_id: str) -> dict[str, dict[tuple[str, str], tuple]]:
+        """Notebook -> (cell's name, type) -> (cell id, type, points or None, notebook id)."""
         c, n, g, k = self.t.base_cell, self.t.notebook, self.t.grade_cells, self.t.task_cells
         points = self.sql.func.coalesce(g.c.max_score, k.c.max_score)
         joined = c.join(n, c.c.notebook_id == n.c.id).outerjoin(g, g.c.id == c.c.id).outerjoin(k, k.c.id == c.c.id)
@@ -263,7 +263,8 @@ class Gradebook:
 
     def add_submission(self, assignment_id: str, student: str, cells: dict) -> dict:
         """An empty submission: a copy of every notebook, a grade for every graded cell, a comment for every answer."""
-        insert, made = self.sql.insert, {"submitted": new_id(), "timestamp": None, "copies": {}, "grades": {}}
+        insert = self.sql.insert
+        made: dict[str, Any] = {"submitted": new_id(), "timestamp": None, "copies": {}, "grades": {}}
         values = {"id": made["submitted"], "assignment_id": assignment_id, "student_id": student}
         self.connection.execute(insert(self.t.submitted).values(**values))
         for known in cells.values():
@@ -378,7 +379,8 @@ def late_policy(config, root: Path):
 def apply_penalties(book, name: str, policy, students: Collection[str] | None = None) -> set[str]:
     """Write the penalties of submissions into an open gradebook; the students for whom one has changed."""
     id, due = book.assignment(name)
-    changed, totals = set(), {}
+    changed: set[str] = set()
+    totals: dict[tuple, float] = {}
     notebook_of = {row[0]: row[3] for cells in book.cells(id).values() for row in cells.values()}
     for student, entry in book.scores(id, students).items():
         for cell, row in entry["grades"].items():

@@ -44,7 +44,7 @@ class Version:
 
 def compare(a: Version, b: Version) -> int:
     """Below 0 if `a` is older than `b`: by the system's own order, by time, by the number of the copy."""
-    keys = [(a.order, b.order)] if a.system == b.system and a.order and b.order else []
+    keys: list[tuple] = [(a.order, b.order)] if a.system == b.system and a.order and b.order else []
     keys += [(a.stamp, b.stamp), (a.made, b.made), (a.copy, b.copy)]
     return next(((1 if x > y else -1) for x, y in keys if x != y), 0)
 

@@ -122,7 +122,8 @@ def read(book: Gradebook, chosen: Iterable[Module | str], policy=None) -> list[M
     for one in chosen:
         name, extra = (one, frozenset()) if isinstance(one, str) else (one.folder, apart(one))
         id, due = book.assignment(name)
-        known, notebooks = _questions(book.cells(id)), {}
+        known = _questions(book.cells(id))
+        notebooks: dict[str, tuple[bool, list]] = {}
         for cell, _, notebook, notebook_id in known.values():
             notebooks.setdefault(notebook_id, (notebook in extra, []))[1].append(cell)
         beyond = frozenset(cell for special, cells in notebooks.values() if special for cell in cells)
@@ -150,7 +151,7 @@ def read(book: Gradebook, chosen: Iterable[Module | str], policy=None) -> list[M
     return marks
 
 
-def _questions(cells: dict[str, dict[str, tuple]]) -> dict[str, tuple]:
+def _questions(cells: dict[str, dict[tuple[str, str], tuple]]) -> dict[str, tuple]:
     """Cell id -> (the question's name, its points, notebook, the notebook's id)."""
     return {
         row[0]: (cell, row[2], notebook, row[3])

@@ -6,6 +6,7 @@ Nothing that a person gave is touched but what hangs on a cell that is no more: 
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from tito import CourseError
 from tito.course import notebook
@@ -56,7 +57,8 @@ def wanted(module: Module) -> dict[str, dict]:
     found = {}
     for path in module.notebooks:
         nb = notebook.read(path)
-        cells, sources = {}, {}
+        cells: dict[tuple, tuple] = {}
+        sources: dict[str, dict] = {}
         for cell in nb["cells"]:
             marks = cell["metadata"].get("nbgrader", {})
             name, grade, solution, task = (marks.get(key) for key in ("grade_id", "grade", "solution", "task"))
@@ -99,11 +101,12 @@ def compare(book: Gradebook, module: Module) -> Plan:
     have, want = known(book, id), wanted(module)
     given = _given(book, id)
     changes = list(_differences(have, want, given))
-    total = tuple(sum(counts[n] for counts in given.values()) for n in range(3))
-    lost = tuple(sum(change.lost[n] for change in changes) for n in range(3))
+    total = [sum(counts[n] for counts in given.values()) for n in range(3)]
+    lost = [sum(change.lost[n] for change in changes) for n in range(3)]
+    marks, comments, extra = (a - b for a, b in zip(total, lost, strict=True))
     s = book.t.submitted
     [(submissions,)] = book.rows(book.sql.select(book.sql.func.count()).where(s.c.assignment_id == id))
-    return Plan(changes, submissions, tuple(a - b for a, b in zip(total, lost, strict=True)))
+    return Plan(changes, submissions, (marks, comments, extra))
 
 
 def _differences(have: dict, want: dict, given: dict) -> Iterator[Change]:
@@ -150,7 +153,7 @@ def _given(book: Gradebook, assignment_id: str) -> dict[tuple, tuple[int, int, i
             else:
                 counts[0] += first is not None
                 counts[1] += bool(second)
-    return {place: tuple(counts) for place, counts in found.items()}
+    return {place: (a, b, c) for place, (a, b, c) in found.items()}
 
 
 def rename(book: Gradebook, module: Module, names: dict[str, str]) -> None:
@@ -234,7 +237,7 @@ def _add_notebook(book: Gradebook, assignment_id: str, name: str, one: dict) -> 
 def _add_cell(book: Gradebook, notebook_id: str, name: str, kind: str, points: float | None, type: str | None) -> None:
     """A cell, and in every submission that is there a grade that waits and a comment that is empty."""
     id, insert = new_id(), book.sql.insert
-    values = {"id": id, "name": name, "notebook_id": notebook_id, "type": kind}
+    values: dict[str, Any] = {"id": id, "name": name, "notebook_id": notebook_id, "type": kind}
     book.connection.execute(insert(book.t.base_cell).values(**values))
     values = {"id": id} | ({"max_score": points, "cell_type": type} if kind in POINTS else {})
     book.connection.execute(insert(getattr(book.t, KINDS[kind])).values(**values))

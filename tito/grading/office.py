@@ -3,7 +3,7 @@
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tito import CourseError
 from tito.course.registry import Module
@@ -46,6 +46,7 @@ def roster(service: "GradingService", file: str | None = None) -> Roster:
 def enrol(service: "GradingService", known: Roster) -> None:
     """Keep the roster, here and in the gradebook as far as there is one."""
     busy = f"another tito grade writes {known.path}: wait for it, or end it"
+    assert known.path  # of the grading folder
     with only_one(known.path.with_name(".lock-roster"), 20, busy, f"cannot write {known.path}: {{reason}}"):
         meanwhile = Roster.load(service.folder)  # another assignment may have been collected
         known.add(meanwhile.people.values(), by_id=True)
@@ -69,16 +70,17 @@ def presence(service: "GradingService", module: Module, known: Roster) -> list[d
     people |= {id: known.people.get(id) or Person(id) for id in sorted(here - set(people))}
     rows = []
     for id, person in people.items():
-        row = {"student": id, "name": person.name, "email": person.email, "handed_in": None, "time_from": None}
-        row |= {"versions": 0, "late_mark": None, "until": more.get(id), "listed": person.listed}
+        row: dict[str, Any] = {"student": id, "name": person.name, "email": person.email}
+        row |= {"handed_in": None, "time_from": None, "versions": 0, "late_mark": None}
+        row |= {"until": more.get(id), "listed": person.listed}
         if id in here:
             kept = history.History(service.folder, module.folder, id)
             stamp = stamp_of(service.settings["submitted"], id, module.folder)
             current = kept.in_place()
-            known = bool(stamp) and not history.marks_only(current)
-            row["handed_in"] = stamp.isoformat() if known else ""
+            told = stamp is not None and not history.marks_only(current)
+            row["handed_in"] = stamp.isoformat() if stamp and told else ""
             row["time_from"] = min((v.time for v in current), key=lambda time: history.RANK[time], default=None)
-            row["time_from"] = row["time_from"] if known else "mark"
+            row["time_from"] = row["time_from"] if told else "mark"
             row["late_mark"] = any(v.late for v in current) or None
             row["versions"] = len(kept.versions) or 1
         rows.append(row)

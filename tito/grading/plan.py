@@ -100,14 +100,16 @@ def defined(source: str) -> dict:
 def assemble(plan: dict, submission: Submission) -> tuple[list[dict], list[str]]:
     """(steps with the student's text in them, notes on what was mended).
 
-    What the student added runs before the step that follows it, as a step of the kind "own" that earns nothing. A
-    step's `helpers` are the sources of those before it, for the feedback.
+    The steps come in the order of the submission. What the student added runs before the step that follows it, as a
+    step of the kind "own" that earns nothing. A step's `helpers` are the sources of those before it, for the feedback.
     """
     notes = list(submission.notes)
     chosen = _choose(plan, submission, notes)
-    own = _own_cells(plan, submission, chosen)
-    steps, names = [], set()
-    for step in plan["steps"]:
+    places = _places(plan, submission, chosen)
+    own = _own_cells(plan, submission, chosen, places)
+    steps: list[dict] = []
+    names: set[str] = set()
+    for step in sorted(plan["steps"], key=lambda step: places[step["id"]]):
         if step["kind"] == "solution":
             cell = chosen.get(step["id"])
             source = step["source"] if cell is None else cell.source
@@ -126,6 +128,19 @@ def assemble(plan: dict, submission: Submission) -> tuple[list[dict], list[str]]
             if not _same_code(cell.source, given):
                 notes.append(f"the test {one_line(cell.id)} is run as it was given; your change there does not count")
     return steps, notes
+
+
+def _places(plan: dict, submission: Submission, chosen: dict[str, SubmittedCell]) -> dict[str, int]:
+    """Where each step stands in the submission; one that is missing there comes after the one before it."""
+    first: dict[str, int] = {}
+    cells = {id(cell): place for place, cell in enumerate(submission.cells)}
+    for cell in submission.cells:
+        if cell.code:
+            first.setdefault(cell.id, cells[id(cell)])
+    places, last = {}, -1
+    for name in (step["id"] for step in plan["steps"]):
+        last = places[name] = cells[id(chosen[name])] if name in chosen else first.get(name, last)
+    return places
 
 
 def _as_handed_in(plan: dict, submission: Submission, name: str, notes: list[str]) -> str:
@@ -154,6 +169,8 @@ def _choose(plan: dict, submission: Submission, notes: list[str]) -> dict[str, S
             notes.append(f"the cell {name} stands in the notebook {len(found)} times")
         test = _first_test(plan, submission, name)
         before = [cell for place, cell in found if place < test]
+        if not before:
+            notes.append(f"the cell {name} stands below its test, and is run there")
         touched = [cell for _, cell in found if not _same_code(cell.source, plan["known"][name])]
         chosen[name] = before[-1] if before else (touched or [cell for _, cell in found])[-1]
     return chosen
@@ -183,19 +200,23 @@ def _stray(plan: dict, submission: Submission, name: str) -> SubmittedCell | Non
     return None
 
 
-def _own_cells(plan: dict, submission: Submission, chosen: dict[str, SubmittedCell]) -> dict[str, list[str]]:
+def _own_cells(
+    plan: dict, submission: Submission, chosen: dict[str, SubmittedCell], places: dict[str, int]
+) -> dict[str, list[str]]:
     """Step's id -> sources of what the student's notebook runs between the step before it and it."""
     own: dict[str, list[str]] = {}
     waiting: list[str] = []
     kinds = {step["id"]: step["kind"] for step in plan["steps"]}
     adopted = {id(cell) for cell in chosen.values()}
     released = {text.strip() for text in plan["known"].values()}
-    for cell in submission.cells:
+    steps: dict[int, str] = {}
+    for name, place in places.items():
+        steps.setdefault(place, name)
+    for place, cell in enumerate(submission.cells):
         copy = kinds.get(cell.id) == "solution" and id(cell) not in adopted
-        if cell.id in kinds and not copy and waiting:
-            own.setdefault(cell.id, []).extend(waiting)
-            waiting = []
-        elif cell.code and (copy or cell.id not in plan["known"] and id(cell) not in adopted):
+        if place in steps and waiting:
+            own[steps[place]], waiting = waiting, []
+        if cell.code and (copy or cell.id not in plan["known"] and id(cell) not in adopted):
             if cell.source.strip() and (copy or cell.source.strip() not in released):
                 waiting.append(cell.source)
     return own
@@ -265,6 +286,8 @@ class Assignment:
         command, environment = isolation.command(self.rung, part.kit, self.limits)
         box = {"command": command, "environment": environment, "limits": self.limits, "package": part.plan["package"]}
         box |= {"exchange": str(part.kit.exchange), "drop": self.rung.drop, "own": self.own}
+        graded = [step for step in part.plan["steps"] if step["kind"] == "graded"]
+        box["tests"] = [(step["source"], step["hidden"], step["id"]) for step in graded]
         return {"name": f"{self.home.name}/{part.name}", "setting": box}
 
 
@@ -324,7 +347,7 @@ def _sweep() -> None:
 
 def earlier_targets(course: Course, path: Path) -> list[str]:
     """What the notebooks before `path` export, in the course's order: all that its students' code may import."""
-    modules = []
+    modules: list[str] = []
     for module in course.modules:
         for source in module.notebooks:
             if source == path:

@@ -73,7 +73,7 @@ def _facts(module: Module, path: Path, student: str, mark: Mark, part: dict, com
         "rows": rows,
         "comments": comments,
         "reason": part.get("reason", ""),
-        "notes": [feedback.unspoken(note) for note in part.get("notes", [])],
+        "notes": part.get("notes", []),
     }
 
 
@@ -109,10 +109,11 @@ def print_pages(jobs: list[dict], count: int) -> Iterator[tuple[dict, str]]:
 
 def _rendered(jobs: list[dict], count: int) -> Iterator[tuple[dict, str | None, str]]:
     """(job, its page or None, why there is none)."""
-    waiting, busy = deque(jobs), {}
+    waiting = deque(jobs)
+    busy: dict = {}
     try:
         for _ in range(min(count, len(waiting))):
-            _give(*_hire(), waiting, busy)
+            _give(_hire(), waiting, busy)
         while busy:
             ready = multiprocessing.connection.wait(list(busy), timeout=0.5)
             for pipe in list(busy):
@@ -129,11 +130,11 @@ def _rendered(jobs: list[dict], count: int) -> Iterator[tuple[dict, str | None, 
                     page, trouble = None, f"it took over {PATIENCE:.0f} s" if late else "it took too much memory"
                     del busy[pipe]
                     if waiting:
-                        _give(*_hire(), waiting, busy)
+                        _give(_hire(), waiting, busy)
                 else:
                     del busy[pipe]
                     if waiting:
-                        _give(pipe, process, waiting, busy)
+                        _give((pipe, process), waiting, busy)
                     else:
                         _dismiss(pipe, process)
                 yield job, page, trouble
@@ -154,7 +155,8 @@ def _hire() -> tuple:
     return ours, process
 
 
-def _give(pipe, process, waiting: deque, busy: dict) -> None:
+def _give(worker: tuple, waiting: deque, busy: dict) -> None:
+    pipe, process = worker
     job = waiting.popleft()
     busy[pipe] = process, job, time.monotonic()
     try:
@@ -179,7 +181,7 @@ def serve(pipe) -> None:
         except (EOFError, OSError):
             return
         try:
-            answer = pages.render(job, colours), ""
+            answer: tuple = pages.render(job, colours), ""
         except Exception as error:
             answer = None, f"{type(error).__name__}: {error}"[:300]
         pipe.send(answer)

@@ -99,7 +99,8 @@ class Roster:
 
     def __init__(self, people: Iterable[Person] = (), path: Path | None = None):
         self.path, self.people = path, {person.id: person for person in people}
-        self._found, self._built = {}, -1
+        self._found: dict = {}
+        self._built = -1
 
     @classmethod
     def load(cls, folder: Path) -> "Roster":
@@ -114,6 +115,7 @@ class Roster:
     def save(self) -> None:
         """Keep it."""
         lines = (json.dumps(asdict(self.people[id]), ensure_ascii=False, sort_keys=True) for id in sorted(self.people))
+        assert self.path  # of a roster that `load` made
         write_atomic(self.path, "[\n" + ",\n".join(lines) + "\n]\n")
 
     @property
@@ -135,7 +137,7 @@ class Roster:
         for new in found:
             old = self.people.get(new.id) if by_id else None
             old = old or next((by_key[key] for key in self._strong(new) if key in by_key and not by_id), None)
-            if old in kept and letters(old.name) != letters(new.name):
+            if old and old in kept and letters(old.name) != letters(new.name):
                 raise CourseError(
                     f"the roster has one number or address twice: {old.name} and {new.name}; mend the file"
                 )
@@ -224,7 +226,7 @@ def read_roster(sheet: Sheet) -> list[tuple[int, Person]]:
             match = PARTICIPANT.fullmatch(own)
             person.participants = [match[1]] if match else []
             moment = written(sheet.cell(row, when)) if match and when is not None else None
-            person.times = {match[1]: moment.isoformat()} if moment else {}
+            person.times = {match[1]: moment.isoformat()} if match and moment else {}
             own = f"participant-{match[1]}" if match else ""
         elif sheet.kind in ("canvas", "nbgrader"):
             person.lms = own

@@ -77,15 +77,15 @@ def fill(
     count, locked = 0, sheet.column("locked")
     for (row, _), id in zip(rows, ids, strict=True):
         for name, place in places.items():
-            mark, before = marked.get(id, {}).get(name), sheet.cell(row, place)
-            text = number(mark.score, comma) if mark and mark.graded else missing
+            got, before = marked.get(id, {}).get(name), sheet.cell(row, place)
+            text = number(got.score, comma) if got and got.graded else missing
             if text is None:
                 continue
             if plain(before) in ("ex", "excused") or plain(sheet.cell(row, locked)) in ("no", "nein", "non"):
                 notes.append(f"{id}: the school's file says {before or 'that this grade is locked'}; left as it is.")
                 continue
             sheet.fill(row, place, text)
-            count += bool(mark and mark.graded)
+            count += bool(got and got.graded)
     strangers = sorted({id for id, found in marked.items() if any(m.graded for m in found.values())} - set(ids))
     if strangers:
         names = ", ".join(strangers[:10]) + (" ..." if len(strangers) > 10 else "")
@@ -233,10 +233,10 @@ def small(
     for id in students:
         row = [safe(text) for text in about(people[id], numbers.get(id, ""))]
         for name in names:
-            mark = found.get((id, name))
-            score = number(mark.score) if mark and mark.graded else missing or ""
-            row += _cells(system, mark, score, tops[name], numbers, grading, id)
-            count += bool(mark and mark.graded)
+            got = found.get((id, name))
+            score = number(got.score) if got and got.graded else missing or ""
+            row += _cells(system, got, score, tops[name], numbers, grading, id)
+            count += bool(got and got.graded)
         marked = [(found.get((id, name)), q) for name, q in questions]
         row += [number(m.questions[q][0]) if m and m.graded and q in m.questions else "" for m, q in marked]
         writer.writerow(row)

@@ -217,7 +217,7 @@ class GradingService:
         before = {student: mark.score for student, mark in self.marks(module).items() if mark.graded}
         results, waiting = {}, []
         for student in students:
-            files = grade.read_files(submitted, student, assignment)
+            files = grade.read_files(submitted, student, module)
             kept = store.read(grade.submission_key(assignment, student, files))
             if kept is None or (again and kept["status"] in FAILED):
                 waiting.append((student, files))
@@ -316,7 +316,9 @@ class GradingService:
             if mark and mark.graded:
                 row |= {"status": "graded", "score": mark.score, "bonus": mark.bonus}
                 row |= {name: result[name] for name in ("status", "isolation", "reason")} if result else {}
-            row["changed"] = bool(files) and files != hash_of(self.settings["submitted"], module, student)
+            row["changed"] = bool(files) and files != hash_of(
+                grade.read_files(self.settings["submitted"], student, module)
+            )
             rows.append(row)
         return rows
 

@@ -8,7 +8,7 @@ from tito import CourseError
 LARGEST = 50 << 20  # bytes
 MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}  # byte order marks
 # what a column is called by the systems, in lower case; Moodle's worksheet speaks the language of its site
-WORDS = {
+_WORDS = {
     "full name": "full name|name|vollständiger name|nom complet|nombre completo|nome completo|volledige naam|student",
     "first name": "first name|first_name|vorname|prénom|nombre|nome|voornaam",
     "last name": "last name|last_name|surname|nachname|nom de famille|nom|apellido(s)|cognome|apelido|achternaam",
@@ -27,7 +27,7 @@ WORDS = {
     "lms": "lms_user_id",
     "id": "id",
 }
-WORDS = {meaning: frozenset(words.split("|")) for meaning, words in WORDS.items()}
+WORDS = {meaning: frozenset(words.split("|")) for meaning, words in _WORDS.items()}
 PARTICIPANT = re.compile(r"\D+[ _]?(\d+)")
 
 
@@ -134,6 +134,7 @@ def split(text: str, delimiter: str) -> list[tuple[list[str], str]]:
     rows, cells, place = [], [], 0
     while True:
         match = cell.match(text, place)
+        assert match  # of an empty text too
         cells.append(match[1])
         place = match.end()
         if match[2] != delimiter:

@@ -68,7 +68,8 @@ def pairs(settings: dict, module: Module) -> list[Pair]:
         if not found[first].hashes.isdisjoint(found[second].hashes):
             shared, shares, slices = compare_files(found[first], found[second])
             where = _cells(places[first], slices[0])
-            made.append(Pair((first, second), int(shared), tuple(min(float(s), 1.0) for s in shares), where))
+            one, other = (min(float(share), 1.0) for share in shares)
+            made.append(Pair((first, second), int(shared), (one, other), where))
     number = len(students) * (len(students) - 1) // 2
     amounts = sorted([pair.shared for pair in made] + [0] * (number - len(made)))
     chance = amounts[3 * number // 4] if number >= 20 else 0
@@ -91,7 +92,8 @@ def _code(submitted, student: str, module: Module) -> list[tuple[str, str]]:
 
 def _cells(places: list[tuple[str, str]], slices) -> tuple[str, ...]:
     """The cells in which pieces of the text lie, the one with most first."""
-    amounts, start = Counter(), 0
+    amounts: Counter[str] = Counter()
+    start = 0
     for cell, text in places:
         end = start + len(text)
         for begin, stop in zip(*slices, strict=True):

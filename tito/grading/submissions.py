@@ -96,11 +96,11 @@ def _cell(raw: object) -> SubmittedCell | None:
     source = raw.get("source", "")
     if isinstance(source, list):
         source = "".join(part for part in source if isinstance(part, str))
-    metadata = raw.get("metadata") if isinstance(raw.get("metadata"), dict) else {}
-    marks = metadata.get("nbgrader") if isinstance(metadata.get("nbgrader"), dict) else {}
-    id, plain = marks.get("grade_id"), raw.get("id")
+    metadata = raw.get("metadata")
+    marks = metadata.get("nbgrader") if isinstance(metadata, dict) else None
+    id, plain = marks.get("grade_id") if isinstance(marks, dict) else None, raw.get("id")
     graded = isinstance(id, str) and bool(id)
-    name = id if graded else plain if isinstance(plain, str) else ""
+    name = str(id) if graded else plain if isinstance(plain, str) else ""
     if not isinstance(source, str):
         return None
     return SubmittedCell(name[:64], graded, raw.get("cell_type") == "code", _compilable(source))

@@ -270,6 +270,7 @@ def describe(error: BaseException, package: Path) -> dict:
         message = "(the message itself could not be made)"
     if isinstance(error, SystemExit):
         message = f"It called sys.exit({message}), which ends Python."
+    message += "".join(f" ({note})" for note in getattr(error, "__notes__", ()) if note.startswith("in "))
     lines = lines_concerned(stub or error, package)
     state = "stub" if stub else "failed"
     return {"state": state, "type": type(error).__name__, "message": message[:LONGEST_MESSAGE], "lines": lines}
@@ -300,7 +301,10 @@ def lines_concerned(error: BaseException, package: Path) -> list[dict]:
     Left out are libraries, and functions that say `__tracebackhide__`, as pytest has it: a test's own tools.
     """
     last: dict[str, tuple[int, str]] = {}
-    walked = [step for step in traceback.walk_tb(error.__traceback__) if "__tracebackhide__" not in step[0].f_locals]
+    walked = [*traceback.walk_tb(error.__traceback__)]
+    if error.__cause__ is not None:  # the sentence was made elsewhere: the reader's own line is where it came from
+        walked += traceback.walk_tb(error.__cause__.__traceback__)
+    walked = [step for step in walked if "__tracebackhide__" not in step[0].f_locals]
     steps = [(frame.f_code.co_filename, number, function_of(frame.f_code)) for frame, number in walked]
     if isinstance(error, SyntaxError) and error.filename:
         steps.append((error.filename, error.lineno or 0, ""))

@@ -177,13 +177,29 @@ class Bench:
         norm = [nn.BatchNorm2d(64)]
         for name, layer, given in (
             ("GELU, tanh", [nn.GELU()], images),
+            ("GELU, exact", [nn.GELU("none")], images),
             ("batch norm", norm, images),
             ("batch norm and GELU in a Sequential", [nn.Sequential(nn.BatchNorm2d(64), nn.GELU())], images),
             ("softmax of 1,000", [nn.Softmax()], (4 * self.batch, 1000)),
+            ("log-softmax of 1,000", [nn.LogSoftmax()], (4 * self.batch, 1000)),
             ("softmax of 10", [nn.Softmax()], (64 * self.batch, 10)),
         ):
             works = tuple(side.layer(layer, given) for side in (self.tiny, self.other))
             yield self.duel("layers", name, works, "elementwise")
+
+    def products(self):
+        """The matrix products inside convolutions, beside the best rate that BLAS shows for the same M and K."""
+        for shape in workloads.PRODUCTS:
+            for part, (work, m, k, count) in self.tiny.products(shape, self.batch).items():
+                alone = [blas(m, k, n) for n in workloads.WIDTHS[:: 4 if self.quick else 1]]
+                mine, *others = race([work, *(run for run, _ in alone)], min(self.rounds, 7))
+                rates = [counted / np.array(each) * 2e-9 for each, (_, counted) in zip(others, alone, strict=True)]
+                best = max(rates, key=np.median)
+                reached = 2e-9 * count / np.array(mine)
+                times = {"unit": "GF/s", "ours": spread(reached), "theirs": spread(best)}
+                ratio = spread(np.divide(best, reached))
+                more = {"ratio": ratio, "rival": "BLAS", **times}
+                yield self.row("products", f"{shape.name} {part} {m}x{k}", ratio["median"], "product", **more)
 
     def single(self):
         """Batches of one image: use, and training."""
@@ -259,7 +275,13 @@ class Bench:
 
 
 GROUPS = ("steps", "convolution", "pooling", "tape", "single", "epoch", "memory", "growth")
-ON_DEMAND = ("shapes", "networks", "layers")  # only where they are asked for: they take minutes
+ON_DEMAND = ("shapes", "networks", "layers", "products")  # only where they are asked for: they take minutes
+
+
+def blas(m: int, k: int, n: int) -> tuple:
+    """A product (m, k) times (k, n), and its multiplications."""
+    a, b, out = workloads.noise((m, k)), workloads.noise((k, n)), np.empty((m, n), np.float32)
+    return lambda: np.matmul(a, b, out=out), m * k * n
 
 
 def warm_heap() -> None:

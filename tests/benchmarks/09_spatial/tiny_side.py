@@ -74,6 +74,40 @@ class TinySide:
         by_x = BACKWARD[chosen][0]
         return {"forward": lambda: operation(x, 2), "backward": lambda: by_x(upstream, saved, *arrays)}
 
+    @staticmethod
+    def products(shape, batch: int) -> dict:
+        """The matrix products of a convolution, cut as the engine cuts them: {part: (work, M, K, multiplications)}."""
+        from tinytorch.core import fast
+
+        x, weight, _, upstream = shape.arrays(batch)
+        s = fast.sizes(x.shape, weight.shape, (1, 1), (shape.padding,) * 2)
+        u, g, lines = (
+            fast.unfold(fast.to_hcwn(x), s, 0, s.ho),
+            fast.to_hcwn(upstream)[None],
+            fast.weight_lines(weight, s),
+        )
+        out, total, size = np.empty_like(g), fast.no_gradient(weight, s), x.itemsize
+        back, grouped = fast.input_lines(weight, s, 0, s.kh), fast.by_group(g, s)
+
+        def forward():
+            for a, b in fast.chunks(s.ho, s.o * s.columns * size):
+                fast.multiply_rows(u, lines, s, a, out[:, a:b])
+
+        def by_weight():
+            for a, b in fast.chunks(s.ho, s.o * max(s.columns, s.kh * s.line) * size):
+                fast.add_weight_gradient(total, g[:, a:b], u, s, a)
+
+        def by_input():
+            for a, b in fast.chunks(s.ho - s.kh + 1, s.line * s.columns * size):
+                fast.multiply_upstream(grouped, back, s, a, b - a, s.kh)
+
+        count = s.o * s.kh * s.line * s.columns
+        return {
+            "forward": (forward, s.o, s.kh * s.line, count * s.ho),
+            "weight gradient": (by_weight, s.o, s.columns, count * s.ho),
+            "input gradient": (by_input, s.line, s.kh * s.o, count * (s.ho - s.kh + 1)),
+        }
+
     def step(self, name: str, form: str, images: int):
         """A whole training step, which returns the loss."""
         model, (x, labels) = network(name, form), batch_of(name, images)

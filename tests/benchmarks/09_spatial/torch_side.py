@@ -30,7 +30,8 @@ def layer_twin(layer) -> torch.nn.Module:
     elif kind == "GlobalAvgPool2d":
         return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
     else:
-        settings = {"GELU": {"approximate": "tanh"}, "Softmax": {"dim": -1}}.get(kind, {})
+        form = {"approximate": getattr(layer, "settings", {}).get("approximate", "tanh")}
+        settings = {"GELU": form, "Softmax": {"dim": -1}, "LogSoftmax": {"dim": -1}}.get(kind, {})
         return getattr(torch.nn, kind)(**settings)
     made.weight.data, made.bias.data = torch.tensor(layer.weight.data), torch.tensor(layer.bias.data)
     return made

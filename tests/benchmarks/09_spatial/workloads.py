@@ -41,7 +41,7 @@ MARKS = {
     "recording": (0.8, None),
     "recording, microseconds": (2.5, 1.5),
     "memory": (0.75, 0.50),
-    "product": (0.85, None),  # of the best rate of the same M and K: at least
+    "product": (1 / 0.85, None),  # time at the best rate that BLAS shows for the same M and K: at least 85 % of it
     "growth": (1.5, 1.15),  # the dearest of a series over the cheapest
     "batch 1": (1.0, 0.7),
     "epoch": (None, None),
@@ -93,6 +93,17 @@ CONVOLUTIONS = (
     Convolution("4 groups 32-64 16x16", 32, 64, 16, groups=4),
     Convolution("batch 1 32-64 32x32", 32, 64, 32, batch=1),
 )
+PRODUCTS = (  # those of A, B, the deep network and the modern one
+    *CONVOLUTIONS[1:4:2],
+    Convolution("64-64 32x32", 64, 64, 32),
+    Convolution("128-128 16x16", 128, 128, 16),
+    Convolution("256-256 8x8", 256, 256, 8),
+    Convolution("24-48 31x31", 24, 48, 31),
+    Convolution("48-48 15x15", 48, 48, 15),
+    Convolution("128-128 7x7", 128, 128, 7),
+    Convolution("256-256 3x3", 256, 256, 3),
+)
+WIDTHS = tuple(2**n for n in range(6, 14))  # of the products that BLAS is measured with
 POOLS = (("A1", 16, 32), ("A2", 32, 16), ("B1", 32, 32), ("B2", 64, 16))  # name, channels, side: what they pool
 # (network, form): as the package builds it, in a Sequential, or the layers called one by one in a user's forward
 STEPS = (

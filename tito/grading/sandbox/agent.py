@@ -301,7 +301,9 @@ PLAIN_OPERATIONS = {
     "absolute": abs,
 }
 PLAIN_OPERATIONS |= {name: getattr(operator, name) for name in "add sub mul truediv floordiv mod pow matmul".split()}
-OPERATIONS = {name: lambda agent, *inputs, _f=f, **named: _f(*inputs, **named) for name, f in PLAIN_OPERATIONS.items()}
+OPERATIONS: dict = {}
+for name, f in PLAIN_OPERATIONS.items():
+    OPERATIONS[name] = lambda agent, *inputs, _f=f, **named: _f(*inputs, **named)
 OPERATIONS |= {"execute": Agent.execute, "name": Agent.name, "import": Agent.import_, "next": Agent.next_, "get": _get}
 
 

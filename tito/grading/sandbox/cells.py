@@ -60,6 +60,15 @@ def _parsed(source: str):
         return None
 
 
+def mistake(source: str, name: str) -> str:
+    """What Python says of a cell that it cannot read; empty if it can."""
+    try:
+        compile(source, name, "exec", ast.PyCF_ONLY_AST | TOP_LEVEL_AWAIT, dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return str(error)
+    return ""
+
+
 def _cell_magic(source: str) -> tuple[list[str], str]:
     """A `%%time` goes and its cell stays, a line for a line; another language's cell goes whole."""
     first, _, rest = source.lstrip().partition("\n")
@@ -122,7 +131,7 @@ def _lacking(tree: ast.Module, package: str) -> list[str]:
     for node in tree.body:
         if isinstance(node, ast.Import):
             names |= dict.fromkeys(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and not node.level:
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             inner = [f"{node.module}.{alias.name}" for alias in node.names] if node.module == package else []
             names |= dict.fromkeys([node.module, *inner])
     ours = {f"{package}.{name}" for name in LEFT_OUT}

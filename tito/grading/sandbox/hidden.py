@@ -11,7 +11,7 @@ import numpy as np
 
 MARK = "__hidden_part__"  # the function that a test calls, with True and False, where its hidden parts begin and end
 
-_state = {"inside": False, "seed": None}
+_state: dict = {"inside": False, "seed": None}
 
 
 def inside(begins: bool) -> None:
@@ -40,7 +40,7 @@ def _own_inputs(make):
     return default_rng
 
 
-def marked(source: str, regions: list[tuple[int, int]], name: str) -> ast.Module:
+def marked(source: str, regions: list[tuple[int, int]], name: str):
     """The tree of a test that says where its hidden parts begin and end, each statement on its own line."""
     lines = source.split("\n")
     for first, last in regions:
@@ -50,7 +50,7 @@ def marked(source: str, regions: list[tuple[int, int]], name: str) -> ast.Module
     try:
         return compile("\n".join(lines), name, "exec", ast.PyCF_ONLY_AST)
     except SyntaxError:  # a part that is no statement of its own: then all of the test is hidden
-        tree = compile(source, name, "exec", ast.PyCF_ONLY_AST)
+        tree = ast.parse(source, name)
         tree.body.insert(0, ast.parse(f"{MARK}(True)").body[0])
         return tree
 

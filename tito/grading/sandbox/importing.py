@@ -5,6 +5,13 @@ import importlib.abc
 import importlib.machinery
 import sys
 import types
+from functools import cache
+
+
+@cache
+def module_code(source: str, name: str) -> types.CodeType:
+    """The code of one of the tester's modules."""
+    return compile(source, name, "exec")
 
 
 class Importer(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -34,7 +41,7 @@ class Importer(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module):
         if module.__name__ in self.own:
-            exec(compile(self.own[module.__name__], f"<{module.__name__}>", "exec"), module.__dict__)
+            exec(module_code(self.own[module.__name__], f"<{module.__name__}>"), module.__dict__)
 
     def install(self) -> None:
         """Answer imports of the package from now on, and forget what earlier processes answered."""

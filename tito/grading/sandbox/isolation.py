@@ -99,7 +99,7 @@ def _braces(text: str) -> str:
 
 
 def _bubblewrap(files, library, packages, kit: Kit) -> list[str]:
-    program = shutil.which("bwrap")
+    program = shutil.which("bwrap") or "bwrap"
     users = ["--unshare-user", "--uid", "65534", "--gid", "65534"]
     words = [program, "--unshare-all", *users, "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     for folder in SYSTEM:

@@ -35,7 +35,7 @@ THREADS = {"clone": (56, 220), "set_robust_list": (273, 99), "rseq": (334, 293)}
 # What the arguments of a call may be: (how, which argument, values). Names as in the kernel's headers.
 WRITING = 0o3 | 0o100 | 0o1000 | 0o10000000 | 0o20000000  # O_ACCMODE, O_CREAT, O_TRUNC, O_PATH, O_TMPFILE
 THREAD = 0x10000  # CLONE_THREAD
-ASKED = {
+ASKED: dict[str, list] = {
     "open": [("without", 1, WRITING)],
     "openat": [("without", 2, WRITING)],
     "fcntl": [("one of", 1, (0, 1, 2, 3, 4, 1030))],  # F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC
@@ -157,9 +157,9 @@ def seccomp_program(machine: str, threads: bool = False) -> bytes:
     if column == 0:  # the x32 interface has its own numbers
         program += [(AT_LEAST, 0, 1, 0x40000000), (RETURN, 0, 0, KILL)]
     for name, numbers in {**CALLS, **(THREADS if threads else {})}.items():
-        if numbers[column] is not None:
+        if (wanted := numbers[column]) is not None:
             body = [line for condition in ASKED.get(name, ()) for line in _condition(*condition)]
-            program += [(EQUAL, 0, len(body) + 1, numbers[column]), *body, (RETURN, 0, 0, ALLOW)]
+            program += [(EQUAL, 0, len(body) + 1, wanted), *body, (RETURN, 0, 0, ALLOW)]
     program += [(AT_LEAST, 0, 1, NEWER), (RETURN, 0, 0, ERRNO | ENOSYS), (RETURN, 0, 0, ERRNO | EPERM)]
     return b"".join(struct.pack("HBBI", *line) for line in program)
 

@@ -8,6 +8,7 @@ object stays as it is until the student's code runs again: shape, dtype and valu
 import builtins
 import weakref
 from collections import deque
+from typing import Any
 
 import numpy as np
 
@@ -42,10 +43,12 @@ class Conversation:
 
     def __init__(self, reading: int, writing: int):
         self.pipe = Pipe(reading, writing)
-        self.known = weakref.WeakValueDictionary()
-        self.callbacks, self.numbers = {}, {}
-        self.dropped, self.depth, self.requests = [], 0, 0
-        self.sent, self.count = deque(maxlen=REMEMBERED), 0  # the arrays sent last, with their numbers
+        self.known: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
+        self.callbacks: dict = {}
+        self.numbers: dict = {}
+        self.dropped: list = []
+        self.depth = self.requests = self.count = 0
+        self.sent: deque = deque(maxlen=REMEMBERED)  # the arrays sent last, with their numbers
         self.changed = False  # whether one of them was changed in place
         self.places: list = []  # where the student's code raised last
         self.seen: dict = {}  # what was read since the student's code ran last
@@ -75,7 +78,7 @@ class Conversation:
         """The answer to a question that is new."""
         arrays: list = []
         dropped, self.dropped = self.dropped, []
-        errors = np.geterr()
+        errors = dict(np.geterr())
         errors = (
             {} if errors == USUAL else {name: how for name, how in errors.items() if how in ("raise", "ignore", "warn")}
         )
@@ -143,8 +146,8 @@ class Conversation:
         """Run a function of the tests that was handed over, with data or stand-ins."""
         function = self.callbacks.get(request["callback"]) if type(request["callback"]) is int else None
         inputs, named = request.get("with"), request.get("named")
-        sound = isinstance(inputs, list) and isinstance(named, dict) and all(type(name) is str for name in named)
-        if function is None or not sound:
+        sound = isinstance(named, dict) and all(type(name) is str for name in named)
+        if function is None or not isinstance(inputs, list) or not isinstance(named, dict) or not sound:
             raise StudentError("a call of a function that was never given")
         self.seen.clear()
         inputs, named = plain(inputs), {name: plain(value) for name, value in named.items()}  # the answer is no verdict
@@ -197,7 +200,7 @@ class Conversation:
         ended = told[0] and told[0][0] in ("SystemExit", "KeyboardInterrupt", "GeneratorExit", "StopIteration")
         kind = RuntimeError if ended or kind is Exception and told[0][:1] == ["StopIteration"] else kind
         message = f"{told[0][0]}: {told[1]}" if ended else told[1]
-        error = UnicodeError(message) if kind is UnicodeError else kind(message)
+        error: Any = UnicodeError(message) if kind is UnicodeError else kind(message)
         error.from_student = True
         return error
 
@@ -267,7 +270,7 @@ class Method:
     def __eq__(self, other):
         raise TypeError(f"`{self._name}` is a method: call it")
 
-    __hash__ = None
+    __hash__: Any = None
 
     def __bool__(self):
         raise TypeError(f"`{self._name}` is a method: call it")

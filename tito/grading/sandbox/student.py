@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable
+from typing import Any
 
 from tito.grading.sandbox.proxy import Conversation
 from tito.grading.sandbox.threads import admit
@@ -34,8 +35,10 @@ class StudentProcess:
 
     def __init__(self, command: list[str], environment: dict, user: int | None, report: Callable, threads: int = 0):
         self.command, self.environment, self.user, self.report = command, environment, user, report
-        self.threads, self.listener = threads, None
-        self.process, self.conversation, self.output, self.printed = None, None, bytearray(), 0
+        self.threads, self.output, self.printed = threads, bytearray(), 0
+        self.listener: int | None = None
+        self.process: subprocess.Popen | None = None
+        self.conversation: Any = None  # a Conversation, while the process is there
         self.levels: list = []
 
     def start(self) -> None:
@@ -46,7 +49,7 @@ class StudentProcess:
         inside = [requests[0], replies[1], *([theirs.fileno()] if theirs else [])]
         names = dict(zip(("requests", "replies", "door"), [*inside, ""], strict=False))
         command = [part.format(**names) for part in self.command]
-        drop = {} if self.user is None else {"user": self.user, "group": self.user, "extra_groups": []}
+        drop: dict[str, Any] = {} if self.user is None else {"user": self.user, "group": self.user, "extra_groups": []}
         try:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=shown[1], stderr=shown[1], env=self.environment, cwd="/",
@@ -89,7 +92,7 @@ class StudentProcess:
             ready = {descriptor for descriptor, _ in self.poll.poll()}
             if self.shown in ready and not self.drain():
                 self.poll.unregister(self.shown)
-            if self.listener in ready:
+            if self.listener is not None and self.listener in ready:
                 admit(self.listener, self.threads)
             if self.reading in ready:
                 return

@@ -8,17 +8,20 @@ import ast
 import contextlib
 import io
 import os
+import re
 import signal
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import numpy as np
 
 from tito.course.notebook import definitions
 from tito.grading.sandbox import cells, hidden
-from tito.grading.sandbox.importing import Importer
+from tito.grading.sandbox.importing import Importer, module_code
 from tito.grading.sandbox.proxy import read
 from tito.grading.sandbox.readings import guard
 from tito.grading.sandbox.student import CellTimeoutError, FloodError, NotStartedError, StudentProcess, alarm
@@ -27,15 +30,16 @@ from tito.grading.sandbox.wire import ClosedError, WireError
 MOST_RESTARTS = 8
 IN_PLACE = "your code changed an array that it was given, which the test goes on with: work on a copy"
 LONGEST_MESSAGE = 4000
-HELD = "(what your code says here is not shown: hidden tests had run before)"
-SAID, PRINTED = ("message", "line", "places"), ("output", "printed")  # of an outcome: a student's code had a hand in it
+HELD = "... (more is not shown, as a hidden test had run: run the cell in your notebook)"
+MOST_PARTS, SHORTEST = 3, 4  # of a message: parts between colons that are told, letters of one that is told in part
+UNDEFINED = re.compile(r"name '(\w+)' is not defined")
 
 
 class SubmissionRun:
     """One submission on its way through the cells.
 
-    What the student's code says after a hidden test has run may hold that test's inputs, so it is `held`: the outcome
-    has it from a second look, at a run without any hidden test.
+    What the student's code says after a hidden test has run may hold that test's inputs: of it an outcome has only
+    what stands in the source of the cell or the test as well.
     """
 
     def __init__(self, task: dict, student: StudentProcess, report: Callable):
@@ -43,12 +47,12 @@ class SubmissionRun:
         self.own = task.get("own", {})  # modules of the tester's own: full name -> source
         self.student, self.report = student, report
         self.deadline = time.monotonic() + self.limits["wall"]
+        self.names = {name for step in self.steps for name in step.get("names", ())}
         self.namespace: dict = {"__name__": "__main__", hidden.MARK: self._mark}
-        self.broken = Counter()  # step -> how often the student's cell took the process down
+        self.broken: Counter = Counter()  # step -> how often the student's cell took the process down
         self.restarts = 0
         self.shown = 0  # up to here, what was printed in this step was printed before a hidden test
         self.exposed = False  # whether a hidden test has run
-        self.held: dict[int, dict] = {}  # number of the step -> its outcome, of which something was not told
 
     def all(self) -> None:
         """Every cell in order."""
@@ -90,43 +94,31 @@ class SubmissionRun:
             raise
         except Exception as error:  # whatever comes through from the student's side is the student's
             self._process_ended(number, step)
-            outcome = {"status": "died", "message": f"stopped: {type(error).__name__}: {error}"[:LONGEST_MESSAGE]}
+            said = "" if self.exposed else f": {error}"
+            outcome = {"status": "died", "message": f"stopped: {type(error).__name__}{said}"[:LONGEST_MESSAGE]}
         finally:
             hidden.inside(False)
         if self.student.conversation is not None:
             with contextlib.suppress(WireError, OSError):
                 self.student.drain()
-        end = self.shown if self.exposed and not before else len(self.student.output)
+        end = (seen if before else self.shown) if self.exposed else len(self.student.output)
         outcome["output"] = bytes(self.student.output[seen:end]).decode("utf-8", "replace")
-        outcome = {"points": 0.0, **outcome, "seconds": round(time.monotonic() - start, 4)}
-        return self._hold(number, step, outcome) if self.exposed else outcome
+        return {"points": 0.0, **outcome, "seconds": round(time.monotonic() - start, 4)}
 
-    def _hold(self, number: int, step: dict, outcome: dict) -> dict:
-        """The outcome without what a hidden test's inputs might be in; that is told of a hidden test alone."""
-        printed = outcome.get("printed", "")
-        theirs = _theirs(outcome)
-        if not theirs and not outcome["output"] and all(line in step["source"] for line in printed.split("\n")):
-            return outcome
-        self.held[number] = outcome
-        return self._without(outcome, SAID * theirs + PRINTED)
-
-    def _without(self, outcome: dict, names: tuple) -> dict:
-        kept = {name: value for name, value in outcome.items() if name not in names}
-        return {**kept, "message": HELD} if "message" in names else kept
-
-    def look(self, steps: list[dict], first: dict[int, dict]) -> None:
-        """Report the outcomes `first` of another run again, with what the student's code says without hidden tests."""
-        self.student.start()
-        self._forget()
-        for number, step in enumerate(steps):
-            again = self._step(number, step)
-            if number in first:
-                known, told = first[number], PRINTED
-                same = all(known.get(name) == again.get(name) for name in ("status", "error"))
-                theirs = _theirs(known)
-                kept = self._without(known, SAID * theirs + PRINTED)
-                told += SAID * (theirs and same)
-                self.report({"cell": step["id"], **kept, **{name: again[name] for name in told if name in again}})
+    def _told(self, message: str, step: dict | None) -> str:
+        """Of a message after a hidden test: what stands in the student's cells or the test, up to where it does not."""
+        unknown = UNDEFINED.fullmatch(message)
+        if message == "" or unknown and unknown[1] in self.names:
+            return message
+        sources = [step["source"]] if step else []
+        sources += [one["source"] for one in self.steps if one["kind"] != "graded"]
+        told = ""
+        for part in re.split(r"(: |\n)", message)[: 2 * MOST_PARTS - 1]:
+            known = part if part in (": ", "\n") else max((_written(part, source) for source in sources), key=len)
+            told += known
+            if known != part:
+                break
+        return told if told == message else f"{told} {HELD}".strip()
 
     def _process_ended(self, number: int, step: dict, error: BaseException | None = None) -> dict:
         """The process is ended, or has ended: what to say, and what to leave out next time."""
@@ -181,6 +173,8 @@ class SubmissionRun:
             raise
         except Exception as error:
             failure = self._failure(error)
+            if isinstance(error, SyntaxError) and self.exposed:  # the text alone says what is wrong with it
+                failure["message"] = cells.mistake(cell.source, f"<{step['id']}>") or failure["message"]
             if cell.lacking and isinstance(error, ImportError):
                 with contextlib.suppress(Exception):
                     ask("execute", definitions(cell.source), step["id"], cell.lacking)
@@ -193,8 +187,8 @@ class SubmissionRun:
                     raise
             except Exception as error:
                 failure = failure or {
-                    **self._failure(error),
-                    "message": f"{name} cannot be used: {error}"[:LONGEST_MESSAGE],
+                    **(found := self._failure(error)),
+                    "message": f"{name} cannot be used: {found['message']}"[:LONGEST_MESSAGE],
                 }
         if step["imports"]:
             try:
@@ -204,8 +198,7 @@ class SubmissionRun:
             except Exception as error:
                 failure = failure or self._failure(error)
         if step["kind"] == "own" and failure is not None:
-            said = "" if self.exposed else f": {failure['message']}"
-            notes.append(cells.one_line(f"{step['id']} failed: {failure['error']}{said}"))
+            notes.append(cells.one_line(f"{step['id']} failed: {failure['error']}: {failure['message']}"))
             failure = None
         return {"status": "ran" if failure is None else "failed", "notes": notes, **(failure or {})}
 
@@ -215,24 +208,28 @@ class SubmissionRun:
         if step.get("lends"):  # what a test imports, the notebook's later cells have too
             with contextlib.suppress(Exception):
                 self.student.conversation.ask("execute", step["lends"], step["id"])
-        tree = hidden.marked(step["source"], step["hidden"], name)
-        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        code, last = compiled(step["source"], tuple(map(tuple, step["hidden"])), name)
         try:
             with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(io.StringIO()):
-                exec(compile(tree, name, "exec"), self.namespace)
-                value = eval(compile(ast.Expression(last.value), name, "eval"), self.namespace) if last else None
+                exec(code, self.namespace)
+                value: Any = eval(last, self.namespace) if last else None
             points = step["points"]
             if type(value) in (int, float):
                 points = min(max(float(value), 0.0), points) if value == value else 0.0
             status = "passed" if points == step["points"] else "partly"
-            return {"status": status, "points": points, "printed": shown.getvalue()[:10_000]}
+            return {"status": status, "points": points, "printed": self._printed(shown, step)}
         except WireError:
             raise
         except Exception as error:
             failure = self._failure(error, step)
-            return {"status": "failed", "points": 0.0, **failure, "printed": shown.getvalue()[:10_000]}
+            return {"status": "failed", "points": 0.0, **failure, "printed": self._printed(shown, step)}
         except (SystemExit, GeneratorExit, KeyboardInterrupt) as error:
             return {"status": "failed", "points": 0.0, "message": f"{type(error).__name__} in the test"}
+
+    def _printed(self, shown: io.StringIO, step: dict) -> str:
+        """What a test printed; after a hidden part, the lines that stand in its source."""
+        lines = shown.getvalue()[:10_000].split("\n")
+        return "\n".join(line for line in lines if not self.exposed or line in step["source"])
 
     def _failure(self, error: BaseException, step: dict | None = None) -> dict:
         """An exception in plain words: kind, message, line of the test (unless hidden), place in the student's code."""
@@ -248,10 +245,13 @@ class SubmissionRun:
             message = str(error) if not isinstance(error, KeyError) else str(error.args[0])
         except Exception:
             message = "(a message that cannot be shown)"
+        if self.exposed and not hidden:
+            known = None if theirs else getattr(error, "told", None)
+            message = f"{known} {HELD}" if type(known) is str else self._told(message, step)
         if step and self.student.conversation is not None and self.student.conversation.changed:
             message = f"{message}\n({IN_PLACE})".strip()
         out = {"error": type(error).__name__, "message": message[:LONGEST_MESSAGE], "hidden": hidden}
-        if lines and not hidden:
+        if step and lines and not hidden:
             out["line"] = step["source"].split("\n")[lines[-1] - 1].strip()
         if theirs and self.student.conversation is not None:
             out["places"] = [place for place in map(self._place, self.student.conversation.places) if place][-3:]
@@ -268,6 +268,40 @@ class SubmissionRun:
         return [told[0], told[1], lines[told[1] - 1].strip()[:200]] if 0 < told[1] <= len(lines) and source else None
 
 
+def _written(text: str, source: str) -> str:
+    """The text if it stands in the source, else what of its beginning does, up to a word's end."""
+    if text in source:
+        return text
+    length = next(n for n in range(len(text), -1, -1) if text[:n] in source)
+    found = re.sub(r"[\w.]*$", "", text[:length]).rstrip()
+    return found if len(found) >= SHORTEST else ""
+
+
+@cache
+def compiled(source: str, regions: tuple, name: str) -> tuple:
+    """The code of a graded cell, and of the expression at its end, if it ends with one."""
+    tree = hidden.marked(source, list(regions), name)
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    return compile(tree, name, "exec"), last and compile(ast.Expression(last.value), name, "eval")
+
+
+def warm(setting: dict) -> None:
+    """Do once, before any fork, what every submission needs: the tests' code, and what they import."""
+    import tempfile  # noqa: F401
+
+    import numpy.fft
+    import numpy.linalg
+    import numpy.random
+    import numpy.testing  # noqa: F401
+
+    for source, regions, name in setting.get("tests", ()):
+        with contextlib.suppress(SyntaxError):
+            compiled(source, tuple(map(tuple, regions)), f"<{name}>")
+    for name, source in setting.get("own", {}).items():
+        with contextlib.suppress(SyntaxError):
+            module_code(source, f"<{name}>")
+
+
 def run_submission(task: dict, report: Callable) -> None:
     """Grade one submission in this process, which must be a fresh fork. `report` gets each cell's outcome."""
     os.environ["TMPDIR"] = task["exchange"]
@@ -276,43 +310,13 @@ def run_submission(task: dict, report: Callable) -> None:
     guard(read)
     hidden.install()
     hidden.seed(task.get("seed"))
-    student = _student(task, report)
+    threads = task["limits"].get("threads", 0)
+    student = StudentProcess(task["command"], task["environment"], task["user"], report, threads)
     try:
-        run = SubmissionRun(task, student, report)
-        run.all()
+        SubmissionRun(task, student, report).all()
         report({"done": student.levels})
-        if run.held and time.monotonic() < run.deadline:
-            _look_again(task, run, report)
     except NotStartedError as error:
         report({"infrastructure": str(error)})
-    finally:
-        student.stop()
-
-
-def _student(task: dict, report: Callable) -> StudentProcess:
-    threads = task["limits"].get("threads", 0)
-    return StudentProcess(task["command"], task["environment"], task["user"], report, threads)
-
-
-def _look_again(task: dict, run: SubmissionRun, report: Callable) -> None:
-    """What is held of a run is told after all, as another process says it that never meets a hidden test."""
-    run.student.stop()
-    steps = [
-        {**step, "source": hidden.without(step["source"], step["hidden"]), "hidden": []}
-        if step["kind"] == "graded"
-        else step
-        for step in run.steps[: max(run.held) + 1]
-    ]
-    for number, step in enumerate(steps):
-        if step["kind"] == "graded" and number not in run.held:  # tests share functions
-            steps[number] = {**step, "source": definitions(step["source"])}
-    student = _student(task, report)
-    again = SubmissionRun({**task, "steps": steps}, student, report)
-    again.deadline = run.deadline
-    try:
-        again.look(steps, run.held)
-    except NotStartedError:
-        pass
     finally:
         student.stop()
 
@@ -331,7 +335,3 @@ def _open_folders() -> None:
     tempfile.mkdtemp, tempfile.tempdir = mkdtemp, None
     os.umask(0o022)
 
-
-def _theirs(outcome: dict) -> bool:
-    """Whether an outcome is an error that is not a hidden test's own."""
-    return "error" in outcome and not outcome.get("hidden")

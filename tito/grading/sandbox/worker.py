@@ -36,6 +36,7 @@ def main() -> None:
         task = json.loads(line)
         if "setting" in task:  # sent once for a notebook; later tasks name it
             settings[task["name"]] = task["setting"]
+            tester.warm(task["setting"])
         else:
             print(json.dumps(run_in_fork({**settings[task["name"]], **task})), flush=True)
 
@@ -104,14 +105,18 @@ def _child(task: dict, reading: int, writing: int) -> None:
     except BaseException as error:
         scarce = isinstance(error, OSError) and error.errno in SCARCE
         with contextlib.suppress(BaseException):
-            report({"infrastructure" if scarce else "escaped": f"{type(error).__name__}: {error}"[:500]})
+            if scarce:
+                report({"infrastructure": f"{type(error).__name__}: {error}"[:500]})
+            else:  # its words may be the student's
+                report({"escaped": type(error).__name__})
     finally:
         os._exit(0)
 
 
 def _listen(reading: int, deadline: float) -> list[dict]:
     """What the tester reports until it closes its end; {"overdue"} at the deadline, {"escaped"} if it is too much."""
-    data, last = bytearray(), [{"overdue": True}]
+    data = bytearray()
+    last: list[dict] = [{"overdue": True}]
     poll = select.poll()
     poll.register(reading, select.POLLIN | select.POLLHUP)
     while (left := deadline - time.monotonic()) > 0:
