@@ -67,7 +67,8 @@ def main() -> None:
 def _try_all(cells: list[dict], package: str, later: list[str], tests: dict) -> Iterator[tuple[str, str, str, str]]:
     """(cell, function, what was put in its place, the test that passed)."""
     namespace: dict = {"__name__": "__main__"}
-    importable, written = _importable(package, later), set()
+    importable = _importable(package, later)
+    written: set[str] = set()
     core = [cell for cell in cells if notebook.kind(cell) in notebook.CORE]
     sources = {cell["id"]: without_hidden(cell["source"]) for cell in core}
     whole: dict = {"__name__": "__main__"}  # students read on: what stands below an exercise is visible, too
@@ -108,7 +109,8 @@ def _run(cell: dict, sources: dict, namespace: dict) -> None:
 
 def _given(cells: list[dict]) -> set[str]:
     """The plain functions at the top of those cells that students do not write, tests left out."""
-    nodes = [node for cell in cells if notebook.kind(cell) != "solution" for node in ast.parse(cell["source"]).body]
+    sources = (without_hidden(cell["source"]) for cell in cells if notebook.kind(cell) != "solution")
+    nodes = [node for source in sources for node in ast.parse(source).body]
     functions = [node for node in nodes if isinstance(node, ast.FunctionDef) and not node.decorator_list]
     return {node.name for node in functions if not node.name.startswith("test_")}
 
