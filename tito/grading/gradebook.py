@@ -277,9 +277,10 @@ class Gradebook:
 
     def add_copy(self, submission: str, notebook: str) -> str:
         """A notebook of a submission, with nothing in it; its id."""
-        values = {"id": new_id(), "assignment_id": submission, "notebook_id": notebook, "flagged": False}
+        id = new_id()
+        values = {"id": id, "assignment_id": submission, "notebook_id": notebook, "flagged": False}
         self.connection.execute(self.sql.insert(self.t.copy).values(**values))
-        return values["id"]
+        return id
 
     def add_answer(self, copy: str, cell: str, kind: str) -> str | None:
         """A grade that waits, for a cell with points, and an empty comment, for one to be answered; the grade's id."""
