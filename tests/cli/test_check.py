@@ -120,6 +120,19 @@ def test_every_fault_in_the_registry_is_named(course, check, old, new, sentence)
     assert sentence in "\n".join(check("--no-mutants"))
 
 
+def test_a_modules_page_says_what_every_exercise_asks_and_is_worth(course, check):
+    page, row = course.folder / "README.md", "| `double`: Task double | * | 5 | 100 |"
+    head = "`tito test 01`, `tito export 01`\n\n| exercise | difficulty | minutes | points |\n|---|---|---|---|\n"
+    for table in ("", row.replace("*", "**"), row.replace("100", "90"), row.replace(" 5 ", " 6 ")):
+        page.write_text(head + table + "\n")
+        assert f"README.md: its table lacks the row {row}" in "\n".join(check("--no-mutants"))
+    page.write_text(head + row + "\n\nMore.\n")
+    (course.root / "docs").mkdir()
+    (course.root / "docs" / "day.md").write_text("Then `tito tset 01`.\n")
+    (problem,) = check("--no-mutants")
+    assert "docs/day.md names `tito tset 01`: there is no command tito tset" in problem.replace("\\", "/")
+
+
 def test_what_a_module_imports_it_requires_and_its_second_notebook_is_a_bonus_of_fifty(course, check):
     uses = "#| export\nfrom tinytorch.core.alpha import double\ndef later():\n    from tinytorch.core.beta import f"
     course.module("02", "beta", [("f", SOLVED.replace("double", "f"), course.TEST_DOUBLE, 100)], hints=HINTS)

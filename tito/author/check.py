@@ -145,7 +145,7 @@ def _points(course: Course, module: Module) -> Check:
     for number, path in enumerate(module.notebooks):
         total, wanted = sum(notebook.points(notebook.read(path)).values()), BONUS if number else POINTS
         if total != wanted:
-            yield f"{path.name}: its points add up to {total:g}, not {wanted}"
+            yield f"{path.name}: its points add up to {total:g}, not {wanted}: share them out anew"
     for exercise in module.exercises:
         if exercise.bonus == (exercise.notebook == module.notebooks[0]):
             yield f"{_named(exercise)}: `bonus` names all notebooks but the first"
@@ -164,12 +164,23 @@ def _requires(course: Course, module: Module) -> Check:
 
 
 def _page(course: Course, module: Module) -> Check:
-    """A module's page says what to type."""
+    """A module's page says what to type, and what each exercise asks and is worth."""
     path = module.path / "README.md"
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     for command in (f"tito test {module.number}", f"tito export {module.number}"):
         if text and command not in text:
             yield f"{path.name} does not name `{command}`"
+    if not (tables := re.findall(r"^\| exercise \|.*\n((?:\|.*\n?)+)", text, re.M)):
+        return
+    rows = [[part.strip() for part in row.strip("|").split("|")] for table in tables for row in table.splitlines()]
+    points = {id: worth for one in module.notebooks for id, worth in notebook.points(notebook.read(one)).items()}
+    for exercise in module.exercises:
+        name, worth = f"`{exercise.id}`", sum(points.get(id, 0) for id in exercise.tests)
+        stars, minutes = "*" * exercise.difficulty, str(exercise.minutes)
+        row = next((row for row in rows if row[0].startswith(name)), [])
+        if row[1:] not in ([stars, minutes, f"{worth:g}"], [stars, f"{worth:g}"]):
+            wanted = " | ".join((f"{name}: {exercise.title}", stars, minutes, f"{worth:g}"))
+            yield f"{path.name}: its table lacks the row | {wanted} |"
 
 
 def _prose(course: Course, module: Module) -> Check:
@@ -314,7 +325,8 @@ def _commands(course: Course, tree) -> Check:
 
 def _texts(course: Course) -> Iterator[tuple[str, str]]:
     """(where, text) of pages, prose and code of notebooks, and tito's own messages."""
-    pages = [course.root / "README.md", *course.folder("nbs").glob("*/README.md")]
+    docs = (course.root / "docs").rglob("*.md")
+    pages = [course.root / "README.md", *docs, *course.folder("nbs").glob("*/README.md")]
     tito = Path(__file__).parents[1]
     sources = [*(tito.rglob("*.py") if tito.parent == course.root else ()), *course.package.rglob("*.py")]
     scripts = course.folder("milestones").rglob("*")
