@@ -101,6 +101,8 @@ def faults(folder: Path) -> list[str]:
 
 def test_the_pages_show_outputs_and_no_answers(course, tito, unprinted):
     course.use(course.cell("code", "where", "import tinytorch\nprint('from', tinytorch.__path__[0])"))
+    (course.root / "docs/teaching").mkdir(parents=True)
+    (course.root / "docs/teaching/answers.md").write_text("# Answers\n\nOnly teachers_know this.\n", encoding="utf-8")
     end = tito("site", "build")
     assert end.code == 0 and "Built" in end.out and "site/index.html" in end.out
     assert "ran modules/01_alpha/alpha_dev.ipynb" in end.out
@@ -111,6 +113,7 @@ def test_the_pages_show_outputs_and_no_answers(course, tito, unprinted):
     assert "from tinytorch</" in lesson.replace("\n", "") and str(course.root) not in lesson
     everything = b"".join(path.read_bytes() for path in site.rglob("*") if path.is_file())
     assert b"secret_answer" not in everything and b"hidden_number" not in everything
+    assert b"teachers_know" not in everything
     picture = next(site.glob("_images/run*.png")).read_bytes()
     assert picture == b"a picture from " + str(course.root / "tinytorch/__init__.py").encode()
     assert faults(site) == []
