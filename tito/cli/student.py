@@ -307,7 +307,7 @@ def say_next(course, results, partly: bool) -> None:
         left = [exercise for exercise in result.exercises if exercise.state != "passed"]
         standing = Progress(course).standings([module], compare=False)[0]
         ahead = [each for each in standing.open if not each.bonus or all(one.bonus for one in result.exercises)]
-        if not left and ahead:
+        if result.exercises and not left and ahead:
             done = [n for n, each in enumerate(module.exercises) if each.id == result.exercises[-1].id]
             after = [each for each in ahead if each in module.exercises[done[0] if done else 0 :]] or ahead
             Console().following(after[0])
