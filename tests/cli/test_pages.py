@@ -234,7 +234,7 @@ def test_the_whole_course_has_no_link_that_leads_nowhere(tmp_path):
 def test_slides_ask_before_they_show_and_need_no_network(course, tito):
     text = {"cell_type": "markdown", "metadata": {}}
     course.use(
-        {**text, "id": "ask", "source": "## Curves\n\nA line bends.\n\nHow *steep* is $x^2$ there?"},
+        {**text, "id": "ask", "source": "## Curves\n\nA line bends.\n\nHow *steep* is $x^2$ there? Type it in. *If the test fails*, why?"},
         course.cell("code", "draw", "import matplotlib.pyplot as plt\nplt.plot([1, 4, 9])\nplt.show()"),
         {**text, "id": "see", "source": "**What to see.** It grows by 3, then by 5."},
     )
@@ -242,6 +242,7 @@ def test_slides_ask_before_they_show_and_need_no_network(course, tito):
     assert end.code == 0 and "Made 1: open talk/01_alpha.html" in end.out
     text = (course.root / "talk" / "01_alpha.html").read_text(encoding="utf-8")
     question, figure, notes = (text.index(mark) for mark in ("<em>steep</em>", 'src="data:image/png', "It grows by 3"))
+    assert "Type it in" not in text and "fails" not in text, "a slide ends with its question"
     assert text.index("Curves") < question < figure < notes and "<math" in text
     assert re.search(r'<aside class="notes"[^>]*>', text).start() < notes
     named = re.findall(r'(?:src|href)="([^"#]+)"', text)
