@@ -55,10 +55,10 @@ def slopes(function, array, upstream):
 def he_spread(weight, inputs, outputs, groups=1):
     """The weights (O, C, kh, kw) must be drawn with He's spread, √(2 / inputs); a usual mistake is called by its name.
 
-    inputs: numbers that one output reads, those of its own group.
+    weight: a tensor or its array. inputs: numbers that one output reads, those of its own group.
     """
     __tracebackhide__ = True
-    weight = _numbers("weight", weight.numpy())
+    weight = _numbers("weight", weight.numpy() if hasattr(weight, "numpy") else weight)
     spread, wanted, area = weight.std(), (2 / inputs) ** 0.5, weight[0, 0].size
     causes = {
         "the kernel's area is left out of the inputs": (2 * area / inputs) ** 0.5,

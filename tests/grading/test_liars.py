@@ -29,9 +29,8 @@ def marked(light):
 
 @pytest.mark.parametrize("path", marked(LIGHT))
 def test_no_cell_pays_a_liar(path):
-    """The others are tried by `tito dev check`, and at night. A cell that pays none any more is no exception either."""
-    paying = {cell for cell, _ in liars.try_notebook(COURSE, path)}
-    assert paying == liars.EXCEPTIONS.get(path.name, set())
+    """The others are tried by `tito dev check`, and at night."""
+    assert liars.try_notebook(COURSE, path) == []
 
 
 SEEDS = [[number, 7 * number, 2**31 + number, 2**32 - 1 - number] for number in range(200)]

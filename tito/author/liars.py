@@ -28,7 +28,6 @@ from tito.grading.sandbox.wire import WireError
 PATIENCE = 600  # seconds for a notebook
 LONGEST, HONEST = 5.0, 60.0  # seconds for a cell with a liar, and without
 OTHERS = [5, 4, 3, 2]  # another student's hidden inputs
-EXCEPTIONS = {"spatial_dev.ipynb": {"test_Conv2d_init", "test_spot"}}  # cells that pay a liar: may only shrink
 
 
 # Lies: value -> value, for numbers and arrays
@@ -286,16 +285,15 @@ def try_notebook(course: Course, path: Path, seeds: list | None = None) -> list[
 
 
 def believed(course: Course, path: Path) -> Iterator[str]:
-    """A sentence for each cell of a notebook that pays liars and is no exception. Nothing where there is no Linux."""
+    """A sentence for each cell of a notebook that pays liars. Nothing where there is no Linux."""
     if not sys.platform.startswith("linux"):
         return
     cells: dict[str, list[str]] = {}
     for cell, words in try_notebook(course, path):
         cells.setdefault(cell, []).append(words)
     for cell, liars in cells.items():
-        if cell not in EXCEPTIONS.get(path.name, ()):
-            more = f", and {len(liars) - 1} more" if len(liars) > 1 else ""
-            yield f"{cell} pays a liar ({liars[0]}{more}): hold every answer against the test's own numbers"
+        more = f", and {len(liars) - 1} more" if len(liars) > 1 else ""
+        yield f"{cell} pays a liar ({liars[0]}{more}): hold every answer against the test's own numbers"
 
 
 def main() -> None:

@@ -198,18 +198,19 @@ class Gradebook:
         return bool(self.rows(self.sql.select(a.c.id).where(a.c.name == name)))
 
     def cells(self, assignment_id: str) -> dict[str, dict[tuple[str, str], tuple]]:
-        """Notebook -> (cell's name, type) -> (cell id, type, points or None, notebook id)."""
+        """Notebook -> (cell's name, type) -> (cell id, type, points or None, notebook id, "code" or "markdown")."""
         c, n, g, k = self.t.base_cell, self.t.notebook, self.t.grade_cells, self.t.task_cells
-        points = self.sql.func.coalesce(g.c.max_score, k.c.max_score)
+        first = self.sql.func.coalesce
+        points, form = first(g.c.max_score, k.c.max_score), first(g.c.cell_type, k.c.cell_type)
         joined = c.join(n, c.c.notebook_id == n.c.id).outerjoin(g, g.c.id == c.c.id).outerjoin(k, k.c.id == c.c.id)
         query = (
-            self.sql.select(n.c.name, c.c.name, c.c.id, c.c.type, points, n.c.id)
+            self.sql.select(n.c.name, c.c.name, c.c.type, c.c.id, c.c.type, points, n.c.id, form)
             .select_from(joined)
             .where(n.c.assignment_id == assignment_id)
         )
         found: dict = {}
-        for notebook, name, id, kind, points, notebook_id in self.rows(query):
-            found.setdefault(notebook, {})[name, kind] = (id, kind, points, notebook_id)
+        for notebook, name, kind, *row in self.rows(query):
+            found.setdefault(notebook, {})[name, kind] = tuple(row)
         return found
 
     def scores(self, assignment_id: str, students: Collection[str] | None = None) -> dict[str, dict]:
@@ -267,23 +268,28 @@ class Gradebook:
         made: dict[str, Any] = {"submitted": new_id(), "timestamp": None, "copies": {}, "grades": {}}
         values = {"id": made["submitted"], "assignment_id": assignment_id, "student_id": student}
         self.connection.execute(insert(self.t.submitted).values(**values))
-        for known in cells.values():
-            for id, kind, _, notebook in known.values():
-                if notebook not in made["copies"]:
-                    made["copies"][notebook] = new_id()
-                    values = {
-                        "id": made["copies"][notebook],
-                        "assignment_id": made["submitted"],
-                        "notebook_id": notebook,
-                    }
-                    self.connection.execute(insert(self.t.copy).values(**values, flagged=False))
-                values = {"id": new_id(), "notebook_id": made["copies"][notebook], "cell_id": id}
-                if kind in ("GradeCell", "TaskCell"):
-                    self.connection.execute(insert(self.t.grade).values(**values, needs_manual_grade=True))
-                    made["grades"][id] = (student, id, values["id"], None, None, None, True)
-                if kind in ("SolutionCell", "TaskCell"):
-                    self.connection.execute(insert(self.t.comment).values(**values | {"id": new_id()}))
+        for id, kind, _, notebook, _ in (row for known in cells.values() for row in known.values()):
+            if notebook not in made["copies"]:
+                made["copies"][notebook] = self.add_copy(made["submitted"], notebook)
+            if grade := self.add_answer(made["copies"][notebook], id, kind):
+                made["grades"][id] = (student, id, grade, None, None, None, True)
         return made
+
+    def add_copy(self, submission: str, notebook: str) -> str:
+        """A notebook of a submission, with nothing in it; its id."""
+        values = {"id": new_id(), "assignment_id": submission, "notebook_id": notebook, "flagged": False}
+        self.connection.execute(self.sql.insert(self.t.copy).values(**values))
+        return values["id"]
+
+    def add_answer(self, copy: str, cell: str, kind: str) -> str | None:
+        """A grade that waits, for a cell with points, and an empty comment, for one to be answered; the grade's id."""
+        values, grade = {"notebook_id": copy, "cell_id": cell}, None
+        if kind in ("GradeCell", "TaskCell"):
+            grade = new_id()
+            self.connection.execute(self.sql.insert(self.t.grade).values(id=grade, needs_manual_grade=True, **values))
+        if kind in ("SolutionCell", "TaskCell"):
+            self.connection.execute(self.sql.insert(self.t.comment).values(id=new_id(), **values))
+        return grade
 
     def set_score(self, grade_id: str, score: float | None, manual: bool) -> None:
         """The autograder's score of a cell, and whether a person has to look."""
@@ -335,7 +341,7 @@ def store_scores(book: Gradebook, name: str, results: list[dict], stamps: dict[s
         changed = new
         for notebook, names in cells.items():
             found = result["notebooks"].get(notebook, {}).get("cells", {})
-            for (cell, kind), (cell_id, _, _, _) in names.items():
+            for (cell, kind), (cell_id, *_) in names.items():
                 row = entry["grades"].get(cell_id)
                 if kind != "GradeCell" or row is None:
                     continue

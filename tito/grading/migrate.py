@@ -79,16 +79,11 @@ def wanted(module: Module) -> dict[str, dict]:
 
 def known(book: Gradebook, assignment_id: str) -> dict[str, dict]:
     """Notebook -> what the gradebook has of it: {"id", "cells": {(name, kind): (points, type, id)}, "sources"}."""
-    n, c, g, k, s = book.t.notebook, book.t.base_cell, book.t.grade_cells, book.t.task_cells, book.t.source_cell
-    select, found = book.sql.select, {}
+    n, s = book.t.notebook, book.t.source_cell
+    select, cells, found = book.sql.select, book.cells(assignment_id), {}
     for id, name in book.rows(select(n.c.id, n.c.name).where(n.c.assignment_id == assignment_id)):
-        found[name] = {"id": id, "cells": {}, "sources": set()}
-    joined = c.join(n, c.c.notebook_id == n.c.id).outerjoin(g, g.c.id == c.c.id).outerjoin(k, k.c.id == c.c.id)
-    first = book.sql.func.coalesce
-    columns = (n.c.name, c.c.name, c.c.type, first(g.c.max_score, k.c.max_score), first(g.c.cell_type, k.c.cell_type))
-    query = select(*columns, c.c.id).select_from(joined).where(n.c.assignment_id == assignment_id)
-    for notebook_name, name, kind, points, type, id in book.rows(query):
-        found[notebook_name]["cells"][name, kind] = (points, type, id)
+        mine = {key: (points, type, cell) for key, (cell, _, points, _, type) in cells.get(name, {}).items()}
+        found[name] = {"id": id, "cells": mine, "sources": set()}
     query = select(n.c.name, s.c.name).select_from(s.join(n, s.c.notebook_id == n.c.id))
     for notebook_name, name in book.rows(query.where(n.c.assignment_id == assignment_id)):
         found[notebook_name]["sources"].add(name)
@@ -227,8 +222,7 @@ def _add_notebook(book: Gradebook, assignment_id: str, name: str, one: dict) -> 
     book.connection.execute(insert(book.t.notebook).values(**values))
     s = book.t.submitted
     for (submission,) in book.rows(book.sql.select(s.c.id).where(s.c.assignment_id == assignment_id)):
-        values = {"id": new_id(), "assignment_id": submission, "notebook_id": id, "flagged": False}
-        book.connection.execute(insert(book.t.copy).values(**values))
+        book.add_copy(submission, id)
     for (cell, kind), (points, type) in one["cells"].items():
         _add_cell(book, id, cell, kind, points, type)
     _renew_sources(book, id, one["sources"])
@@ -243,11 +237,7 @@ def _add_cell(book: Gradebook, notebook_id: str, name: str, kind: str, points: f
     book.connection.execute(insert(getattr(book.t, KINDS[kind])).values(**values))
     k = book.t.copy
     for (copy,) in book.rows(book.sql.select(k.c.id).where(k.c.notebook_id == notebook_id)):
-        values = {"notebook_id": copy, "cell_id": id}
-        if kind in POINTS:
-            book.connection.execute(insert(book.t.grade).values(id=new_id(), needs_manual_grade=True, **values))
-        if kind != "GradeCell":
-            book.connection.execute(insert(book.t.comment).values(id=new_id(), **values))
+        book.add_answer(copy, id, kind)
 
 
 def _renew_sources(book: Gradebook, notebook_id: str, sources: dict[str, dict]) -> None:
