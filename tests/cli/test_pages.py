@@ -233,8 +233,9 @@ def test_the_whole_course_has_no_link_that_leads_nowhere(tmp_path):
 
 def test_slides_ask_before_they_show_and_need_no_network(course, tito):
     text = {"cell_type": "markdown", "metadata": {}}
+    asked = "How *steep* is $x^2$ there? Type it in. *If the test fails*, why?"
     course.use(
-        {**text, "id": "ask", "source": "## Curves\n\nA line bends.\n\nHow *steep* is $x^2$ there? Type it in. *If the test fails*, why?"},
+        {**text, "id": "ask", "source": f"## Curves\n\nA line bends.\n\n{asked}"},
         course.cell("code", "draw", "import matplotlib.pyplot as plt\nplt.plot([1, 4, 9])\nplt.show()"),
         {**text, "id": "see", "source": "**What to see.** It grows by 3, then by 5."},
     )
