@@ -131,6 +131,20 @@ def test_the_house_has_its_front_door():
     assert [name for name in ("README.md", "LICENSE", "constraints.txt") if not (ROOT / name).is_file()] == []
 
 
+@pytest.mark.parametrize(
+    ("yours", "says"),
+    [
+        ("[(3, 4), (3,), 9, 24, (12, 4), 24]", "6 of 6; look again at []\n"),
+        ("[(3, 4), 3, 0, 24.0, (4, 12), 8]", "2 of 6; look again at [2, 3, 5, 6]\n"),
+        ("[..., ..., ..., ..., ..., ...]", ""),
+    ],
+)
+def test_the_self_test_grades_itself(capsys, yours, says):
+    code = (ROOT / "modules/01_tensor/README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    exec(code.replace("[..., ..., ..., ..., ..., ...]", yours), {})
+    assert capsys.readouterr().out == says
+
+
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="only a clone knows which files are the course's")
 def test_no_path_of_this_machine_is_in_the_tree():
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]

@@ -101,6 +101,8 @@ def faults(folder: Path) -> list[str]:
 
 def test_the_pages_show_outputs_and_no_answers(course, tito, unprinted):
     course.use(course.cell("code", "where", "import tinytorch\nprint('from', tinytorch.__path__[0])"))
+    (course.root / "docs/teaching").mkdir(parents=True)
+    (course.root / "docs/teaching/answers.md").write_text("# Answers\n\nOnly teachers_know this.\n", encoding="utf-8")
     end = tito("site", "build")
     assert end.code == 0 and "Built" in end.out and "site/index.html" in end.out
     assert "ran modules/01_alpha/alpha_dev.ipynb" in end.out
@@ -111,6 +113,7 @@ def test_the_pages_show_outputs_and_no_answers(course, tito, unprinted):
     assert "from tinytorch</" in lesson.replace("\n", "") and str(course.root) not in lesson
     everything = b"".join(path.read_bytes() for path in site.rglob("*") if path.is_file())
     assert b"secret_answer" not in everything and b"hidden_number" not in everything
+    assert b"teachers_know" not in everything
     picture = next(site.glob("_images/run*.png")).read_bytes()
     assert picture == b"a picture from " + str(course.root / "tinytorch/__init__.py").encode()
     assert faults(site) == []
@@ -230,8 +233,9 @@ def test_the_whole_course_has_no_link_that_leads_nowhere(tmp_path):
 
 def test_slides_ask_before_they_show_and_need_no_network(course, tito):
     text = {"cell_type": "markdown", "metadata": {}}
+    asked = "How *steep* is $x^2$ there? Type it in. *If the test fails*, why?"
     course.use(
-        {**text, "id": "ask", "source": "## Curves\n\nA line bends.\n\nHow *steep* is $x^2$ there?"},
+        {**text, "id": "ask", "source": f"## Curves\n\nA line bends.\n\n{asked}"},
         course.cell("code", "draw", "import matplotlib.pyplot as plt\nplt.plot([1, 4, 9])\nplt.show()"),
         {**text, "id": "see", "source": "**What to see.** It grows by 3, then by 5."},
     )
@@ -239,6 +243,7 @@ def test_slides_ask_before_they_show_and_need_no_network(course, tito):
     assert end.code == 0 and "Made 1: open talk/01_alpha.html" in end.out
     text = (course.root / "talk" / "01_alpha.html").read_text(encoding="utf-8")
     question, figure, notes = (text.index(mark) for mark in ("<em>steep</em>", 'src="data:image/png', "It grows by 3"))
+    assert "Type it in" not in text and "fails" not in text, "a slide ends with its question"
     assert text.index("Curves") < question < figure < notes and "<math" in text
     assert re.search(r'<aside class="notes"[^>]*>', text).start() < notes
     named = re.findall(r'(?:src|href)="([^"#]+)"', text)

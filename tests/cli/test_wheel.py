@@ -39,6 +39,7 @@ def site(tmp_path_factory):
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(REPOSITORY / path, tree / path)
     shutil.copytree(REPOSITORY / "tito", tree / "tito", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(REPOSITORY / "docs", tree / "docs")
     return unpacked(built / _build(tree, built), tmp_path_factory.mktemp("site"))
 
 
@@ -65,6 +66,7 @@ def test_the_students_wheel_holds_no_solution(site, tmp_path):
     package = handed / "tinytorch/core/spatial.py"
     assert package.read_text().startswith(template.STUB_MARK) and not list(handed.rglob("*.pyc"))
     assert search(source, [source.module("09")], handed) == []
+    assert search(Course.load(REPOSITORY), [], handed) == search(Course.load(REPOSITORY), [], site) == []
     assert "+students" in run(handed, tmp_path, "--version").stdout
     made = run(handed, tmp_path, "init", "mine", "--from", "09", "--no-kernel")
     assert made.returncode == 0, made.stderr

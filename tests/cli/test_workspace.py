@@ -313,6 +313,15 @@ def test_what_is_searched_for_would_be_found(everything_to_write, tmp_path):
     assert names == {"layers_dev.ipynb", "some.py"} and cells == {cell for cell, _ in regions(course, module)}
 
 
+def test_a_teachers_page_would_be_found_and_is_not_there(everything_to_write, tmp_path):
+    course = Course.load(REPOSITORY)
+    pages = {f"docs/teaching/{name}.md" for name in ("README", "answers", "quiz", "project", "reading")}
+    assert not {path.name for path in everything_to_write.rglob("*")} & {"docs", "teaching", "answers.md", "quiz.md"}
+    assert search(course, [], everything_to_write) == []
+    shutil.copytree(REPOSITORY / "docs/teaching", tmp_path / "notes")
+    assert {leak.cell for leak in search(course, [], tmp_path)} >= pages
+
+
 # Updates
 
 

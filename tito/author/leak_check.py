@@ -1,4 +1,5 @@
-"""Is an answer in what is handed out? A search for the solutions and hidden tests of modules that are to be written."""
+"""Is an answer in what is handed out? A search for the solutions and hidden tests of modules that are to be written,
+and for what the teachers' pages say."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -7,13 +8,15 @@ from typing import NamedTuple
 from tito.course import notebook
 from tito.course.registry import Course, Module
 
+TEACHING = "docs/teaching"  # in the repository, and nowhere else
 _SHORT = 8  # a line with fewer characters tells nothing
 _QUOTED = 12  # nor does a quotation in prose of fewer
+_TAUGHT = 40  # a line of a teachers' page with fewer is a heading or a rule of a table
 _OPEN, _CLOSE = (notebook.BEGIN, notebook.BEGIN_HIDDEN), (notebook.END, notebook.END_HIDDEN)
 
 
 class Leak(NamedTuple):
-    """Lines of the region of a cell, found in a file."""
+    """Lines of the region of a cell, or of a teachers' page (then `cell` is its path), found in a file."""
 
     path: Path
     cell: str
@@ -47,12 +50,16 @@ def _lines_of(module: Module) -> Iterator[tuple[str, str, int]]:
 def search(course: Course, modules: Iterable[Module], folder: Path) -> list[Leak]:
     """What of the modules' answers is in the files of `folder`: any line in files made from their notebooks.
 
-    Tests and given code may share a line with an answer by chance, but no region of several lines.
+    Tests and given code may share a line with an answer by chance, but no region of several lines. A teachers' page
+    may share none.
     """
     secrets = [(_made_from(module), regions(course, module)) for module in modules]
+    taught = {page.relative_to(course.root).as_posix(): page for page in (course.root / TEACHING).glob("*.md")}
+    said = {page: {line for line in _lines_in(path) if len(line) >= _TAUGHT} for page, path in taught.items()}
     found = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         lines = _lines_in(path)
+        found += [Leak(path, page, sorted(told & lines)) for page, told in said.items() if told & lines]
         for names, secret in secrets:
             made = path.stem.removesuffix("_dev") in names or ".tito" in path.parts
             for cell, region in secret:

@@ -37,6 +37,8 @@ TEMPLATE = """{%- extends 'reveal/index.html.j2' -%}
 _MATH = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+)\$", re.S)
 _SEE = re.compile(r"^(?:\*\*)?What to see[.:]?(?:\*\*)?[.:]?\s*")
 
+_FAILS = re.compile(r"\*If (?:the test|it) fails")
+
 
 class Slide(NamedTuple):
     """A figure of a lesson: under which heading, what is asked before it, (PNG, what it shows), what to see in it."""
@@ -51,7 +53,7 @@ def make(course: Course, modules: list[Module], to: Path, tell: Callable[[str], 
     """Write one HTML file a module into the folder `to`, with reveal.js beside them, and return the files."""
     if to.exists() and not (to.is_dir() and ((to / "reveal").is_dir() or not any(to.iterdir()))):
         raise CourseError(f"{to} holds something else than slides: empty it, or choose another folder with --to")
-    made = {}
+    source, made = _source(), {}  # what is missing is said before any notebook runs
     for module in modules:
         cells = _title(notebook.read(module.notebooks[0]))
         for path in module.notebooks:
@@ -59,7 +61,7 @@ def make(course: Course, modules: list[Module], to: Path, tell: Callable[[str], 
             for slide in figures(nb, site.outputs_of(course, module, path, nb, tell)):
                 cells += _cells(slide)
         made[to / f"{module.folder}.html"] = _html(cells, module.title)
-    _reveal(to / "reveal")
+    _reveal(source, to / "reveal")
     for path, text in made.items():
         storage.write_atomic(path, text)
     return list(made)
@@ -72,9 +74,10 @@ def figures(nb: dict, outputs: dict[str, list[dict]]) -> Iterator[Slide]:
     for place, cell in enumerate(cells):
         if cell["cell_type"] == "markdown":
             for line in cell["source"].splitlines():
-                if found := re.match(r"#{1,3} (?!Exercise)(.+)", line):
-                    heading, question = found[1].split(" · ")[0].strip(), ""
-            asked = [block for block in _blocks(cell["source"]) if block.endswith("?") and not _SEE.match(block)]
+                if found := re.match(r"#{1,3} (?!Exercise)(.+)|## Exercise \d+: (.+)", line):
+                    heading, question = (found[1] or found[2]).split(" · ")[0].strip(), ""
+            blocks = [_FAILS.split(block)[0] for block in _blocks(cell["source"]) if not _SEE.match(block)]
+            asked = [block[: block.rindex("?") + 1] for block in blocks if "?" in block]  # what to type comes after it
             question = asked[-1] if asked else question
         shown = [output for output in outputs.get(cell["id"], []) if "image/png" in output.get("data", {})]
         if shown and notebook.kind(cell) not in ("graded", "solution"):
@@ -129,13 +132,17 @@ def _html(cells: list, title: str) -> str:
     return exporter.from_notebook_node(nbformat.v4.new_notebook(cells=cells, metadata=metadata))[0]
 
 
-def _reveal(to: Path) -> None:
-    """Copy reveal.js and its licence beside the slides."""
+def _source() -> Path:
+    """Where reveal.js is installed."""
     try:
         import sphinx_revealjs
     except ImportError:
         raise CourseError(f"slides need sphinx_revealjs: {site.INSTALL}") from None
-    there = Path(sphinx_revealjs.__file__).parent / "_static" / "revealjs"
+    return Path(sphinx_revealjs.__file__).parent / "_static" / "revealjs"
+
+
+def _reveal(there: Path, to: Path) -> None:
+    """Copy reveal.js and its licence beside the slides."""
     for name in FILES:
         (to / name).parent.mkdir(parents=True, exist_ok=True)
         if (there / name).is_dir():

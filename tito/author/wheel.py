@@ -23,7 +23,7 @@ def students_wheel(plan: Handout, folder: Path) -> Path:
         _lay_out(plan, Path(tree))
         written = [module for module in plan.source.modules if module.number in plan.yours]
         for path, cell, _ in search(plan.source, written, Path(tree)):
-            raise CourseError(f"no wheel was built: {path.relative_to(tree)} holds what {cell} asks for")
+            raise CourseError(f"no wheel was built: {path.relative_to(tree)} holds lines of the answer in {cell}")
         name = _build(Path(tree), Path(built))
         try:
             folder.mkdir(parents=True, exist_ok=True)
