@@ -200,7 +200,7 @@ def run(stage, task, data, label, seed):
         **timing,
         "finished": True,
         "parameters": parameters,
-        "multiply_accumulates": multiply_accumulates(model, images[0]),
+        "multiply_accumulates": multiply_accumulates(model, first_batch(data.test)[0][0]),
         "history": history,
         "parameter_checks": [
             {
