@@ -79,13 +79,13 @@ def _try_all(cells: list[dict], package: str, later: list[str], tests: dict) -> 
             after = core[place + 1 :]
             own = {one["id"] for one in after if one["id"] in tests.get(cell["id"], ())}
             rest = [one["id"] for one in after]
+            below = {n: whole[n] for n in _given(after) - {*namespace, *written}}
             for number, (where, inside) in enumerate(_regions(cell["source"])):
                 lost = own & _asked(cell["source"], number, where, inside, rest, sources, own, namespace)
                 if not lost:
                     continue
                 visible = ((n, f) for n, f in namespace.items() if n not in written)
                 seen = importable | {n: f for n, f in visible if isinstance(f, FunctionType)}
-                below = {n: whole[n] for n in _given(after) - {*namespace, *written}}
                 for name, function in (below | seen).items():
                     names = dict(namespace)
                     if name in below and isinstance(function, FunctionType):

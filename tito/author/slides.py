@@ -4,6 +4,7 @@ A figure is two slides, one below the other: its question, then itself. What to 
 """
 
 import base64
+import html
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -36,7 +37,6 @@ TEMPLATE = """{%- extends 'reveal/index.html.j2' -%}
 """.replace("LOOK", LOOK)
 _MATH = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+)\$", re.S)
 _SEE = re.compile(r"^(?:\*\*)?What to see[.:]?(?:\*\*)?[.:]?\s*")
-
 _FAILS = re.compile(r"\*If (?:the test|it) fails")
 
 
@@ -106,8 +106,7 @@ def _cells(slide: Slide) -> list:
     made = [_markdown(f"## {slide.heading}\n\n{slide.question}", "slide")]
     for number, (png, said) in enumerate(slide.figures):
         data = base64.b64encode(png).decode()
-        words = said.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-        image = f'<img alt="{words}" src="data:image/png;base64,{data}">'
+        image = f'<img alt="{html.escape(said)}" src="data:image/png;base64,{data}">'
         made.append(_markdown(image, "subslide" if slide.question and not number else "-"))
     return made + ([_markdown(slide.notes, "notes")] if slide.notes else [])
 
