@@ -108,7 +108,7 @@ def test_a_full_disk_changes_nothing(workspace, tito, monkeypatch, fault):
     def full(*given, **options):
         raise fault
 
-    for place in ((storage, "stage"), (backup.shutil, "copy2")):
+    for place in ((storage, "stage"), (backup, "put")):
         with monkeypatch.context() as patched:
             patched.setattr(*place, full)
             end = tito("reset", "1")
