@@ -163,24 +163,6 @@ posix = pytest.mark.skipif(os.name != "posix", reason="nothing is killed in the 
 
 
 @posix
-def test_killed_at_any_point_the_notebook_is_old_or_new(workspace):
-    old, new = workspace.path.read_bytes(), notebook.dumps(notebook.read(workspace.kept)).encode()
-    outcomes = set()
-    for step in range(12):
-        workspace.path.write_bytes(old)
-        code = killed(workspace.root, step, "reset", "1")
-        now = workspace.path.read_bytes()
-        assert now in (old, new)
-        copies = [path.read_bytes() for kept in backup.backups(Course.load(workspace.root)) for path in kept.notebooks]
-        assert now == old or old in copies, "the student's version is in the notebook or in a copy"
-        assert set(copies) <= {old}, "a copy is whole"
-        outcomes.add(code)
-        if code == 0:
-            break
-    assert outcomes == {-signal.SIGKILL, 0}
-
-
-@posix
 def test_killed_at_any_point_the_record_is_old_or_new(workspace, tito):
     workspace.module("01", "alpha", [("double", workspace.WRONG, workspace.TEST_DOUBLE, 10)], hints=["one", "two"])
     tito("hint", "1")

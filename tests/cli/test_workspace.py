@@ -377,7 +377,7 @@ def test_what_both_changed_stays_beside(student, source):
 
 def test_exports_edits_and_deletions_of_the_students_survive(student, source):
     edit(student / SECOND, "double", MINE)
-    export(Course.load(student), [Course.load(student).module("02")], twins=False)
+    export.export(Course.load(student), [Course.load(student).module("02")], twins=False)
     exported = (student / "tinytorch/core/second.py").read_bytes()
     (student / "README.md").write_text("My page")
     shutil.rmtree(student / "modules/01_first")
@@ -443,16 +443,17 @@ def test_a_locked_course_is_left_alone(student, source, monkeypatch):
 def test_a_read_only_folder_and_a_full_disk_change_nothing(student, source, monkeypatch):
     renew(source, newer)
     before = {name: content for name, content in state(student).items() if "backups" not in name}
-    for fault in (OSError(28, "No space left on device"), PermissionError(13, "Permission denied")):
+    faults = (OSError(28, "No space left on device"), 1), (PermissionError(13, "Permission denied"), storage.TRIES)
+    for fault, times in faults:
         for place, name in ((storage.os, "fsync"), (storage.tempfile, "mkstemp"), (storage.os, "replace")):
             with monkeypatch.context() as patch:
                 patch.setattr(storage, "PAUSE", 0)
-                patch.setattr(place, name, failing_after(3, getattr(place, name), fault))
+                patch.setattr(place, name, failing_after(3, getattr(place, name), fault, times))
                 with pytest.raises(CourseError, match=f"{fault.strerror}.*nothing was changed"):
                     workspace.update(student, source)
                 assert not workspace._mark(student).exists()
         with monkeypatch.context() as patch:
-            patch.setattr(storage.os, "fsync", failing_after(3, storage.os.fsync, fault))
+            patch.setattr(storage.os, "fsync", failing_after(3, storage.os.fsync, fault, times))
             with pytest.raises(CourseError, match=f"{fault.strerror}; nothing was made"):
                 workspace.init(student.parent / "no room", workspace.choose_modules(source, "02", [], False))
     after = {name: content for name, content in state(student).items() if "backups" not in name}
@@ -464,19 +465,19 @@ def test_what_cannot_be_put_back_is_said(tmp_path, monkeypatch):
     storage.put_all(old)
     fault = OSError(28, "No space left on device")
     left = iter([os.replace, os.replace])
-    monkeypatch.setattr(storage.os, "replace", lambda *given: next(left, failing_after(0, None, fault))(*given))
+    monkeypatch.setattr(storage.os, "replace", lambda *given: next(left, failing_after(0, None, fault, 1))(*given))
     with pytest.raises(CourseError, match=r"a is the new file.*No space left on device"):
         storage.put_all(dict.fromkeys(old, b"new"))
     assert [path.read_bytes() for path in old] == [b"new", b"new", b"old"] and len(list(tmp_path.iterdir())) == 3
 
 
-def failing_after(count, genuine, fault):
-    """A function that works `count` times, then raises as often as a file is tried, and works again."""
+def failing_after(count, genuine, fault, times):
+    """A function that works `count` times, then raises some times, and works again."""
     left = [count]
 
     def call(*given, **options):
         left[0] -= 1
-        if -storage.TRIES <= left[0] < 0:
+        if -times <= left[0] < 0:
             raise fault
         return genuine(*given, **options)
 
@@ -588,6 +589,7 @@ def kills(student, source, tmp_path):
     renew(course, newer)
     (course.root / "tests/02_second/test_second.py").write_text("def test_new():\n    assert True\n")
     edit(student / SECOND, "triple", "#| export\ndef triple(x):\n    return x + x + x")
+    before = (student / SECOND).read_bytes()
     backup.back_up(Course.load(student), Course.load(student).module("02"), "before")
     edit(student / SECOND, "double", MINE)
     (student / "handed/me").mkdir(parents=True)
@@ -607,6 +609,7 @@ def kills(student, source, tmp_path):
         assert [name for name in half if half[name] not in (old.get(name), new.get(name))] == []
         kept = [path.read_bytes() for one in backup.backups(Course.load(root)) for path in one.notebooks]
         assert old[SECOND] in (half[SECOND], *kept), "the student's work is there"
+        assert set(kept) <= {old[SECOND], before}, "a copy is whole"
         action(root)
         assert seen(root) == new
         shutil.rmtree(root)
@@ -733,7 +736,7 @@ def sabotaged(tmp_path_factory):
                 cell["source"] = cell["source"].replace(begin, f"{begin}    {zeros[cell['id']]}\n")
         notebook.write(there, nb)
     course = Course.load(root)
-    export(course, [course.module("02"), course.module("09")], twins=False)
+    export.export(course, [course.module("02"), course.module("09")], twins=False)
     return root
 
 
