@@ -147,7 +147,7 @@ class Conversation:
         function = self.callbacks.get(request["callback"]) if type(request["callback"]) is int else None
         inputs, named = request.get("with"), request.get("named")
         sound = isinstance(named, dict) and all(type(name) is str for name in named)
-        if function is None or not isinstance(inputs, list) or not isinstance(named, dict) or not sound:
+        if function is None or not isinstance(inputs, list) or not sound:
             raise StudentError("a call of a function that was never given")
         self.seen.clear()
         inputs, named = plain(inputs), {name: plain(value) for name, value in named.items()}  # the answer is no verdict
