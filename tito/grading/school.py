@@ -20,6 +20,7 @@ from tito.grading.marks import Mark, safe
 from tito.grading.roster import Person, Roster, letters, plain, read_roster
 from tito.grading.sheet import Sheet
 
+NO = ("no", "nein", "non", "não", "nee", "nie", "nej", "nei", "否", "нет")
 SYSTEMS = ("canvas", "moodle", "gradescope")
 OWN = re.compile(r" \((\d+|real|punkte|points?)\)$", re.I)  # what a system adds to an assignment's name
 MAXIMUM = "    Points Possible"  # Canvas's second row begins so
@@ -81,7 +82,7 @@ def fill(
             text = number(got.score, comma) if got and got.graded else missing
             if text is None:
                 continue
-            if plain(before) in ("ex", "excused") or plain(sheet.cell(row, locked)) in ("no", "nein", "non"):
+            if plain(before) in ("ex", "excused", "n/a") or plain(sheet.cell(row, locked)) in NO:
                 notes.append(f"{id}: the school's file says {before or 'that this grade is locked'}; left as it is.")
                 continue
             sheet.fill(row, place, text)
@@ -310,6 +311,9 @@ def pack(settings: dict, grading: Path, module: Module, system: str, students: l
             page = settings["feedback"] / student / module.folder / f"{version.notebook.removesuffix('.ipynb')}.html"
             if version.system == system and page.is_file():
                 name = _returned(version.path, system, page.stem)
+                if name in pages and len(version.group) > 1:
+                    mine += 1  # one page for the group, as there was one submission
+                    continue
                 if name in pages:
                     name = f"{name.removesuffix('.html')}-{page.stem}.html"
                 pages[name] = page
