@@ -334,4 +334,3 @@ def _open_folders() -> None:
 
     tempfile.mkdtemp, tempfile.tempdir = mkdtemp, None
     os.umask(0o022)
-
