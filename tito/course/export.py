@@ -27,7 +27,7 @@ from tito.course.storage import only_one, put_all, temporary
 HAND_WRITTEN = (
     *("__init__.py", "nn/__init__.py", "optim/__init__.py"),
     *("backend.py", "download.py", "expected.py", "files.py", "images.py", "kernels.py", "lines.py"),
-    *("predict.py", "progress.py", "refusals.py", "ways.py"),
+    *("predict.py", "progress.py", "refusals.py", "ways.py", "winograd.py"),
     *("testing.py", *(f"viz/{name}.py" for name in ("__init__", "house", "pictures", "plots", "sliding", "training"))),
     "viz/unfolding.py",
 )
