@@ -83,8 +83,8 @@ def student_id(text: str) -> str:
     text = INVISIBLE.sub("", unicodedata.normalize("NFC", text)).strip()
     made = []
     for number, ch in enumerate(text):
-        fits = re.fullmatch(r"[\w.@+-]" if number else r"[^\W_]", ch)
-        fits = fits or number and unicodedata.category(ch)[0] == "M"
+        fits = bool(re.fullmatch(r"[\w.@+-]" if number else r"[^\W_]", ch))
+        fits = fits or number > 0 and unicodedata.category(ch)[0] == "M"
         made.append(ch if fits else "".join(f"~{byte:02X}" for byte in ch.encode("utf-8", "replace")))
     return "".join(made)
 
