@@ -169,7 +169,8 @@ class Roster:
         if self._built != len(self.people):
             self._found, self._built = {}, len(self.people)
             for person in self.people.values():
-                names = (("name", name) for name in person.names())
+                names = [("name", name) for name in person.names()]
+                names += [("group", name) for name in map(letters, person.groups) if name]
                 for key in {*self._strong(person), *names}:
                     self._found.setdefault(key, []).append(person)
         return self._found
@@ -189,9 +190,7 @@ class Roster:
 
     def group(self, name: str) -> list[Person]:
         """The members of a group, where nobody has its name."""
-        wanted = letters(name)
-        found = [person for person in self.listed() if wanted in map(letters, person.groups)] if wanted else []
-        return [] if self.by_name(name) else found
+        return [] if self.by_name(name) else self._index().get(("group", letters(name)), [])
 
     def find(self, text: str) -> list[Person]:
         """Those whom a text names: by what is theirs alone, else by name."""
