@@ -352,7 +352,7 @@ def weighted_cross_entropy(logits, labels, smoothing, weight, reduction):
     logs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     counts = target != 0
     counts[np.arange(count), labels] |= used  # a label of weight 0 does not hide a NaN
-    losses = -np.multiply(target, logs, where=counts, out=np.zeros_like(logs)).sum(axis=1)
+    losses = 0 - np.multiply(target, logs, where=counts, out=np.zeros_like(logs)).sum(axis=1)
     whole = weight[labels[used]].sum() if reduction == "mean" else 1
     if reduction == "mean" and not whole:
         raise ValueError("cross_entropy: every label is ignored, or of a class with weight 0: there is no mean")

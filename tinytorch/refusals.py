@@ -517,6 +517,7 @@ def class_weights(weight):
     if getattr(weight, "requires_grad", False):
         raise TypeError("weight is a setting, no gradient flows to it: pass weight.detach()")
     told = "weight has one number for each class, in a list, an array or a tensor"
+    check_unmasked(weight)
     try:
         array = np.array(weight.data if hasattr(weight, "grad_fn") else weight)
     except ValueError:
@@ -550,9 +551,9 @@ def loss_options(label_smoothing, weight, ignore_index, reduction):
 def settings_of(check_labels, logits, labels, label_smoothing, weight, ignore_index, reduction):
     """The inputs of `weighted_cross_entropy`, checked: labels that are passed over are -1."""
     check_reduction(reduction)
-    logits, labels = (np.asarray(getattr(x, "data", x) if hasattr(x, "grad_fn") else x) for x in (logits, labels))
+    logits, labels = (plain_array(x.data if hasattr(x, "grad_fn") else x) for x in (logits, labels))
     check_ignore_index(ignore_index)
-    if labels.dtype.kind == "u":
+    if labels.dtype.kind == "u" and labels.max(initial=0) < 1 << 62:
         labels = labels.astype(np.int64)  # so that -1 is a label of its own
     if reduction == "mean" or logits.ndim != 2 or len(logits) or labels.shape != (0,):
         ignored = np.zeros(labels.shape, bool) if ignore_index is None else labels == ignore_index
