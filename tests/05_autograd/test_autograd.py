@@ -260,6 +260,7 @@ def test_a_grad_of_0_is_as_good_as_none():
         (lambda: (X1 * np.ones(2)).backward([1.0]), ValueError, r"shape \(1,\), the tensor \(2,\)"),
         (lambda: power(Tensor([-1.0]), Tensor([2.0], requires_grad=True)).backward(), ValueError, "positive base"),
         (lambda: (X1 * 2).backward(np.array([1j, 1])), TypeError, "upstream is of dtype complex128"),
+        (lambda: (X1 * 2).backward(np.ma.array([1.0, 2.0], mask=[1, 0])), ValueError, "upstream: .* masked entries"),
         (lambda: (X1 * 2).backward([None, 1.0]), TypeError, r"upstream holds \[None, 1.0\]: expected real numbers"),
         (lambda: X1.sum().backward(retain_graph="no"), TypeError, "retain_graph takes True or False, got 'no'"),
         (
