@@ -5,6 +5,7 @@ not on the folder, the order of exports, the locale or the hash seed.
 """
 
 import ast
+import codecs
 import contextlib
 import itertools
 import json
@@ -144,7 +145,10 @@ def _run_nbdev(course: Course, source: Path, package: Path, file: Path) -> None:
     file.unlink(missing_ok=True)
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
-        nb_export(source, lib_path=package.resolve(), procs=[_to_library], mod_maker=Maker)
+        with temporary() as folder:
+            plain = Path(folder) / source.name  # without the byte order mark that an editor may have written
+            plain.write_bytes(source.read_bytes().removeprefix(codecs.BOM_UTF8))
+            nb_export(plain, lib_path=package.resolve(), procs=[_to_library], mod_maker=Maker)
     except (ValueError, OSError) as error:
         raise CourseError(f"nbdev cannot export {source.relative_to(course.root)}: {error}") from error
     if os.linesep != "\n":  # nbdev ends lines as the system does; the package's bytes are the same everywhere
