@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tito import CourseError
-from tito.course.storage import write_atomic
+from tito.course.storage import restored, write_atomic
 from tito.grading.sheet import PARTICIPANT, Sheet
 from tito.grading.submissions import LONGEST, is_id
 from tito.grading.times import written
@@ -112,7 +112,7 @@ class Roster:
         path = folder / "roster.json"
         try:
             data = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-            return cls([Person(**one) for one in data], path)
+            return cls([restored(Person, one) for one in data], path)
         except (OSError, ValueError, TypeError) as error:
             raise CourseError(f"{path} cannot be read ({error}): remove it, and give --roster FILE again") from None
 
