@@ -763,6 +763,24 @@ def test_a_column_is_found_by_name_or_added_at_the_end(modules, course):
     assert school.fill(Sheet(one.encode(), "g"), modules, marks, roster_of(CANVAS)).columns == {
         ASSIGNMENT: "Homework (77)"
     }
+    for name, wanted in (
+        ("Module 2: Activations (77)", None),
+        ("Module 02 - Activations (77)", None),
+        ("Final Score", 1),
+    ):
+        own = CANVAS.replace("Homework (77),Final Score", f"Quiz (76),{name}").replace(",,\n", ",3,\n")
+        own = own if wanted else own.replace("(read only)", "100")
+        if wanted:
+            with pytest.raises(CourseError, match="works out itself"):
+                school.fill(Sheet(own.encode(), "g"), modules, marks, roster_of(CANVAS), {ASSIGNMENT: name})
+        else:
+            assert school.fill(Sheet(own.encode(), "g"), modules, marks, roster_of(CANVAS)).columns == {
+                ASSIGNMENT: name
+            }
+    totals = CANVAS.replace("Final Score", "Final (9)").replace(",,\n", ",3,\n")
+    assert school.fill(Sheet(totals.encode(), "g"), modules, marks, roster_of(CANVAS)).columns == {
+        ASSIGNMENT: ASSIGNMENT
+    }
     with pytest.raises(CourseError, match="no column is called"):
         school.fill(Sheet(CANVAS.encode(), "g"), modules, marks, roster_of(CANVAS), {ASSIGNMENT: "Quiz"})
     twice = CANVAS.replace("Homework (77),Final Score", "Activations (77),02_activations (78)")

@@ -27,6 +27,7 @@ from tito.grading.sandbox.isolation import FIRST_USER
 from tito.grading.submissions import RejectedError, is_id, parse, read_below
 
 GRACE = 30.0  # seconds beyond the limits after which a worker is given up
+ENDING = 3.0  # seconds for a worker to end by itself
 
 
 class WorkerLostError(Exception):
@@ -94,11 +95,15 @@ class Worker:
         self.process.stdin.flush()
 
     def stop(self) -> None:
-        """End the process."""
+        """End the process: by itself, so that all that it took is known, or else by force."""
         if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process.stdin.close()
+            with contextlib.suppress(OSError):
+                self.process.stdin.close()
+            try:
+                self.process.wait(ENDING)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
             self.process.stdout.close()
             self.process = None
 
@@ -139,11 +144,13 @@ def run_jobs(jobs: int, items: Iterable, work: Callable) -> Iterator[tuple]:
             raise CourseError("this machine lets nobody start a thread now: end other programs, and try again")
         for _ in itertools.repeat(None, len(items)):
             yield done.get()
-    finally:
-        stopped.set()
+    except BaseException:
         for worker in workers:
             if worker.process is not None:
                 worker.process.kill()  # a thread that waits for it goes on
+        raise
+    finally:
+        stopped.set()
         for thread in threads:
             if thread.ident:
                 thread.join()

@@ -133,6 +133,10 @@ def _column(
             there = ", ".join(repr(name) for name in sheet.header)
             many = "several columns are" if found else "no column is"
             raise CourseError(f"{many} called {wanted!r} in {sheet.name}: there are {there}")
+        if found[0] in _computed(sheet):
+            raise CourseError(
+                f"{sheet.header[found[0]]!r} in {sheet.name} is what the school's system works out itself"
+            )
         return found[0]
     if sheet.kind == "moodle" and sheet.column("grade") is not None and sheet.column("participant") is not None:
         if len(modules) > 1:
@@ -144,9 +148,9 @@ def _column(
         module.name,
         module.title,
         short,
-        *(f"{module.number} {one}" for one in (module.name, short)),
     }
-    names |= {f"module {module.number}", f"module {int(module.number)}", f"{int(module.number)} {short}"}
+    numbers = [text for n in (module.number, str(int(module.number))) for text in (n, f"module {n}")]
+    names |= {f"{n} {one}" for n in numbers for one in (module.name, short)} | {n for n in numbers if not n.isdigit()}
     names = {letters(name) for name in names}
     strip = re.compile(r"^(assignment|aufgabe|devoir|tarea|compito|opdracht|tarefa): ?", re.I)
     found = [n for n, name in enumerate(sheet.header) if letters(strip.sub("", OWN.sub("", name.strip()))) in names]
@@ -159,6 +163,7 @@ def _column(
     if sheet.kind == "gradescope" and total is not None and len(modules) == 1:
         return total
     marked = [n for n, name in enumerate(sheet.header) if OWN.search(name) or f"{name} - Max Points" in sheet.header]
+    marked = [n for n in marked if n not in _computed(sheet)]
     blank = ("", "-", "0", "0.0") if sheet.kind == "gradescope" else ("", "-")
     empty = [n for n in marked if all(sheet.cell(row, n) in blank for row, _ in rows)]
     if len(modules) == len(empty) == 1:
@@ -169,6 +174,18 @@ def _column(
     )
     notes.append(f"No column is called {module.folder}: one was added{more}.")
     return None
+
+
+def _computed(sheet: Sheet) -> set[int]:
+    """The columns that a system works out itself and does not take back: read only, or a course's total."""
+    tops = [row for row in range(sheet.first + 1, min(sheet.first + 4, len(sheet.rows))) if sheet.is_top(row)]
+    return {
+        n
+        for n, name in enumerate(sheet.header)
+        if any("read only" in sheet.cell(row, n).lower() for row in tops)
+        and sheet.kind == "canvas"
+        or plain(OWN.sub("", name)) in ("course total", "category total", "kurs gesamt", "total du cours")
+    }
 
 
 def _ready(sheet: Sheet, place: int | None, module: Module, most: float | None, comma: bool, notes: list[str]) -> int:
