@@ -261,7 +261,8 @@ def _leftovers(course: Course) -> list[Result]:
     """Files in the package that no notebook makes and nobody is meant to write by hand."""
     made = {file_of(target) for module in course.modules for target in module.targets.values()}
     made |= {f"{Path(name).parent.as_posix()}/__init__.py" for name in made}
-    known = made | {*HAND_WRITTEN, INDEX}
+    known = made | {*HAND_WRITTEN, INDEX, "py.typed"}
+    known |= {f"{name}i" for name in known}  # the types of a file stand beside it
     files = sorted(file for file in course.package.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
     left = [file for file in files if file.relative_to(course.package).as_posix() not in known]
     return [Result(file, True, "made by no notebook: delete it") for file in left]
