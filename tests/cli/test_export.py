@@ -142,6 +142,17 @@ def test_exporting_again_changes_nothing(course):
     assert not any(result.changed for result in run(course, check=True))
 
 
+def test_a_byte_order_mark_changes_nothing(course):
+    """Some editors begin a file with it, and no reader of JSON takes it."""
+    run(course)
+    before = package(course)
+    for module in course.modules:
+        for path in module.notebooks:
+            path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    run(course)
+    assert package(course) == before and not any(result.changed for result in run(course, check=True))
+
+
 def test_one_module_changes_its_own_file_and_the_index_stays_whole(course):
     run(course)
     before = package(course)
@@ -330,6 +341,19 @@ def test_check_names_what_is_out_of_sync(course):
     assert found["beta.py"] == "missing"
     assert found["old.py"] == "made by no notebook: delete it"
     assert package(course) == before
+
+
+def test_the_copy_of_a_read_only_course_can_be_written_to(course, tmp_path):
+    run(course)
+    for path in [*course.package.rglob("*"), course.package]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        export_to(course, course.modules, tmp_path / "build")
+    finally:
+        for path in [course.package, *course.package.rglob("*")]:
+            path.chmod(0o755 if path.is_dir() else 0o644)
+    made = tmp_path / "build" / "tinytorch"
+    assert all(path.stat().st_mode & 0o200 for path in (made, *made.rglob("*")))
 
 
 def test_export_to_builds_a_whole_package_elsewhere(course, tmp_path):
