@@ -1,7 +1,6 @@
 """Writing files so that a reader sees the old bytes or the new ones, never half of either; on every system."""
 
 import contextlib
-import functools
 import hashlib
 import os
 import tempfile
@@ -13,7 +12,6 @@ from pathlib import Path
 
 from tito import CourseError
 
-_hints = functools.cache(typing.get_type_hints)
 Kept = typing.TypeVar("Kept")
 WINDOWS = os.name == "nt"
 TRIES, PAUSE = 6, 0.05  # how often a file that somebody holds open is tried, and the seconds in between
@@ -201,7 +199,7 @@ def restored(kind: type[Kept], data: object) -> Kept:
     if not isinstance(data, dict):
         raise TypeError(f"{kind.__name__} is kept as an object, not as {type(data).__name__}")
     made = kind(**data)
-    for name, hint in _hints(kind).items():
+    for name, hint in typing.get_type_hints(kind).items():
         hints = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
         if not isinstance(getattr(made, name), tuple(typing.get_origin(one) or one for one in hints)):
             raise TypeError(f"{name} is {getattr(made, name)!r}"[:100])
