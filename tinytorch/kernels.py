@@ -12,6 +12,7 @@ import numpy as np
 # that is at hand costs less than what NumPy asks for on the way.
 
 PIECE = 128 << 10  # bytes of a piece: with what is made on the way it fits a second-level cache
+ROWS = 256 << 10  # the same for whole rows, each with numbers of its own: more of them cost less in calls
 FEW = 1 << 13  # numbers up to which the lesson's own function is as quick
 recording = None  # `core.tensor` puts the variable here that says whether results remember how they were made
 empty = np.empty  # `core.fast` puts its own in this place: new memory costs more than the arithmetic on it
@@ -94,15 +95,17 @@ class Quick:
         return np.shape(mine) == np.shape(right) and np.allclose(mine, right, rtol=1e-5, atol=1e-6)
 
 
-class QuickGelu(Quick):
-    """The lesson's gelu. On many numbers the slope is found on the way; it is all that a recipe needs, and holds."""
-
-    def __init__(self, function):
-        super().__init__(function, gelu, _many, lambda: (np.linspace(-6, 6, 49),))
+class QuickSaving(Quick):
+    """Where `quick` saves all that a recipe needs: the recipe holds that in place of the input."""
 
     def keep(self, arrays):
-        """What the recipe holds in place of x: its shape and dtype."""
-        return [shape_of(arrays[0])] if self.serves(arrays) else arrays
+        """What the recipe holds: the shape and dtype of x, and the rest."""
+        return [shape_of(arrays[0]), *arrays[1:]] if self.serves(arrays) else arrays
+
+
+def quick_gelu(function):
+    """For `refusals`: the lesson's gelu. On many numbers the slope is found on the way."""
+    return QuickSaving(function, gelu, _many, lambda: (np.linspace(-6, 6, 49),))
 
 
 class Slope:
@@ -210,68 +213,102 @@ def _rows(*inputs):
     return type(axis) is int and axis in (-1, first.ndim - 1) and first.shape[-1] >= 32
 
 
-def _by_rows(function, *arrays):
-    """function(out, *arrays) for as many rows as the cache holds, one after the other; returns out."""
-    out, length = empty(arrays[0].shape, arrays[0].dtype), arrays[0].shape[-1]
-    flat, size = [a.reshape(-1, length) for a in (out, *arrays)], max(1, PIECE // (length * out.itemsize))
-    for start in range(0, len(flat[0]), size):
-        function(*(array[start : start + size] for array in flat))
+def _by_rows(function, made, room, *arrays):
+    """function(ones, *results, *room, *arrays) for as many rows as the cache holds, one piece after the other.
+
+    ones: sum a row by a product with them; room: how many arrays for what is made on the way. Returns the `made` results.
+    """
+    shape, dtype = arrays[0].shape, arrays[0].dtype
+    length, out = shape[-1], [empty(shape, dtype) for _ in range(made)]
+    count, size = arrays[0].size // length, max(1, ROWS // (length * dtype.itemsize))
+    ones, flat = np.ones(length, dtype), [array.reshape(count, -1) for array in (*out, *arrays)]
+    own = [empty((min(size, count), length), dtype) for _ in range(room)]
+    for start in range(0, count, size):
+        pieces = [array[start : start + size] for array in flat]
+        function(ones, *pieces[:made], *[array[: len(pieces[0])] for array in own], *pieces[made:])
     return out
 
 
-def _softmax(out, x):
-    ones = np.ones(out.shape[1], out.dtype)
+def softmax(x, axis):
+    """softmax of many floats along the last axis."""
     with np.errstate(over="ignore"):
-        np.exp(x, out=out)
+        return _by_rows(_softmax, 1, 0, x)[0]
+
+
+def _softmax(ones, out, x):
+    np.exp(x, out=out)
     sums = out @ ones
-    if not (1e-3 < sums.min() and sums.max() < 1e30):  # only then need the numbers be shifted: some powers are lost
+    if not _between(1e-3, sums, 1e30):  # only then need the numbers be shifted: some powers are lost
         np.subtract(x, x.max(axis=1)[:, None], out=out)
         np.exp(out, out=out)
         sums = out @ ones
-    out *= 1 / sums[:, None]
+    out *= np.reciprocal(sums, out=sums)[:, None]
 
 
-def _softmax_gradient(out, upstream, shares):
+def _between(low, values, high):
+    return low < np.minimum.reduce(values) and np.maximum.reduce(values) < high  # not, if one is NaN
+
+
+def _softmax_gradient(ones, out, upstream, shares):
     np.subtract(upstream, np.vecdot(upstream, shares)[:, None], out=out)
     out *= shares
 
 
-def _log_softmax(out, x):
-    shifted = x - x.max(axis=1)[:, None]
-    np.exp(shifted, out=out)
-    np.subtract(shifted, np.log(out @ np.ones(out.shape[1], out.dtype))[:, None], out=out)
+class Powers:
+    """Powers of e and the reciprocals of their sums along the last axis: a softmax not yet divided, as a saved result."""
+
+    def __init__(self, values, reciprocals):
+        self.values, self.reciprocals = values, reciprocals
 
 
-def _log_softmax_gradient(out, upstream, logs):
-    np.exp(logs, out=out)
-    out *= (upstream @ np.ones(out.shape[1], out.dtype))[:, None]
+def log_softmax(x, axis):
+    """(log_softmax of many floats along the last axis, Powers); without them where nothing is recorded."""
+    wanted, reciprocals = recording is None or recording.get(), []
+    with np.errstate(over="ignore"):
+        out, *powers = _by_rows(functools.partial(_log_softmax, reciprocals), 1 + wanted, 1 - wanted, x)
+    return out, Powers(powers[0], np.concatenate(reciprocals)) if wanted else None
+
+
+def _log_softmax(reciprocals, ones, out, powers, x):
+    sums, narrow = None, x.dtype == np.float32
+    if narrow:
+        np.exp(x, out=powers)
+        sums = powers @ ones
+    if narrow and _between(3.4e-4, sums, 8.8e6):  # logarithms from -8 to 16 lose no more than 5e-7 of 1
+        np.subtract(x, np.log(sums)[:, None], out=out)
+    else:
+        np.subtract(x, x.max(axis=1)[:, None], out=out)
+        np.exp(out, out=powers)
+        sums = powers @ ones
+        out -= np.log(sums)[:, None]
+    reciprocals.append(np.reciprocal(sums, out=sums))
+
+
+def _log_softmax_gradient(ones, out, upstream, powers, reciprocals):
+    np.multiply(powers, (upstream @ ones * reciprocals[:, 0])[:, None], out=out)
     np.subtract(upstream, out, out=out)
 
 
-def quick_rows(function, quick):
-    """A lesson's softmax or log_softmax (x, axis), with a quick one for many numbers along the last axis."""
-    example = np.random.default_rng(0).standard_normal((2, 3, 7))
-    return Quick(function, lambda x, axis: _by_rows(quick, x), _rows, lambda: (example, -1))
+def quick_rows_of(function):
+    """For `refusals`: the lesson's softmax or log_softmax (x, axis), quick for many numbers along the last axis."""
+    kind, quick = {"softmax": (Quick, softmax), "log_softmax": (QuickSaving, log_softmax)}[function.__name__]
+    return kind(function, quick, _rows, lambda: (np.random.default_rng(0).standard_normal((2, 3, 7)), -1))
 
 
 def quick_softmax_gradient(rule):
     """The lesson's rule (upstream, out, x, axis)."""
     upstream, x = np.random.default_rng(0).standard_normal((2, 3, 7))
-    return Quick(rule, lambda upstream, out, x, axis: _by_rows(_softmax_gradient, upstream, out),
+    return Quick(rule, lambda upstream, out, x, axis: _by_rows(_softmax_gradient, 1, 0, upstream, out)[0],
                  lambda upstream, out, x, axis: _rows(upstream, out, axis),
                  lambda: (upstream, np.exp(x) / np.exp(x).sum(axis=-1, keepdims=True), x, -1))  # fmt: skip
 
 
-def log_softmax_gradient(upstream, out, x, axis):
-    """Gradient of log_softmax with respect to x."""
-    if _rows(upstream, out, axis):
-        return _by_rows(_log_softmax_gradient, upstream, out)
-    return upstream - np.exp(out) * upstream.sum(axis=axis, keepdims=True)
-
-
-def quick_rows_of(function):
-    """For `refusals`: the lesson's softmax or log_softmax."""
-    return quick_rows(function, {"softmax": _softmax, "log_softmax": _log_softmax}[function.__name__])
+def log_softmax_gradient(upstream, saved, x, axis):
+    """Gradient of log_softmax with respect to x; saved: its Powers, or the result of the lesson's own function."""
+    if not isinstance(saved, Powers):
+        return upstream - np.exp(saved) * upstream.sum(axis=axis, keepdims=True)
+    upstream = np.ascontiguousarray(upstream)
+    return _by_rows(_log_softmax_gradient, 1, 0, upstream, saved.values, saved.reciprocals)[0]
 
 
 # Module 02: the error function

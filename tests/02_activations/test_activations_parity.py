@@ -48,3 +48,20 @@ def test_backward(name, shape):
     PAIRS[name](theirs).backward(torch.tensor(upstream))
     assert mine.grad.dtype == np.float32
     np.testing.assert_allclose(mine.grad, theirs.grad.numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+@pytest.mark.parametrize("scale", [0.1, 1, 1.5, 3, 10])
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_many_rows_and_odd_ones(name, scale):
+    random = np.random.default_rng(2)
+    x, upstream = random.standard_normal((2, 10, 30, 333), np.float32)
+    x *= scale
+    x[0, 0, 0], x[1, 2, 3], x[2, 3, 4], x[3, 4], x[5, 5] = np.nan, np.inf, -np.inf, -np.inf, np.inf
+    x[6, 6], x[7, 7], x[8, 8, 1] = x[6, 6] - 500, x[7, 7] + 500, 200
+    mine, theirs = Tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+    out, want = getattr(activations, name)(mine), PAIRS[name](theirs)
+    np.testing.assert_allclose(out.data, want.detach().numpy(), rtol=1e-6, atol=1e-6)
+    backward_or_skip(out, upstream)
+    want.backward(torch.tensor(upstream))
+    np.testing.assert_allclose(mine.grad, theirs.grad.numpy(), rtol=1e-5, atol=1e-5)
