@@ -10,7 +10,9 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-CIFAR_FOLDER, CIFAR_ARCHIVE = "cifar-10-batches-bin", "cifar-10-binary.tar.gz"
+CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+CIFAR_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
+CIFAR_FOLDER, CIFAR_ARCHIVE = "cifar-10-batches-bin", CIFAR_URL.rpartition("/")[2]
 CIFAR_TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 CIFAR_TEST = ("test_batch.bin",)
 CIFAR_RECORD = 1 + 3 * 32 * 32  # bytes: a label, then red, green and blue
@@ -41,46 +43,34 @@ def cifar_fault(path, records=None):
     return None
 
 
-class DownloadProgress:
-    """Print how far a download is; has the methods that pooch calls on a progress bar."""
+def download(url, md5, path):
+    """Fetch `url` to `path`, tried once more if that fails; on a terminal a bar shows how far it is.
 
-    def __init__(self, name):
-        self.name, self.total, self.done, self.shown = name, 0, 0, -1
-        self.live = sys.stderr.isatty()
-
-    def update(self, size):
-        """Count `size` more bytes; print each per cent on a terminal, each tenth elsewhere."""
-        self.done = min(self.done + size, self.total)
-        percent = 100 * self.done // max(self.total, 1)
-        if percent // (1 if self.live else 10) > self.shown // (1 if self.live else 10):
-            self.shown = percent
-            text = f"{self.name}: {self.done / 1e6:.0f} of {self.total / 1e6:.0f} MB ({percent} %)"
-            print(f"\r{text}" if self.live else text, end="" if self.live else "\n", file=sys.stderr, flush=True)
-
-    def reset(self):
-        """Start counting from zero again."""
-        self.done = 0
-
-    def close(self):
-        """End the line."""
-        if self.live:
-            print(file=sys.stderr)
+    Raises OSError if the network or the disk fails, ValueError if the checksum is not `md5`; nothing is kept then.
+    """
+    pooch = import_optional("pooch", "pooch[progress]")
+    pooch.get_logger().setLevel("WARNING")
+    path = Path(path)
+    store = pooch.create(path.parent, "", registry={path.name: f"md5:{md5}"}, urls={path.name: url}, retry_if_failed=1)
+    load = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=1 << 18, timeout=30)
+    try:
+        store.fetch(path.name, downloader=load)
+    except OSError as error:
+        inner = error
+        while inner.__cause__ or inner.__context__:  # the first reason is the clearest
+            inner = inner.__cause__ or inner.__context__
+        raise OSError(f"{url} could not be loaded: {inner}") from error
+    return path
 
 
 def fetch_archive(url, md5, target, local):
-    """Return the path of the archive: `local` if that exists, else `target`, downloaded. Its checksum must be `md5`.
-
-    Raises OSError if the download fails, ValueError for another checksum.
-    """
-    pooch = import_optional("pooch", "pooch")
-    path = Path(local if Path(local).exists() else target)
-    if path != Path(local):
-        pooch.HTTPDownloader(progressbar=DownloadProgress(path.name), chunk_size=1 << 18)(url, str(path), None)
-    given = pooch.file_hash(str(path), alg="md5")
+    """Return the path of the archive: `local` if that exists, else `target`, downloaded. Its checksum must be `md5`."""
+    if not Path(local).exists():
+        return download(url, md5, target)
+    given = import_optional("pooch", "pooch[progress]").file_hash(str(local), alg="md5")
     if given != md5:
-        where = f"{path} is" if path == Path(local) else f"what {url} sent ({path.stat().st_size:,} bytes) is"
-        raise ValueError(f"{where} not the published archive: expected md5 {md5}, got {given}")
-    return path
+        raise ValueError(f"{local} is not the published archive: expected md5 {md5}, got {given}")
+    return Path(local)
 
 
 def unpack_cifar(archive, folder, records):

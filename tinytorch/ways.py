@@ -23,6 +23,7 @@ CELLS = Window((2, 2), (2, 2))  # the pooling that core.fast has a way of its ow
 PART = 1 << 19  # bytes of results made before they are used again: half of a second-level cache
 SMALL = 1 << 16  # bytes up to which numbers are compared by their bytes, and weights are added up over several images
 NORM = 1 << 14  # numbers from which on batch normalisation is worth a way of its own
+PAIRS = 1 << 10  # weights of one pixel from which on convolution by pairs is quicker where pooling follows at once
 FUSED = 1.35  # up to this loss in its convolution the fused block still wins
 
 
@@ -250,6 +251,13 @@ def worth_rows(x, window, few):
     return in_rows(x) or math.prod(window.kernel) > few
 
 
+def worth_pairs(s, pooled, relu):
+    """Whether four products for two pixels pay, as `winograd` has them: three columns in a kernel, channels, places."""
+    plain = s.kw == 3 and s.sh == s.sw == s.dh == s.dw == s.groups == 1 and s.ph < s.kh
+    least = PAIRS if pooled and not relu else 2 * PAIRS if pooled else 4 * PAIRS
+    return plain and s.c >= 16 and s.c * s.o >= least and s.n * s.wo >= 96 and min(s.ho, s.wo) > 1
+
+
 def loss(s):
     """Rows over `windows`, forward and backward: what each copies and multiplies, in nanoseconds measured once."""
     places, weights, taps = s.n * s.ho * s.wo, s.o * s.cg * s.kh * s.kw, s.kh * s.kw
@@ -358,16 +366,18 @@ _WRITTEN = _methods() if all(map(_as_written, _methods())) else None
 
 
 def is_block(layer, rest):
-    """Whether a Conv2d, ReLU and 2x2 max pooling stand here exactly as written."""
-    if len(rest) < 2 or layer.crop != (0, 0) or "forward" in vars(layer):
-        return False
-    if _methods() != _WRITTEN or not (rest[0] is relu or type(rest[0]) is ReLU and not vars(rest[0])):
-        return False
-    pool = rest[1]
+    """How many layers make a block with a Conv2d, exactly as written: 2x2 max pooling, with a ReLU before it or not."""
+    if not rest or layer.crop != (0, 0) or "forward" in vars(layer) or _methods() != _WRITTEN:
+        return 0
+    used = 1 + (rest[0] is relu or type(rest[0]) is ReLU and not vars(rest[0]))
+    if used == 1 and layer.in_channels * layer.out_channels < PAIRS or len(rest) < used:
+        return 0
+    pool = rest[used - 1]
     if type(pool) is not MaxPool2d or "forward" in vars(pool) or pool.ceil_mode:
-        return False
+        return 0
     cells = pool.kernel_size, pool.stride, pool.padding
-    return type(cells[0]) is type(cells[1]) is type(cells[2]) is tuple and cells == ((2, 2), (2, 2), (0, 0))
+    exact = type(cells[0]) is type(cells[1]) is type(cells[2]) is tuple and cells == ((2, 2), (2, 2), (0, 0))
+    return used if exact else 0
 
 
 def settings_of(layer):

@@ -8,7 +8,6 @@ import contextlib
 import difflib
 import hashlib
 import json
-import os
 import shutil
 import tarfile
 from collections import Counter
@@ -18,10 +17,10 @@ from pathlib import Path
 from typing import IO, cast
 from urllib.parse import urlsplit
 
+from tinytorch import download as cifar
 from tito import CourseError
 from tito.course.registry import Course
 from tito.course.storage import replace, temporary, write_atomic
-from tito.download import download
 from tito.pickled import read_batch
 
 NOTE = "checked.json"
@@ -53,12 +52,12 @@ SOURCES = {
     "cifar10": Source(
         "cifar10",
         "CIFAR-10: 60,000 colour pictures of 32x32 pixels, 10 classes",
-        "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
-        "c32a1d4ab5d03f1284b67883e8d87530",
-        "cifar-10-batches-bin",
-        (*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"),
+        cifar.CIFAR_URL,
+        cifar.CIFAR_MD5,
+        cifar.CIFAR_FOLDER,
+        cifar.CIFAR_TRAIN + cifar.CIFAR_TEST,
         10_000,
-        1 + 3 * 32 * 32,
+        cifar.CIFAR_RECORD,
         10,
         "170 MB to load, 184 MB on the disk",
     )
@@ -229,7 +228,7 @@ def _bring(source: Source, origin: str | None, data: Path, fresh: Path, say) -> 
             say(f"Using {archive}, which is the published archive.")
         else:
             say(f"Fetching {url} ({source.size})")
-            archive = download(url, source.md5, fresh.parent / source.archive, data, advice(source, data))
+            archive = _download(url, source, fresh.parent)
         with _told(archive):
             _unpack(archive, source, fresh)
         return url, source.md5
@@ -244,6 +243,17 @@ def _bring(source: Source, origin: str | None, data: Path, fresh: Path, say) -> 
     return path.name, _digest(path, "md5")
 
 
+def _download(url: str, source: Source, folder: Path) -> Path:
+    """The published archive, in `folder`."""
+    try:
+        return cifar.download(url, source.md5, folder / source.archive)
+    except ValueError as error:
+        trust = "If you trust it, load it yourself, and give the file with --from FILE"
+        raise CourseError(f"what {url} sent is not the published archive: {error} {trust}") from error
+    except OSError as error:
+        raise CourseError(f"{error}\n{_advice(source)}") from error
+
+
 def _local(origin: str) -> Path:
     """The path that is meant: file:///C:/data is one too."""
     if origin.startswith("file:"):
@@ -253,13 +263,12 @@ def _local(origin: str) -> Path:
     return Path(origin).expanduser()
 
 
-def advice(source: Source, data: Path) -> str:
+def _advice(source: Source) -> str:
     """How the data get here without a network."""
-    here = os.path.relpath(data) if data.is_relative_to(Path.cwd()) else data
     return (
         f"Without a network: fetch {source.url} on another computer, bring it here, and type\n"
         f"    tito data fetch {source.name} --from {source.archive}\n"
-        f"Behind a proxy, set HTTPS_PROXY. What has been loaded stays in {here}, and the next time goes on from there."
+        "Behind a proxy, set HTTPS_PROXY."
     )
 
 

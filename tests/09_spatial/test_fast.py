@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinytorch import backend, kernels
+from tinytorch import backend, kernels, winograd
 from tinytorch.backend import BACKENDS, resolve, use_backend
 from tinytorch.core.activations import ReLU, Sigmoid, relu
 from tinytorch.core.autograd import no_grad
@@ -234,6 +234,62 @@ def test_the_fused_block_equals_its_three_layers(settings, dtype, seed, images):
     fused = both("fast", net)
     same(fused, both("fast", one_by_one))
     same(fused, both("windows", net))
+
+
+# Four products for two pixels
+
+
+@pytest.mark.parametrize(("pooled", "clipped"), [(False, False), (True, False), (True, True)])
+@given(PAIR(st.integers(1, 4), st.integers(0, 3), st.integers(0, 2)), DTYPES, SEEDS, st.integers(1, 6), st.booleans())
+def test_four_products_for_two_pixels_equal_windows(pooled, clipped, kernel, dtype, seed, images, blocks):
+    rng, (kh, ph, pw) = np.random.default_rng(seed), kernel
+    channels, out, height, width = map(int, rng.integers((1, 1, 5, 5), (5, 5, 9, 10)))
+    shapes = (images, channels, height, width), (out, channels, kh, 3), (out,)
+    layout = LAYOUTS[sorted(LAYOUTS)[seed % len(LAYOUTS)]]
+    x, weight, bias = draw(rng, dtype, *shapes)
+    arrays = (layout(x), weight, bias) if seed % 3 else (layout(x), weight)
+    s = fast.sizes(x.shape, weight.shape, (1, 1), (min(ph, kh - 1), pw))
+
+    def mine(x, weight, bias=None):
+        return winograd.convolve_pairs(x, weight, bias, s, pooled, clipped)
+
+    def right(x, weight, bias=None):
+        out = backend.kernel("conv2d")(x, weight, bias, padding=(s.ph, s.pw))
+        out = relu(out) if clipped else out
+        return backend.kernel("max_pool2d")(out, 2) if pooled else out
+
+    with pytest.MonkeyPatch.context() as patch:
+        if blocks:  # one image and few rows at a time
+            patch.setattr(winograd, "COLUMNS", 1)
+            patch.setattr(winograd, "PART", 1)
+        found = outcome("windows", mine, arrays, seed)
+    same(found, outcome("windows", right, arrays, seed))
+
+
+def test_who_convolves_by_pairs():
+    x, conv = Tensor(np.random.default_rng(0).standard_normal((16, 32, 8, 8))), Conv2d(32, 64, 3, padding=1)
+    with use_backend("fast"):
+        whole = conv(x).max().item()
+        for net, count in ((Sequential(conv, MaxPool2d(2)), 1), (Sequential(conv, ReLU(), MaxPool2d(2)), 2)):
+            assert len(list(net.plan())) == 1
+            out = net(x)
+            assert out.grad_fn[0] is winograd.convolve_pairs and out.max().item() == pytest.approx(whole), count
+            assert net(x[0]).shape == (64, 4, 4)
+    with use_backend("windows"):
+        np.testing.assert_allclose(out.numpy(), net(x).numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("layers", [(), (MaxPool2d(2),), (ReLU(), MaxPool2d(2))], ids=len)
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_numbers_without_end_go_another_way(value, layers):
+    x = np.ascontiguousarray(np.random.default_rng(0).standard_normal((8, 12, 64, 24)).astype("float32"))
+    x[3, 4, 5, 6] = value
+    net = Sequential(Conv2d(64, 64, 3, padding=1), *layers)
+    found = []
+    for name in ("fast", "windows"):
+        with use_backend(name), np.errstate(invalid="ignore"):
+            found.append(net(Tensor(x.transpose(3, 2, 0, 1))).numpy())
+    np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-4)
 
 
 def steps(*layers):

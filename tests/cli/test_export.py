@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tito import CourseError
-from tito.course import export, notebook
+from tito.course import export, notebook, storage
 from tito.course.export import HAND_WRITTEN, export_to
 from tito.course.export import export as run_export
 from tito.course.registry import Course
@@ -275,7 +275,7 @@ def test_a_full_or_read_only_disk_leaves_the_package(course, monkeypatch, name, 
     run(course, "alpha")
     before = package(course)
     change(course, "alpha", "half", "#| export\ndef half(x):\n    return x * 0.5")
-    place, attribute = (export, "stage") if name == "stage" else (export.os, "replace")
+    place, attribute = (storage, "stage") if name == "stage" else (export.os, "replace")
     genuine, calls = getattr(place, attribute), []
 
     def failing(*arguments):
@@ -348,7 +348,7 @@ def test_export_to_builds_a_whole_package_elsewhere(course, tmp_path):
 
 def test_a_second_export_waits_its_turn(course, monkeypatch):
     monkeypatch.setattr(export, "_PATIENCE", 0.1)
-    with export._locked(course), pytest.raises(CourseError, match=r"another export has been running for 0\.1 s"):
+    with export.locked(course), pytest.raises(CourseError, match=r"another export has been running for 0\.1 s"):
         run(course)
     assert any(result.changed for result in run(course)), "the lock must be free again"
 

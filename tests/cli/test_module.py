@@ -41,16 +41,26 @@ def test_complete_records_nothing_if_the_notebook_fails(toy, tito):
     assert "completed" not in record(toy)["01"] and not (toy.root / "tinytorch/core").exists()
 
 
-def test_complete_records_nothing_if_the_exported_package_fails(toy, tito):
-    # Passes against the temporary package and fails against the real one, which lies in the course.
-    tests = (
-        "import pathlib\n\nimport tinytorch\n\n\ndef test_place():\n"
-        "    assert not (pathlib.Path(tinytorch.__file__).parents[1] / 'settings.ini').exists(), 'the real one'\n"
-    )
-    toy.module("01", "alpha", [("double", toy.DOUBLE, toy.TEST_DOUBLE, 10)], tests=tests)
+def test_complete_records_nothing_if_the_notebook_is_saved_meanwhile(good, tito, monkeypatch):
+    from tito.course import export
+
+    def saving(course, modules):
+        result = genuine(course, modules)
+        good.notebook("01", "alpha", [("double", good.WRONG, good.TEST_DOUBLE, 10)])
+        return result
+
+    genuine = export.export
+    monkeypatch.setattr(export, "export", saving)
     end = tito("module", "complete", "1")
-    assert end.code == 1 and "The exported package does not pass" in end.out and "the real one" in end.out
-    assert "completed" not in record(toy)["01"]
+    assert end.code == 1 and "saved while it was tested" in end.out and "Next: tito module complete 01" in end.out
+    assert "completed" not in record(good)["01"]
+
+
+def test_complete_leads_to_the_notebook_while_nothing_is_written(toy, tito):
+    toy.module("01", "alpha", [("triple", toy.STUB, toy.TEST_TRIPLE, 5)])
+    assert tito("module", "complete", "1").out.endswith("Next: tito lab 01\n")
+    toy.module("01", "alpha", [("double", toy.WRONG, toy.TEST_DOUBLE, 10)])
+    assert tito("module", "complete", "1").out.endswith("Next: tito test 01 double\n")
 
 
 def test_status_follows_the_work(good, tito):

@@ -27,7 +27,7 @@ ROOMS = {
     "__main__": "cli",
     "__init__": "",
 }
-PARTS = {"download": "data", "kernel": "jupyter", "pickled": "data"}  # files that share a room beside the others
+PARTS = {"kernel": "jupyter", "pickled": "data"}  # files that share a room beside the others
 
 
 def room(path: Path) -> str:

@@ -45,6 +45,8 @@ def test_a_module_is_handed_in_as_nbgrader_collects_it(workspace, tito, tmp_path
     handed = notebook.read(folder / "alpha_dev.ipynb")
     assert at(handed["cells"], "triple")["source"] == DONE and at(handed["cells"], "triple")["outputs"] == []
     assert tito("submit", "1", "--to", str(tmp_path / "in"), "--as", "ada").code == 0, "again"
+    nowhere = tito("submit", "1")
+    assert nowhere.code == 2 and "say where to: tito submit 01 --to DIR" in nowhere.err
 
 
 def test_the_visible_points_are_told(workspace, tito, tmp_path):

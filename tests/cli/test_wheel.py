@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tito.course.registry import Course
 from tito.student import template, workspace
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+PYTHONS = "3.11", "3.12", "3.13"
 
 
 def unpacked(wheel, folder):
@@ -32,15 +34,35 @@ def run(site, cwd, *words):
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """The whole course as installed from a wheel that was built from a copy of the repository."""
-    tree, built = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("built")
+def tree(tmp_path_factory):
+    """A copy of the repository, without what only its tests need."""
+    tree = tmp_path_factory.mktemp("tree")
     for path in template.course_files(Course.load(REPOSITORY)):
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(REPOSITORY / path, tree / path)
     shutil.copytree(REPOSITORY / "tito", tree / "tito", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(REPOSITORY / "docs", tree / "docs")
+    return tree
+
+
+@pytest.fixture(scope="module")
+def site(tree, tmp_path_factory):
+    """The whole course as installed from a wheel that was built from a copy of the repository."""
+    built = tmp_path_factory.mktemp("built")
     return unpacked(built / _build(tree, built), tmp_path_factory.mktemp("site"))
+
+
+@pytest.fixture(scope="module")
+def wheel(tree, tmp_path_factory):
+    """A wheel that was built from the source distribution."""
+    built, source = tmp_path_factory.mktemp("built"), tmp_path_factory.mktemp("source")
+    script = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
+    subprocess.run([sys.executable, "-P", "-c", script, built], cwd=tree, check=True, capture_output=True)
+    [archive] = built.iterdir()
+    with tarfile.open(archive) as packed:
+        packed.extractall(source, filter="data")
+    [folder] = source.iterdir()
+    return built / _build(folder, built)
 
 
 def test_a_wheel_carries_the_course(site, tmp_path):
@@ -95,6 +117,35 @@ def test_a_corrected_course_is_a_new_version_and_update_brings_it(site, tmp_path
     updated = run(new, tmp_path, "init", "mine", "--update", "--no-kernel")
     assert updated.returncode == 0 and "newest" not in updated.stdout, updated.stderr
     assert (tmp_path / "mine/modules/09_spatial/README.md").read_text(encoding="utf-8").endswith("A correction.\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("python", PYTHONS)
+def test_in_a_bare_environment_module_02_and_milestone_04_are_walked(wheel, tmp_path, python):
+    """With uv, which makes the environment and fills it through the package index."""
+    bare = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    environment = {**bare, "HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
+    place = tmp_path / "environment"
+    uv = [sys.executable, "-m", "uv"]
+    made = subprocess.run([*uv, "venv", "-q", "--no-python-downloads", "--python", python, place], capture_output=True)
+    if made.returncode:
+        pytest.skip(f"no Python {python} here: uv python install {python}")
+    into = [*uv, "pip", "install", "-q", "--python", place, "-c", REPOSITORY / "constraints.txt", f"{wheel}[lab]"]
+    subprocess.run(into, check=True, timeout=900)
+    tito = place / ("Scripts" if os.name == "nt" else "bin") / "tito"
+    course, name = tmp_path / "mine", "modules/02_activations/activations_dev.ipynb"
+
+    def walk(*words, cwd=course, code=0):
+        ended = subprocess.run([tito, *words], cwd=cwd, env=environment, capture_output=True, text=True, timeout=600)
+        assert ended.returncode == code, f"{words}\n{ended.stdout}\n{ended.stderr}"
+        return ended.stdout
+
+    walk("init", "mine", "--modules", "02", "--no-kernel", cwd=tmp_path)
+    walk("test", "02", code=1)
+    shutil.copyfile(REPOSITORY / name, course / name)
+    assert "passes" in walk("test", "02")
+    assert "Module 02 is complete" in walk("module", "complete", "02")
+    assert "reached" in walk("milestone", "run", "04")
 
 
 def test_the_command_says_where_the_wheel_is(tito):

@@ -3,22 +3,25 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import traceback
 import zipfile
 from pathlib import Path
+from random import Random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tito import CourseError
 from tito.author.leak_check import regions, search
-from tito.course import journal, notebook
+from tito.course import export, notebook, storage
 from tito.course.export import HAND_WRITTEN
 from tito.course.registry import Course
 from tito.milestone import unwritten
-from tito.student import template, workspace
+from tito.student import backup, submit, template, workspace
 from tito.student.merge import merge
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -47,8 +50,6 @@ def exercise(name, factor):
 @pytest.fixture
 def source(toy):
     """A course of two modules, the second with two exercises, exported."""
-    from tito.course.export import export
-
     words = [toy.cell("code", "look", "print('a figure')")]
     text = {"cell_type": "markdown", "id": "story", "metadata": {}, "source": "Once upon a time."}
     toy.module("01", "first", [exercise("double", 2)])
@@ -58,7 +59,7 @@ def source(toy):
         (toy.root / "tinytorch" / name).write_text("")
     (toy.root / "README.md").write_text("# The repository\n")
     course = Course.load(toy.root)
-    export(course, course.modules, twins=False)
+    export.export(course, course.modules, twins=False)
     return course
 
 
@@ -176,7 +177,7 @@ def test_an_empty_folder_and_the_current_one_will_do(source, tmp_path, monkeypat
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     workspace.init(Path.cwd(), workspace.choose_modules(source, "02", [], False))
-    assert Path("settings.ini").is_file() and Path(SECOND).is_file() and not journal.pending(Path.cwd())
+    assert Path("settings.ini").is_file() and Path(SECOND).is_file() and not workspace._mark(Path.cwd()).exists()
 
 
 def test_two_at_once_make_one_folder(source, tmp_path):
@@ -269,13 +270,15 @@ def test_plain_pytest_tests_the_students_package_and_leaves_out_what_is_not_expo
     assert "not exported yet: the tests of module 03." in done.stdout
 
 
-def test_any_command_finishes_an_interrupted_update(student, source, tito):
+def test_any_command_does_a_killed_update_again(student, source, tito, tmp_path, monkeypatch):
     renew(source, newer)
-    made = template.handout_files(workspace.choose_modules(source, "02", [], False))
-    with journal.locked(student):
-        journal.commit(student, {SECOND: made[SECOND]}, {SECOND: (student / SECOND).read_bytes()})
+    monkeypatch.setattr(template, "source", lambda: source)
+    copy = shutil.copytree(student, tmp_path / "copy")
+    count = operations(lambda: workspace.update(copy, source), tmp_path / "told")
+    assert killed(lambda: workspace.update(student, source), count - 5)
+    assert workspace._mark(student).exists()
     assert tito("module", "status", "02", cwd=student).code == 0
-    assert "news" in sources(student / SECOND) and not journal.pending(student)
+    assert "news" in sources(student / SECOND) and not workspace._mark(student).exists()
 
 
 # Nothing of the answers
@@ -287,12 +290,10 @@ NUMBERS = [module.number for module in Course.load(REPOSITORY).modules]
 @pytest.fixture(scope="module")
 def everything_to_write(tmp_path_factory):
     """A copy of the real course in which every module is a scaffold, exported, with its twins."""
-    from tito.course.export import export
-
     target = tmp_path_factory.mktemp("all") / "course"
     workspace.init(target, workspace.choose_modules(Course.load(REPOSITORY), None, [], False))
     course = Course.load(target)
-    export(course, course.modules)
+    export.export(course, course.modules)
     return target
 
 
@@ -375,10 +376,8 @@ def test_what_both_changed_stays_beside(student, source):
 
 
 def test_exports_edits_and_deletions_of_the_students_survive(student, source):
-    from tito.course.export import export
-
     edit(student / SECOND, "double", MINE)
-    export(Course.load(student), [Course.load(student).module("02")], twins=False)
+    export.export(Course.load(student), [Course.load(student).module("02")], twins=False)
     exported = (student / "tinytorch/core/second.py").read_bytes()
     (student / "README.md").write_text("My page")
     shutil.rmtree(student / "modules/01_first")
@@ -432,11 +431,11 @@ def test_a_folder_that_is_no_copy_is_refused(source):
 def test_a_locked_course_is_left_alone(student, source, monkeypatch):
     from filelock import FileLock
 
-    monkeypatch.setattr(journal, "_PATIENCE", 0.05)
+    monkeypatch.setattr(export, "_PATIENCE", 0.05)
     renew(source, newer)
     before = state(student)
     with FileLock(student / ".tito/export.lock"):
-        with pytest.raises(CourseError, match="another tito"):
+        with pytest.raises(CourseError, match="another export"):
             workspace.update(student, source)
     assert state(student) == before
 
@@ -444,120 +443,206 @@ def test_a_locked_course_is_left_alone(student, source, monkeypatch):
 def test_a_read_only_folder_and_a_full_disk_change_nothing(student, source, monkeypatch):
     renew(source, newer)
     before = {name: content for name, content in state(student).items() if "backups" not in name}
-    with monkeypatch.context() as patch:
-        patch.setattr(journal.os, "access", lambda path, mode: False)
-        with pytest.raises(CourseError, match="not yours to write; nothing was changed"):
-            workspace.update(student, source)
-    full = OSError(28, "No space left on device")
-    with monkeypatch.context() as patch:
-        patch.setattr(journal.os, "fsync", lambda handle: (_ for _ in ()).throw(full))
-        with pytest.raises(CourseError, match="No space left on device.*nothing was"):
-            workspace.update(student, source)
-        with pytest.raises(CourseError, match="No space left on device; nothing was made"):
-            workspace.init(student.parent / "no room", workspace.choose_modules(source, "02", [], False))
+    faults = (OSError(28, "No space left on device"), 1), (PermissionError(13, "Permission denied"), storage.TRIES)
+    for fault, times in faults:
+        for place, name in ((storage.os, "fsync"), (storage.tempfile, "mkstemp"), (storage.os, "replace")):
+            with monkeypatch.context() as patch:
+                patch.setattr(storage, "PAUSE", 0)
+                patch.setattr(place, name, failing_after(3, getattr(place, name), fault, times))
+                with pytest.raises(CourseError, match=f"{fault.strerror}.*nothing was changed"):
+                    workspace.update(student, source)
+                assert not workspace._mark(student).exists()
+        with monkeypatch.context() as patch:
+            patch.setattr(storage.os, "fsync", failing_after(3, storage.os.fsync, fault, times))
+            with pytest.raises(CourseError, match=f"{fault.strerror}; nothing was made"):
+                workspace.init(student.parent / "no room", workspace.choose_modules(source, "02", [], False))
     after = {name: content for name, content in state(student).items() if "backups" not in name}
     assert after == before and not (student.parent / "no room").exists()
+
+
+def test_what_cannot_be_put_back_is_said(tmp_path, monkeypatch):
+    old = {tmp_path / name: b"old" for name in "abc"}
+    storage.put_all(old)
+    fault = OSError(28, "No space left on device")
+    left = iter([os.replace, os.replace])
+    monkeypatch.setattr(storage.os, "replace", lambda *given: next(left, failing_after(0, None, fault, 1))(*given))
+    with pytest.raises(CourseError, match=r"a is the new file.*No space left on device"):
+        storage.put_all(dict.fromkeys(old, b"new"))
+    assert [path.read_bytes() for path in old] == [b"new", b"new", b"old"] and len(list(tmp_path.iterdir())) == 3
+
+
+def failing_after(count, genuine, fault, times):
+    """A function that works `count` times, then raises some times, and works again."""
+    left = [count]
+
+    def call(*given, **options):
+        left[0] -= 1
+        if -times <= left[0] < 0:
+            raise fault
+        return genuine(*given, **options)
+
+    return call
 
 
 # Killed at any point
 
 
-def forked(action, at=None):
-    """Run `action` in a forked process that dies at its file operation number `at`, as if killed; returns its id."""
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+
+def forked(action, at=None, told=None):
+    """Run `action` in a forked process that is killed before its change number `at` of the disk; returns its id.
+
+    Into the file `told` it writes how many there were.
+    """
     if not hasattr(os, "fork"):
         pytest.skip("this system has no fork")
     child = os.fork()
     if child:
         return child
-    left = at
+    done = 0
 
-    def watch(event, arguments):
-        nonlocal left
-        if left is not None and event in ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod"):
-            left -= 1
-            if left < 0:
-                os._exit(9)
+    def watch(event, given):
+        nonlocal done
+        writes = event == "open" and given[2] & WRITING and given[0] != os.devnull
+        if writes or event in ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod"):
+            if done == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            done += 1
 
     sys.addaudithook(watch)
     try:
         action()
+        if told:
+            told.write_text(f"{done}")
         os._exit(0)
     except BaseException:
+        traceback.print_exc()
         os._exit(1)
 
 
 def killed(action, at):
-    """True if `action` died at that operation; False if it came to its end before."""
+    """True if `action` died at that change of the disk; False if it came to its end before."""
     code = os.waitstatus_to_exitcode(os.waitpid(forked(action, at), 0)[1])
-    assert code in (0, 9)
-    return code == 9
+    assert code in (0, -signal.SIGKILL)
+    return code != 0
+
+
+def operations(action, told):
+    """How often `action` changes the disk until it ends, written into the file `told` too."""
+    os.waitpid(forked(action, told=told), 0)
+    return int(told.read_text())
 
 
 def seen(root):
-    """What a student sees, apart from what tito keeps for itself."""
-    return {name: content for name, content in state(root).items() if not name.startswith(".tito/")}
+    """What a student sees, apart from what tito keeps for itself, and what a killed tito left in hidden files."""
+    kept = (".tito/", "handed/me/02_second/timestamp.txt")
+    return {name: text for name, text in state(root).items() if not name.startswith(kept) and name[-4:] != ".tmp"}
 
 
 @pytest.mark.parametrize("empty", [False, True], ids=["a new folder", "an empty folder"])
-def test_a_killed_init_leaves_nothing_or_everything(source, tmp_path, empty):
+def test_a_killed_init_leaves_no_course_or_all_of_it(source, tmp_path, empty):
     plan = workspace.choose_modules(source, "02", [], False)
     workspace.init(tmp_path / "whole", plan)
-    whole, at, step = seen(tmp_path / "whole"), 0, 23
-    while True:
+    whole = seen(tmp_path / "whole")
+    (tmp_path / "counted").mkdir()
+    count = operations(lambda: workspace.init(tmp_path / "counted", plan), tmp_path / "told")
+    for at in [*Random(7).sample(range(count), 6), count + 50]:
         target = tmp_path / f"try {at}"
         if empty:
             target.mkdir()
         dead = killed(lambda target=target: workspace.init(target, plan), at)
-        if journal.pending(target):
-            workspace.recover(target)
-        if not target.exists() or not (target / "settings.ini").exists():
-            assert dead and (not target.exists() or seen(target) == {})
+        if not (target / "settings.ini").exists():
+            assert dead and (empty or not target.exists())
             workspace.init(target, plan)
         assert seen(target) == whole
-        if not dead:
-            break
-        at += step
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(at=st.integers(0, 160) | st.integers(60, 100), written=st.booleans(), own=st.booleans())
-def test_a_killed_update_leaves_the_old_or_the_new(student, source, tmp_path_factory, at, written, own):
-    place = tmp_path_factory.mktemp("killed")
-    root, whole = place / "copy", place / "whole"
-    shutil.copytree(student, root)
-    if written:
-        edit(root / SECOND, "double", MINE)
-    if own:
-        nb = notebook.read(root / SECOND)
-        nb["cells"].append({"cell_type": "markdown", "id": "own", "metadata": {}, "source": "My notes."})
-        notebook.write(root / SECOND, nb)
-    course = shutil.copytree(source.root, place / "newer", ignore=shutil.ignore_patterns(".tito"))
-    course = Course.load(course)
+def update(root):
+    return workspace.update(root, Course.load(root.parent / "newer"))
+
+
+def export_all(root):
+    course = Course.load(root)
+    export.export(course, course.modules)
+
+
+def reset(root):
+    backup.reset(Course.load(root), Course.load(root).module("02"))
+
+
+def restore(root):
+    course = Course.load(root)
+    backup.restore(course, min(kept.name for kept in backup.backups(course)))
+
+
+def hand_in(root):
+    course = Course.load(root)
+    assert submit.hand_in(course, course.module("02"), root / "handed", "me").files
+
+
+@pytest.fixture
+def kills(student, source, tmp_path):
+    """A function that kills a command somewhere: nothing of the student's is lost, and the command again ends it."""
+    place = tmp_path / "place"
+    course = Course.load(shutil.copytree(source.root, place / "newer", ignore=shutil.ignore_patterns(".tito")))
     renew(course, newer)
     (course.root / "tests/02_second/test_second.py").write_text("def test_new():\n    assert True\n")
-    old = seen(root)
-    shutil.copytree(root, whole)
-    workspace.update(whole, course)
-    new = seen(whole)
-    killed(lambda: workspace.update(root, course), at)
-    half = seen(root)
-    assert half.keys() <= old.keys() | new.keys()
-    assert all(half.get(name) in (old.get(name), new.get(name)) for name in old | new)
-    workspace.recover(root)
-    assert seen(root) in (old, new)
-    workspace.update(root, course)
-    assert seen(root) == new
+    edit(student / SECOND, "triple", "#| export\ndef triple(x):\n    return x + x + x")
+    before = (student / SECOND).read_bytes()
+    backup.back_up(Course.load(student), Course.load(student).module("02"), "before")
+    edit(student / SECOND, "double", MINE)
+    (student / "handed/me").mkdir(parents=True)
+    planned = {}
+
+    def kill(action, random, number):
+        if action not in planned:
+            whole = shutil.copytree(student, place / f"whole {action.__name__}")
+            count = operations(lambda: action(whole), place / "told")
+            planned[action] = seen(whole), count
+        new, count = planned[action]
+        root = shutil.copytree(student, place / f"killed {number}")
+        old = seen(root)
+        dead = killed(lambda: action(root), random.randrange(count))
+        half = seen(root)
+        assert half.keys() <= old.keys() | new.keys()
+        assert [name for name in half if half[name] not in (old.get(name), new.get(name))] == []
+        kept = [path.read_bytes() for one in backup.backups(Course.load(root)) for path in one.notebooks]
+        assert old[SECOND] in (half[SECOND], *kept), "the student's work is there"
+        assert set(kept) <= {old[SECOND], before}, "a copy is whole"
+        action(root)
+        assert seen(root) == new
+        shutil.rmtree(root)
+        return dead
+
+    return kill
 
 
-def test_a_file_saved_while_an_update_waits_is_the_students(student, source):
+COMMANDS = update, export_all, reset, restore, hand_in
+
+
+def test_killed_anywhere_nothing_is_lost_and_the_command_again_ends_it(kills):
+    random = Random(7)
+    assert sum(kills(action, random, number) for number, action in enumerate(COMMANDS * 3)) > 10
+
+
+@pytest.mark.slow
+def test_killed_two_hundred_times(kills):
+    random = Random()
+    assert sum(kills(action, random, number) for number, action in enumerate(COMMANDS * 40)) > 100
+
+
+def test_a_file_saved_while_an_update_runs_is_the_students(student, source, monkeypatch):
     renew(source, newer)
-    made = template.handout_files(workspace.choose_modules(source, "02", [], False))
-    old = (student / SECOND).read_bytes()
-    with journal.locked(student):
-        journal.commit(student, {SECOND: made[SECOND]}, {SECOND: old})
-        edit(student / SECOND, "double", MINE)
-        assert journal.finish(student) == [SECOND]
-    assert sources(student / SECOND)["double"] == MINE and not journal.pending(student)
+    with monkeypatch.context() as patch:
+        patch.setattr(workspace, "_keep", lambda *given: edit(student / SECOND, "double", MINE) or [])
+        told = workspace.update(student, source)
+    assert [line for line in told if "meanwhile" in line] == [
+        f"{SECOND}: you saved it meanwhile, so it stays as it is: update again"
+    ]
+    assert sources(student / SECOND)["double"] == MINE and "news" not in sources(student / SECOND)
+    workspace.update(student, source)
+    assert sources(student / SECOND)["double"] == MINE and "news" in sources(student / SECOND)
 
 
 # Random edits, merged
@@ -638,8 +723,6 @@ def test_random_edits_survive_a_merge(what, renewed, gone):
 @pytest.fixture(scope="module")
 def sabotaged(tmp_path_factory):
     """A copy of the real course whose student finished 02 and 09, but for what gives zeros; exported."""
-    from tito.course.export import export
-
     source, root = Course.load(REPOSITORY), tmp_path_factory.mktemp("sabotage") / "course"
     workspace.init(root, workspace.choose_modules(source, None, ["02", "09"], False))
     zeros = {"conv2d": "weight = weight * 0", "conv2d_loops": "weight = weight * 0", "relu": "x = x * 0"}
@@ -653,7 +736,7 @@ def sabotaged(tmp_path_factory):
                 cell["source"] = cell["source"].replace(begin, f"{begin}    {zeros[cell['id']]}\n")
         notebook.write(there, nb)
     course = Course.load(root)
-    export(course, [course.module("02"), course.module("09")], twins=False)
+    export.export(course, [course.module("02"), course.module("09")], twins=False)
     return root
 
 

@@ -471,6 +471,115 @@ def test_the_exchange(desk, book, tmp_path):
     assert content(desk, me) == book(2) and "Exchange" in config.read_text()
 
 
+# Other files of each form ---------------------------------------------------------------------------------------
+
+
+PEOPLE = "id,first_name,last_name,email,lms_user_id\nada,Ada,Lo,ada@u.ex,1\nben,Ben,Bo,,2\nzoe,Zoë,van Dijk,,3\n"
+APART = '''LastName,FirstName,ID,SIS Login ID,Section,HW (77)
+,,,,,Manual Posting
+    Points Possible,,,,,100
+Doe,Jane,1,jdoe,A,
+"=""=cmd""",Rick,2,rroe,A,N/A
+,Mononym,3,mono,A,
+Student,Test,9,zz,A,
+'''
+TEAMS = MOODLE.replace("Status,", "Status,Group,").replace("grading,", 'grading,"Blue, Team A",')
+TEAMS = TEAMS.replace("No submission,", "No submission,Team B,")
+POLISH = """Identyfikator,Pełna nazwa,Adres e-mail,Status,Ocena,Maksymalna ocena,Ocena może być zmieniona,Komentarz
+Uczestnik 101,José Müller,jm@u.ex,Przesłane do oceny,,"100,00",Tak,
+Uczestnik 102,李雷,li@u.ex,Przesłane do oceny,,"100,00",Tak,
+"""
+RAILS = """submission_1:
+  :submitters:
+  - :name: José Müller
+    :sid: "0501"
+  :created_at: !ruby/object:ActiveSupport::TimeWithZone
+    utc: &1 2026-11-03 19:16:26.000000000 Z
+    zone: !ruby/object:ActiveSupport::TimeZone
+      name: America/Chicago
+    time: 2026-11-03 13:16:26.000000000 Z
+"""
+ENDLESS = "".join(f"{b}: &{b} [{', '.join(a * 9)}]\n".replace("[", "[*").replace(", ", ", *")
+                  for a, b in zip("abcdefgh", "bcdefghi", strict=True))  # fmt: skip
+ENDLESS = f"a: &a [x]\n{ENDLESS}submission_1:\n  :submitters:\n  - :name: *i\n  :created_at: *i\n"
+LONG = "María de los Ángeles Fernández-González de la Torre y Castañeda-Ñuñez"
+FORMS = {  # (file -> number of the notebook; roster) -> student -> number of the notebook; what is said of the others
+    "Canvas, names in two columns": (
+        {"doejane_1_81_{}": 1, "cmdrick_2_82_{}": 2, "mononym_3_83_{}": 3, "studenttest_9_84_{}": 4}, APART,
+        {"jdoe": 1, "rroe": 2, "mono": 3}, ["Test Student"]),
+    "Canvas, order before time": (
+        {"doejane_1_82_activations_dev-1.ipynb": 2, "doejane_1_81_{}": 1}, APART, {"jdoe": 2},
+        ["was handed in after it"]),
+    "Canvas, a name longer than a folder's": ({f"{'é' * 100}_2_82_{{}}": 1, f"{'x' * 140}_3_83_{{}}": 2}, None,
+                                              {"é" * 100: 1, "3": 2}, []),
+    "Moodle, groups": ({"Team A_657703_assignsubmission_file_/{}": 1, "Team B_9_assignsubmission_file_{}": 2}, TEAMS,
+                       {"1001": 1, "1002": 1, "1003": 2}, []),
+    "Moodle, a language nobody listed": ({"José Müller_101_assignsubmission_file_/{}": 1}, POLISH, {"jm@u.ex": 1}, []),
+    "Moodle, names hidden in any language": (
+        {f"Osallistuja_{n}_assignsubmission_file_/{{}}": n for n in (1, 2, 3)}, None,
+        {f"participant-{n}": n for n in (1, 2, 3)}, []),
+    "Moodle, long names, marks and dots": (
+        {f"{name}_{n}_assignsubmission_file_/{{}}": n
+         for n, name in enumerate((LONG, "प्रियंका चट्टोपाध्याय", ".dot x"), 1)}, None,
+        {LONG.replace(" ", "~20"): 1, "प्रियंका~20चट्टोपाध्याय": 2, "~2Edot~20x": 3}, []),
+    "Gradescope, Rails' times": ({"submission_1/{}": 1, "submission_metadata.yml": RAILS}, GRADESCOPE, {"0501": 1}, []),
+    "Gradescope, without end": ({"submission_1/{}": 1, "submission_metadata.yml": ENDLESS}, GRADESCOPE, {},
+                                ["does not know"]),
+    "names of copies": (
+        {"Copy of ada - activations_dev (2).ipynb": 1, "zoe_LATE_activations_dev-2.ipynb": 2, "[Ben]_{}": 3}, PEOPLE,
+        {"ada": 1, "zoe": 2, "ben": 3}, []),
+    "names of nobody": (
+        {"Copy of {}": 1, "activations_dev_final_v2.ipynb": 2, "Kopie von {}": 3, "02_activations-eve.ipynb": 4}, None,
+        {"eve": 4}, ["neither a folder"] * 3),
+    "signs that nobody sees": ({"\u200fعلي\u200f/{}": 1, "a\u200bda/{}": 2}, None, {"علي": 1, "ada": 2}, []),
+    "notebooks as JSON": ({"ada/activations_dev.json": 1, "ben/package.json": "{}", "ben/{}": 2}, PEOPLE,
+                          {"ada": 1, "ben": 2}, ["no notebook"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("which", FORMS)
+def test_other_files_of_each_form(desk, book, tmp_path, which):
+    files, roster, expected, said = FORMS[which]
+    files = {name.replace("{}", NAME): book(n) if isinstance(n, int) else n.encode() for name, n in files.items()}
+    found = collect(desk, download(tmp_path, files, "zip"), roster=roster and write(tmp_path / "r.csv", roster))
+    rest = [one.reason for one in found.files if one.what not in ("new", "changed", "same")]
+    assert sorted(one.student for one in found.files if one.what == "new") == sorted(expected)
+    assert all(content(desk, student) == book(n) for student, n in expected.items())
+    assert len(rest) == len(said) and all(words in reason for words, reason in zip(said, rest, strict=True)), rest
+    if which.endswith("times"):
+        assert stamp_of(desk.settings["submitted"], "0501", ASSIGNMENT) == datetime(2026, 11, 3, 19, 16, 26)
+
+
+def test_twice_the_same_place_and_a_link_for_a_folder(desk, book, tmp_path):
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        for number in (1, 2):
+            archive.writestr(f"ada/{NAME}", book(number))
+    assert taken(collect(desk, tmp_path / "in.zip")) == [("ada", "new"), ("ada", "older")]
+    source = lay(tmp_path / "in", {f"ben/{NAME}": book(1)})
+    (source / "cy").symlink_to(source / "ben")
+    found = collect(desk, source)
+    assert taken(found) == [("ben", "new")] and "collect that folder" in found.open[0].reason
+    for name, words in (("x.zip", "download it again"), ("x.tar.gz", "unpack it")):
+        (tmp_path / name).write_bytes(packed({NAME: book(1)})[:-30])
+        with pytest.raises(CourseError, match=words):
+            collect(desk, tmp_path / name)
+
+
+def test_a_student_s_own_folder_or_archive_alone_and_work_of_two(desk, book, tmp_path):
+    roster = write(tmp_path / "r.csv", PEOPLE)
+    (tmp_path / "Ada.zip").write_bytes(packed({f"modules/{ASSIGNMENT}/{NAME}": book(1)}))
+    assert taken(collect(desk, tmp_path / "Ada.zip", roster=roster)) == [("ada", "new")]
+    assert taken(collect(desk, lay(tmp_path / "ben", {NAME: book(2)}))) == [("ben", "new")]
+    found = collect(desk, lay(tmp_path / "zoe", {f"ada/{NAME}": book(3)}))
+    assert not found.took and "'zoe' is a student, and 'ada' in it is another" in found.open[0].reason
+    said = [("pair", "ben"), ("pair", "zoe")]
+    assert taken(collect(desk, lay(tmp_path / "in", {f"pair/{NAME}": book(4)}), said=said)) == [
+        ("ben", "changed"), ("zoe", "new")
+    ]  # fmt: skip
+    (tmp_path / "ben" / NAME).write_bytes(book(2))
+    assert taken(collect(desk, tmp_path / "ben")) == [("ben", "older")], "it does not count, and that is said"
+
+
 # Rosters --------------------------------------------------------------------------------------------------------
 
 
@@ -545,10 +654,10 @@ def test_an_id_stays_when_another_system_names_the_student(desk, book, tmp_path)
     "text", ["a_b", "Zoë van Dijk", "李雷", ".x", "~", "a/b", "Ann-Marie O'Hara", "نورا", "अनु", "x" * 30]
 )
 def test_ids_name_folders_and_are_read_back(text):
-    from tito.grading.submissions import STUDENT
+    from tito.grading.submissions import is_id
 
     id = student_id(text)
-    assert STUDENT.fullmatch(id) and readable(id) == unicodedata.normalize("NFC", text) and "/" not in id
+    assert is_id(id) and readable(id) == unicodedata.normalize("NFC", text) and "/" not in id
     assert student_id(unicodedata.normalize("NFD", text)) == id
 
 
@@ -653,6 +762,24 @@ def test_a_column_is_found_by_name_or_added_at_the_end(modules, course):
     one = CANVAS.replace("Final Score", "Quiz (78)").replace("(read only)", "10").replace(",,\n", ",,3\n")
     assert school.fill(Sheet(one.encode(), "g"), modules, marks, roster_of(CANVAS)).columns == {
         ASSIGNMENT: "Homework (77)"
+    }
+    for name, wanted in (
+        ("Module 2: Activations (77)", None),
+        ("Module 02 - Activations (77)", None),
+        ("Final Score", 1),
+    ):
+        own = CANVAS.replace("Homework (77),Final Score", f"Quiz (76),{name}").replace(",,\n", ",3,\n")
+        own = own if wanted else own.replace("(read only)", "100")
+        if wanted:
+            with pytest.raises(CourseError, match="works out itself"):
+                school.fill(Sheet(own.encode(), "g"), modules, marks, roster_of(CANVAS), {ASSIGNMENT: name})
+        else:
+            assert school.fill(Sheet(own.encode(), "g"), modules, marks, roster_of(CANVAS)).columns == {
+                ASSIGNMENT: name
+            }
+    totals = CANVAS.replace("Final Score", "Final (9)").replace(",,\n", ",3,\n")
+    assert school.fill(Sheet(totals.encode(), "g"), modules, marks, roster_of(CANVAS)).columns == {
+        ASSIGNMENT: ASSIGNMENT
     }
     with pytest.raises(CourseError, match="no column is called"):
         school.fill(Sheet(CANVAS.encode(), "g"), modules, marks, roster_of(CANVAS), {ASSIGNMENT: "Quiz"})

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from .. import kernels, ways
+from .. import kernels, ways, winograd
 from ..backend import backends_of
 from . import spatial
 from .autograd import gradient
@@ -585,6 +585,8 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
             name, s = way(x.shape, weight.shape, as_rows(x.data).flags.c_contiguous, *settings)
         except TypeError:  # settings in lists are no keys of a cache
             pass
+    if name == "rows" and (out := winograd.offered(x, weight, bias, s)) is not None:
+        return out
     return spatial.conv2d(x, weight, bias, *settings) if name == "windows" else conv2d_(x, weight, bias, name, s)
 
 # %% ../../modules/09_spatial/fast_dev.ipynb #tape-conv-gradients
@@ -679,7 +681,7 @@ def _sizes_of_block(x_shape, channels, weight_shape, *settings):
 
 
 def fuse(layer, rest):
-    """(function, 2) if a ReLU and 2x2 max pooling follow, all three exactly as written, else None: Sequential asks.
+    """(function, number of layers) if 2x2 max pooling follows, after a ReLU or not, all as written, else None: Sequential asks.
 
     And what ways.fuse_norm offers for batch normalisation.
     """
@@ -687,20 +689,29 @@ def fuse(layer, rest):
         return ways.fuse_norm(layer, rest)
     called = spatial.backends.kernels()  # those that layers call
     mine = called.get("conv2d") is conv2d and called.get("max_pool2d") is max_pool2d
-    if not mine or not ways.is_block(layer, rest):
+    used = ways.is_block(layer, rest) if mine else 0
+    if not used:
         return None
+
+    def block(x, weight, bias, s):
+        if (out := winograd.offered(x, weight, bias, s, True, used == 2)) is not None:
+            return out
+        return conv_relu_pool2d(x, weight, bias, s) if used == 2 else rest[0](layer(x))
 
     def run(x):
         x, weight, s = x if isinstance(x, Tensor) else Tensor(x), layer.weight, None
         if isinstance(weight, Tensor) and x.dtype.char + weight.dtype.char in ("ff", "dd", "fd", "df"):
             s = _sizes_of_block(x.shape, layer.in_channels, weight.shape, *ways.settings_of(layer))
         if s is not None:
-            out = one_or_many(conv_relu_pool2d, x, weight, layer.bias, s)
+            out = one_or_many(block, x, weight, layer.bias, s)
             if not out.size or not math.isnan(out.data.min()):  # of several NaN the first wins
                 return out
-        return rest[1](rest[0](layer(x)))
+        out = layer(x)
+        for then in rest[:used]:
+            out = then(out)
+        return out
 
-    return run, 2
+    return run, used
 
 # %% ../../modules/09_spatial/fast_dev.ipynb #self_check
 def self_check():

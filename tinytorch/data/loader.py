@@ -15,7 +15,8 @@ import numpy as np
 
 from ..core.tensor import Tensor
 from tinytorch.download import (
-    CIFAR_FOLDER, CIFAR_RECORD, CIFAR_TEST, CIFAR_TRAIN, cifar_advice, cifar_fault, import_optional, install_cifar,
+    CIFAR_FOLDER, CIFAR_MD5, CIFAR_RECORD, CIFAR_TEST, CIFAR_TRAIN, CIFAR_URL, cifar_advice, cifar_fault,
+    import_optional, install_cifar,
 )
 from tinytorch.refusals import (
     check_batch,
@@ -445,8 +446,7 @@ class CIFAR10(TensorDataset):
     """
 
     classes = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-    url = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
-    md5 = "c32a1d4ab5d03f1284b67883e8d87530"
+    url, md5 = CIFAR_URL, CIFAR_MD5
     records = 10_000  # in each file
 
     def __init__(self, root, train=True, download=False):

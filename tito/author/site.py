@@ -99,7 +99,7 @@ def _check(course: Course, to: Path) -> None:
 def _lesson(course: Course, module: Module, path: Path, pages: Path, tell: Tell) -> None:
     """A notebook as the site shows it: without answers, with the outputs that the answers gave."""
     nb = notebook.read(path)
-    kept = _kept(course, module, path, nb, tell)
+    kept = run_of(course, module, path, nb, tell)
     outputs, shown = kept["outputs"], scaffold.strip(nb)
     for cell in shown["cells"]:
         kind, words = notebook.kind(cell), cell["metadata"].get("alt", "")
@@ -132,12 +132,7 @@ def _image(outputs: list[dict], words: str = "") -> dict:
     return {key: value for key, value in shown.items() if value}
 
 
-def outputs_of(course: Course, module: Module, path: Path, nb: dict, tell: Tell = print) -> dict[str, list]:
-    """{cell id: outputs} of a notebook with its solutions, as the site shows them."""
-    return _kept(course, module, path, nb, tell)["outputs"]
-
-
-def _kept(course: Course, module: Module, path: Path, nb: dict, tell: Tell) -> dict:
+def run_of(course: Course, module: Module, path: Path, nb: dict, tell: Tell) -> dict:
     """{"outputs": {cell id: outputs}, "load"} of a notebook with its solutions; kept till it or the package changes."""
     key = hashlib.sha256(STILL.encode() + path.read_bytes())
     for file in sorted(course.package.rglob("*.py")):

@@ -58,7 +58,7 @@ def make(course: Course, modules: list[Module], to: Path, tell: Callable[[str], 
         cells = _title(notebook.read(module.notebooks[0]))
         for path in module.notebooks:
             nb = notebook.read(path)
-            for slide in figures(nb, site.outputs_of(course, module, path, nb, tell)):
+            for slide in figures(nb, site.run_of(course, module, path, nb, tell)["outputs"]):
                 cells += _cells(slide)
         made[to / f"{module.folder}.html"] = _html(cells, module.title)
     _reveal(source, to / "reveal")

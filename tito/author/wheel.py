@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tito import CourseError
 from tito.author.leak_check import search
-from tito.course.storage import replace, temporary
+from tito.course.storage import put, temporary
 from tito.student.template import Handout, handout_files
 
 _ORIGINALS = ("settings.ini", "pyproject.toml", "README.md")
@@ -26,9 +26,7 @@ def students_wheel(plan: Handout, folder: Path) -> Path:
             raise CourseError(f"no wheel was built: {path.relative_to(tree)} holds lines of the answer in {cell}")
         name = _build(Path(tree), Path(built))
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(Path(built) / name, folder / f".{name}.tmp")
-            replace(folder / f".{name}.tmp", folder / name)
+            put(folder / name, (Path(built) / name).read_bytes())
         except OSError as error:
             raise CourseError(f"cannot write in {folder}: {error.strerror or error}") from error
     return folder / name

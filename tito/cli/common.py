@@ -45,7 +45,7 @@ def open_course():
     from tito.course.registry import Course, find_root
 
     root = find_root()
-    if (root / ".tito" / "update").is_dir():  # an update was interrupted
+    if (root / ".tito" / "unfinished").exists():  # an update was killed
         from tito.student.workspace import recover
 
         recover(root)

@@ -130,7 +130,9 @@ def restore(
 
 def submit(
     module: ModuleName,
-    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The folder that the instructor collects from.")],
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="DIR", help="The folder that the instructor collects from.")
+    ] = None,
     student: Annotated[
         str | None, typer.Option("--as", metavar="NAME", help="Your name in the course; by default your login.")
     ] = None,
@@ -145,6 +147,8 @@ def submit(
 
     course, console = open_course(), Console()
     found = course.module(module)
+    if to is None:
+        raise UsageError(f"say where to: tito submit {found.number} --to DIR, the folder that your instructor names")
     handed = hand_in(course, found, to, student)
     console.submission(handed)
     if handed.faults:

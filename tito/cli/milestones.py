@@ -67,7 +67,7 @@ def fetch(
         str | None, typer.Option("--from", metavar="FILE|URL", help="An archive, a folder, or another address.")
     ] = None,
 ) -> None:
-    """Load a data set from the network, or from an archive or folder; a broken download is continued."""
+    """Load a data set from the network, or from an archive or folder."""
     from tito import data
     from tito.cli.console import Console
 

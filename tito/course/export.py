@@ -22,12 +22,12 @@ from typing import IO, Any, NamedTuple, cast
 from tito import CourseError
 from tito.course import notebook
 from tito.course.registry import Course, Module, file_of
-from tito.course.storage import only_one, replace, stage, temporary, write_atomic
+from tito.course.storage import only_one, put_all, temporary
 
 HAND_WRITTEN = (
     *("__init__.py", "nn/__init__.py", "optim/__init__.py"),
     *("backend.py", "download.py", "expected.py", "files.py", "images.py", "kernels.py", "lines.py"),
-    *("predict.py", "progress.py", "refusals.py", "ways.py"),
+    *("predict.py", "progress.py", "refusals.py", "ways.py", "winograd.py"),
     *("testing.py", *(f"viz/{name}.py" for name in ("__init__", "house", "pictures", "plots", "sliding", "training"))),
     "viz/unfolding.py",
 )
@@ -60,7 +60,7 @@ def export(
         if Path(lib_path).name != course.package.name:
             raise CourseError(f"lib_path must end in {course.package.name!r}, the package's name, and is {lib_path}")
         return [Result(path, True) for path in export_to(course, modules, Path(lib_path).parent)]
-    with contextlib.nullcontext() if check else _locked(course), temporary() as folder:
+    with contextlib.nullcontext() if check else locked(course), temporary() as folder:
         files = export_to(course, modules, Path(folder))
         if check:
             return _compare(course, files, Path(folder)) + _leftovers(course)
@@ -261,37 +261,17 @@ def _leftovers(course: Course) -> list[Result]:
 
 
 def _swap(course: Course, files: list[Path], folder: Path) -> list[Result]:
-    """Put the built files in place: all are written beside their places first, then renamed; on failure, none is."""
+    """Put the built files in place, all or none."""
     results = _compare(course, files, folder)
-    pairs = [(result.path, file) for result, file in zip(results, files, strict=True) if result.changed]
-    staged, old = {}, {}
+    pairs = zip(results, files, strict=True)
     try:
         for stale in course.package.rglob(".*.tmp"):  # from an export that was killed
             stale.unlink()
-        for path, file in pairs:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            staged[path] = stage(path, file.read_text(encoding="utf-8"))
-        for path in staged:
-            text = path.read_text(encoding="utf-8") if path.exists() else None
-            replace(staged[path], path)
-            old[path] = text
-    except BaseException as error:
-        _undo([path for path, _ in pairs], staged, old)
-        if not isinstance(error, OSError):
-            raise
+        put_all({result.path: file.read_bytes() for result, file in pairs if result.changed})
+    except OSError as error:
         reason = error.strerror or error
         raise CourseError(f"cannot write {course.package}: {reason}. The package is as it was.") from error
     return [result._replace(note="") for result in results]
-
-
-def _undo(paths: list[Path], staged: dict[Path, Path], old: dict[Path, str | None]) -> None:
-    for path, text in old.items():
-        path.unlink() if text is None else write_atomic(path, text)
-    for file in staged.values():
-        file.unlink(missing_ok=True)
-    for path in paths:
-        with contextlib.suppress(OSError):
-            path.parent.rmdir()  # succeeds only on an empty folder: one that this export created
 
 
 def _write_twins(course: Course, modules: list[Module]) -> list[Result]:
@@ -306,7 +286,8 @@ def _write_twins(course: Course, modules: list[Module]) -> list[Result]:
     return results
 
 
-def _locked(course: Course) -> contextlib.AbstractContextManager[None]:
+def locked(course: Course) -> contextlib.AbstractContextManager[None]:
+    """Only one tito at a time changes the package."""
     return only_one(
         course.state / "export.lock",
         _PATIENCE,

@@ -5,7 +5,7 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from tito import CourseError
@@ -79,6 +79,72 @@ def put(path: Path, data: str | bytes, sync: bool = True) -> None:
     except BaseException:
         staged.unlink()
         raise
+
+
+def put_all(changes: Mapping[Path, bytes | None], seen: Mapping[Path, bytes | None] | None = None) -> list[Path]:
+    """Make each path's content the given one (None: no file), in this order. OSError, and all is as it was.
+
+    All are written beside their places before the first is put in place. Killed in between, it leaves whole files, the
+    first ones new; the same call ends it. The caller sees to it that nobody else writes these files so.
+    seen: the content that each change was made from; a file that has become another since stays, and is returned.
+    """
+    staged: dict[Path, Path] = {}
+    old: dict[Path, bytes | None] = {}
+    kept: list[Path] = []
+    try:
+        _clear(changes)
+        for path, content in changes.items():
+            if content is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                staged[path] = stage(path, content)
+        for path, content in changes.items():
+            there = path.read_bytes() if path.is_file() else None
+            if seen is not None and there not in (seen.get(path), content):
+                kept.append(path)
+                continue
+            old[path] = there
+            if content is not None:
+                replace(staged[path], path)
+            elif there is not None:
+                remove(path)
+        for folder in {path.parent for path in old}:
+            sync_folder(folder)
+    except BaseException:
+        _discard(staged)
+        _undo(changes, old)
+        raise
+    _discard(staged)
+    return kept
+
+
+def _clear(paths: Iterable[Path]) -> None:
+    """Delete what a killed `put_all` of these left beside them."""
+    names = {f".{path.name}" for path in paths}
+    for folder in {path.parent for path in paths}:
+        for left in folder.glob(".*.tmp"):
+            if left.name.rsplit(".", 2)[0] in names:
+                left.unlink()
+
+
+def _discard(staged: Mapping[Path, Path]) -> None:
+    for file in staged.values():
+        file.unlink(missing_ok=True)
+
+
+def _undo(paths: Iterable[Path], old: Mapping[Path, bytes | None]) -> None:
+    for path, content in old.items():
+        if content is None:
+            path.unlink(missing_ok=True)
+        elif not path.is_file() or path.read_bytes() != content:
+            try:
+                put(path, content)
+            except OSError as error:
+                reason = f"{path} is the new file, as the old one cannot be put back: {error.strerror or error}"
+                raise CourseError(f"{reason}. Mend that, and type the same again") from error
+    for path in paths:
+        with contextlib.suppress(OSError):
+            for folder in path.parents:
+                folder.rmdir()  # succeeds only on an empty folder: one that was made for this
 
 
 def write_atomic(path: Path, text: str) -> bool:

@@ -16,16 +16,20 @@ from tito import CourseError
 from tito.course import notebook
 from tito.course.registry import Course, Module
 from tito.course.storage import digest, put, write_atomic
-from tito.grading.downloads import Owned, Seen, exchange, owners, strip_copy, strip_number
+from tito.grading.downloads import Owned, Seen, exchange, is_called, other, owners, strip_copy, strip_number
 from tito.grading.history import History, Version, compare
-from tito.grading.roster import LONGEST, Person, Roster, student_id
-from tito.grading.sources import NOTEBOOK, Budget, Entry, inside, open_source
-from tito.grading.submissions import LARGEST, STUDENT, RejectedError, parse, stamp_of
+from tito.grading.roster import Person, Roster, student_id
+from tito.grading.sources import ARCHIVE, NOTEBOOK, Budget, Entry, inside, open_source
+from tito.grading.submissions import LARGEST, LONGEST, RejectedError, is_id, parse, stamp_of
 from tito.grading.times import STAMP, local, parse_stamp, written
 
 BESIDE = ("timestamp.txt", "submission_secret.txt")  # nbgrader's, next to a submission
-ARCHIVE = re.compile(r"\.(7z|rar|tar|tgz|gz|bz2|xz)$", re.I)
 TAKEN = ("new", "changed", "same", "older")
+ASIDE = {
+    "junk": ("skipped", "made by a program (a checkpoint, a hidden file), not handed in"),
+    "test": ("skipped", "of Test Student, with whom Canvas shows a teacher the student's view; --as takes it"),
+    "link": ("refused", "a link to a folder, which is not followed: collect that folder"),
+}
 
 
 class Collected(NamedTuple):
@@ -104,7 +108,8 @@ class Collector:
 
     def _owned(self, entries: list[Entry], pattern: str | None) -> list[Owned]:
         junk = [Owned(entry, why="junk") for entry in entries if entry.junk and entry.is_notebook]
-        useful = [entry for entry in entries if not entry.junk]
+        junk += [Owned(entry, why="link") for entry in entries if entry.link and not entry.junk]
+        useful = [entry for entry in entries if not (entry.junk or entry.link)]
         if not useful:
             return junk
         if pattern:
@@ -130,16 +135,17 @@ class Collector:
 
     def _stranger(self, text: str) -> Person:
         id = student_id(text)
-        if not id or len(id) > LONGEST:
+        if not is_id(id):
             raise CourseError(f"{text!r} cannot be a student's id: 1 to {LONGEST} characters")
         return self.new.setdefault(id, self.roster.people.get(id) or Person(id))
 
     def _said(self, found: list[Owned], said: Sequence[tuple[str, str]]) -> None:
         """The instructor's own word on whose a file is."""
+        settled: set[int] = set()
         for file, text in said:
             wanted = file.replace("\\", "/").strip("/")
             wanted = wanted.removeprefix("./")
-            hits = [one for one in found if one.why != "junk" and _names(one.entry, wanted)]
+            hits = [one for one in found if one.why not in ("junk", "link") and _names(one.entry, wanted)]
             if not hits:
                 raise CourseError(f"--as {file}={text}: no file of that name was found; nothing was collected")
             person = self.roster.one(text)
@@ -148,7 +154,9 @@ class Collector:
                 if self.roster.whole:
                     self.notes.add(f"{person.id} is not in the roster, and was taken because --as says so.")
             for one in hits:
-                one.students, one.why, one.like = (person,), "", []
+                together = one.students if id(one) in settled else ()  # a file that is said twice is of both
+                one.students, one.why, one.like = (*(p for p in together if p is not person), person), "", []
+                settled.add(id(one))
 
     def _exchange(self) -> list[Owned]:
         """The submissions in nbgrader's exchange, EXCHANGE/COURSE/inbound/STUDENT+ASSIGNMENT+TIME+RANDOM.
@@ -186,9 +194,8 @@ class Collector:
         for one in found:
             if one.students:
                 groups.setdefault(tuple(person.id for person in one.students), []).append(one)
-            elif one.why == "junk":
-                words = "made by a program (a checkpoint, a hidden file), not handed in"
-                report.append(Collected("", one.entry.parts[-1], "skipped", words, one.entry.shown))
+            elif one.why in ASIDE:
+                report.append(Collected("", one.entry.parts[-1], *ASIDE[one.why], one.entry.shown))
             else:
                 what = "unknown" if one.entry.is_notebook or one.entry.is_zip else "other"
                 like = tuple(person.id for person in one.like)
@@ -226,8 +233,9 @@ class Collector:
                 words = "an archive of another kind than zip: unpack it, and collect the folder"
                 rest.append(Collected("", name, "refused", words, path))
                 continue
-            if not entry.is_notebook:
-                rest.append(Collected("", name, "other", _other(one, name), path))
+            named = entry.is_notebook or name.lower().endswith(".json") and not entry.junk
+            if not named:
+                rest.append(Collected("", name, "other", other(one, name), path))
                 continue
             if entry.junk:
                 rest.append(Collected("", name, "skipped", "made by a program, not handed in", path))
@@ -239,7 +247,7 @@ class Collector:
                 continue
             book, why = self._which(data, entry.stem)
             if book is None:
-                rest.append(Collected("", name, "other", why, path))
+                rest.append(Collected("", name, "other", why if entry.is_notebook else other(one, name), path))
                 continue
             read.append((self._version(one, entry, book, data, beside), data, _secret(beside, entry)))
         return read, rest
@@ -247,7 +255,7 @@ class Collector:
     def _which(self, data: bytes, name: str) -> tuple[str | None, str]:
         """The notebook of this module that bytes are, by their cells, else by the file's name; None and why not."""
         stem = strip_copy(name)[0]
-        by_name = [book for book in self.books if _is_called(stem, book.removesuffix(".ipynb"))]
+        by_name = [book for book in self.books if is_called(stem, book.removesuffix(".ipynb"))]
         try:
             ids = {cell.id for cell in parse(data).cells if cell.graded}
         except RejectedError as reason:
@@ -285,7 +293,7 @@ class Collector:
         """Keep a student's notebooks, and put the newest of each in place with its time."""
         assignment, report = self.module.folder, []
         folder = self.settings["submitted"] / student / assignment
-        refused = "" if STUDENT.fullmatch(student) else "that is no student's id"
+        refused = "" if is_id(student) else "that is no student's id"
         if any(path.is_symlink() for path in (folder.parent, folder)):
             refused = f"{folder} is reached by a link"
         if refused:
@@ -320,10 +328,13 @@ class Collector:
             what = "same" if version.digest == had else "new" if had is None else "changed"
             reason = ""
             if version is not current:
-                what = "same" if version.digest in known else "older"
+                what = "same" if version.digest in known and current.digest in kept else "older"
                 reason = f"handed in {local(version.moment)}; the one of {local(current.moment)} counts"
-                if version.stamp == current.stamp:
-                    reason = f"of the same time as {current.path or current.notebook}, which counts"
+                newer = current.path or current.notebook
+                if version.system == current.system and 0 < version.order < current.order:
+                    reason = f"{newer} was handed in after it, and counts"
+                elif version.stamp == current.stamp:
+                    reason = f"of the same time as {newer}, which counts"
             report.append(Collected(student, book, what, reason if what == "older" else "", version.path))
         return report
 
@@ -357,20 +368,6 @@ class Collector:
 def _grade_ids(path: Path) -> frozenset[str]:
     cells = notebook.read(path)["cells"]
     return frozenset(id for cell in cells if (id := cell["metadata"].get("nbgrader", {}).get("grade_id")))
-
-
-def _is_called(stem: str, book: str) -> bool:
-    """Whether a file's name is a notebook's: alone, with a number, or after what a system or a student put before."""
-    return any(text == book or text.endswith(f"_{book}") for text in (stem, strip_number(stem)[0]))
-
-
-def _other(one: Owned, name: str) -> str:
-    system = one.seen.system if one.seen else ""
-    if system == "moodle" and "onlinetext" in one.entry.shown or system == "canvas" and name.endswith("_text.html"):
-        return "text that was typed in, no notebook"
-    if system == "canvas" and name.endswith("_link.html"):
-        return "a link, no notebook"
-    return "no notebook"
 
 
 def _stamp_beside(beside: dict, entry: Entry) -> datetime | None:

@@ -12,9 +12,9 @@ from datetime import datetime
 
 from tito import CourseError
 from tito.course.registry import Course
-from tito.grading.roster import LONGEST, Person, Roster, letters, plain, student_id
-from tito.grading.sources import Budget, Entry, inside
-from tito.grading.submissions import RejectedError
+from tito.grading.roster import Person, Roster, letters, plain, student_id
+from tito.grading.sources import NOTEBOOK, Budget, Entry, inside
+from tito.grading.submissions import LONGEST, RejectedError, is_id
 from tito.grading.times import parse_stamp
 
 CANVAS = re.compile(r"_(?P<user>\d+)_(?P<attachment>\d+)_(?=.)")
@@ -24,6 +24,9 @@ AROUND = re.compile(r"submission|export|download|abgabe|assign|\d{3}", re.I)  # 
 METADATA = "submission_metadata.yml"
 # what a browser, JupyterLab, a desktop or Canvas adds to the name of a second copy
 COPY = re.compile(r"(?:[-_ ]+Copy(?P<copy>\d*)|[ _+]?\((?P<again>\d+)\)|[-_ ]+(?:Kopie|copie|copia)(?: ?\d*))$", re.I)
+BEFORE = re.compile(r"^(?:copy|kopie|copie|copia|cópia)(?: ?\(?\d+\)?)? (?:of|von|van|de|di) ", re.I)
+# what is no part of a student's name
+STAGE = re.compile(r"(?:^|[\W_]+)(?:late|final|version|v\d{1,2}|copy|solutions?|submission)(?=$|[\W_])", re.I)
 NUMBERED = re.compile(r"-(?P<number>\d+)$")
 
 
@@ -104,19 +107,25 @@ def gradescope(entry: Entry) -> dict[str, list[Seen]]:
     found: dict[str, list[Seen]] = {}
     for folder, about in _bare(data).items() if isinstance(data, dict) else ():
         about = _bare(about)
-        stamp = parse_stamp(str(about.get("created_at", "")))
+        made = about.get("created_at", "")
+        made = made.get("utc", "") if isinstance(made, dict) else made  # Rails' own way to write a time with its zone
+        stamp = parse_stamp(_text(made))
         people = about.get("submitters")
         found[plain(folder)] = [
-            Seen("gradescope", "", str(one.get("name") or ""), str(one.get("email") or ""), str(one.get("sid") or ""),
-                 stamp=stamp)
+            Seen("gradescope", "", *(_text(one.get(name)) for name in ("name", "email", "sid")), stamp=stamp)
             for one in map(_bare, people if isinstance(people, list) else [])
-        ]  # fmt: skip
+        ]
     return found
+
+
+def _text(data: object) -> str:
+    """A scalar of YAML; nothing for what is none (written out, aliases inside each other would have no end)."""
+    return data if isinstance(data, str) else ""
 
 
 def _bare(data: object) -> dict:
     """A mapping whose keys are Ruby's symbols, without their colons."""
-    return {str(key).lstrip(":"): item for key, item in data.items()} if isinstance(data, dict) else {}
+    return {_text(key).lstrip(":"): item for key, item in data.items()} if isinstance(data, dict) else {}
 
 
 def owners(entries: list[Entry], course: Course, assignment: str, roster: Roster, budget: Budget) -> list[Owned]:
@@ -129,12 +138,14 @@ def owners(entries: list[Entry], course: Course, assignment: str, roster: Roster
         read = {"canvas": canvas, "moodle": moodle, "nbgrader": lambda name: exchange(name, assignment)}.get(form)
         heads = {entry.parts[0]: read(entry.parts[0]) for entry in entries} if read else {}
         found = [(entry, [seen] if (seen := heads.get(entry.parts[0])) else []) for entry in entries]
-    doubtful = _doubtful([seen for _, all in found for seen in all], roster)
+    doubtful = _doubtful([seen for _, all in found for seen in all])
     made: dict = {}
     owned: list = []
     for entry, all in found:
         if form == "plain":
             owned.append(_plain(entry, course, roster, wrapper, made))
+        elif form == "canvas" and all and all[0].name == "studenttest" and not roster.by_number(form, all[0].number):
+            owned.append(Owned(entry, why="test"))
         elif not all:
             where = f"the download is {form.capitalize()}'s, and does not say whose this is"
             owned.append(Owned(entry, why=where, like=roster.like(entry.parts[0])))
@@ -159,8 +170,8 @@ def _root(entries: list[Entry], course: Course, assignment: str, roster: Roster,
             return form, useful, names[-1] if names else ""
         if len(heads) != 1 or roster.by_key(next(iter(heads))):
             break
-        if len(useful) == 1 and len(useful[0].parts) == 1:
-            if not useful[0].is_zip:
+        if any(len(entry.parts) == 1 for entry in useful):
+            if len(useful) > 1 or not useful[0].is_zip:
                 break
             try:
                 here = [entry.below(1) for entry in inside(useful[0], budget)]
@@ -204,18 +215,28 @@ def _class_folder(entries: list[Entry], course: Course, roster: Roster, names: l
     return entries, names[-1] if names else ""
 
 
-def _doubtful(all: list[Seen], roster: Roster) -> set[str]:
-    """Names that stand for several numbers of a download, and so for nobody without a roster."""
+def _doubtful(all: list[Seen]) -> dict[str, bool]:
+    """Names that stand for several numbers of a download, and so for nobody without a roster.
+
+    True for the one that Moodle writes in place of every name: nobody knows the word in all its languages.
+    """
     numbers = defaultdict(set)
     for seen in all:
         if seen.number and seen.name:
             numbers[plain(seen.name)].add(seen.number)
-    return {name for name, found in numbers.items() if len(found) > 1}
+    alone = len(numbers) == 1 and all[0].system == "moodle"
+    return {
+        name: alone and (len(found) > 2 or _hidden(name)) or all[0].system == "moodle" and _hidden(name)
+        for name, found in numbers.items()
+        if len(found) > 1
+    }
 
 
-def _known(entry: Entry, all: list[Seen], roster: Roster, doubtful: set[str], made: dict) -> Owned:
+def _known(entry: Entry, all: list[Seen], roster: Roster, doubtful: dict, made: dict) -> Owned:
     """The owner of a file of which the download says something."""
-    people = []
+    people = roster.group(all[0].name) if all[0].system == "moodle" else []
+    if people:
+        return Owned(entry, tuple(people), all[0])
     for seen in all:
         person, why, chosen = _person(seen, roster, doubtful, made)
         if person is None:
@@ -227,7 +248,7 @@ def _known(entry: Entry, all: list[Seen], roster: Roster, doubtful: set[str], ma
     return Owned(entry, unique, all[0])
 
 
-def _person(seen: Seen, roster: Roster, doubtful: set[str], made: dict) -> tuple[Person | None, str, Seen]:
+def _person(seen: Seen, roster: Roster, doubtful: dict, made: dict) -> tuple[Person | None, str, Seen]:
     """(student or None, why not, the reading that was right)."""
     readings = [(roster.by_number(seen.system, one.number), one) for one in (seen, *seen.other) if one.number]
     known = [(person, one) for person, one in readings if person and (roster.whole or one is seen)]
@@ -249,14 +270,15 @@ def _person(seen: Seen, roster: Roster, doubtful: set[str], made: dict) -> tuple
             return named[0], "", seen
         why = f"{len(named)} students are called that" if len(named) > 1 else "the roster does not know whose it is"
         return None, why, seen
-    moodles_own = seen.system == "moodle" and plain(seen.name) in doubtful and len(doubtful) == 1
-    if plain(seen.name) in doubtful and not (moodles_own and _hidden(seen.name)):
+    hidden = doubtful.get(plain(seen.name), seen.system == "moodle" and _hidden(seen.name))
+    if plain(seen.name) in doubtful and not hidden:
         return None, "several students are called that, and there is no roster", seen
-    text = seen.sid or seen.email or seen.name or seen.number
-    if moodles_own or (seen.system == "moodle" and _hidden(seen.name)):
-        text = f"participant-{seen.number}"
-    id = student_id(text)
-    if not id or len(id) > LONGEST:
+    number = f"participant-{seen.number}" if seen.system == "moodle" else seen.number
+    id = student_id(number if hidden else seen.sid or seen.email or seen.name or seen.number)
+    if not is_id(id):  # longer than any folder's name
+        known = {person.id for person in roster.by_name(seen.name)}
+        id = known.pop() if len(known) == 1 else student_id(number)
+    if not is_id(id):
         return None, f"no id can be made of the name (1 to {LONGEST} characters)", seen
     old = made.get(id) or roster.people.get(id)
     if old is None:
@@ -283,12 +305,12 @@ def _hidden(name: str) -> bool:
 def _plain(entry: Entry, course: Course, roster: Roster, wrapper: str, made: dict) -> Owned:
     """The owner of a file in plain folders: the outermost folder or archive, else the name."""
     head, *inner = entry.parts
-    if inner or entry.is_zip:
-        texts = [head if inner else head[:-4]]
-    else:
-        texts = _names_of(head, course)
-        if not texts and wrapper.lower().endswith(".zip") and roster.by_key(wrapper[:-4]):
-            texts = [wrapper[:-4]]
+    texts = [head if inner else head[:-4]] if inner or entry.is_zip else _names_of(head, course)
+    around = re.sub(r"\.zip$", "", wrapper, flags=re.I)
+    if roster.by_key(around):  # a folder or an archive of one student, whatever lies in it
+        if any(roster.find(text) != roster.by_key(around) for text in texts if roster.find(text)):
+            return Owned(entry, (), None, f"{around!r} is a student, and {texts[0]!r} in it is another")
+        texts = [around]
     for text in texts:
         people = roster.find(text)
         if len(people) == 1:
@@ -301,7 +323,7 @@ def _plain(entry: Entry, course: Course, roster: Roster, wrapper: str, made: dic
         like = [person for text in texts for person in roster.like(text)][:3]
         return Owned(entry, (), None, f"the roster knows no {texts[0]!r}", like)
     id = student_id(texts[-1])
-    if len(id) > LONGEST or not id:
+    if not is_id(id):
         return Owned(entry, (), None, f"no id can be made of {texts[-1]!r} (1 to {LONGEST} characters)")
     person = made.setdefault(id, roster.people.get(id) or Person(id))
     return Owned(entry, (person,), Seen("folder" if inner else "file", name=texts[-1]))
@@ -309,25 +331,45 @@ def _plain(entry: Entry, course: Course, roster: Roster, wrapper: str, made: dic
 
 def _names_of(file: str, course: Course) -> list[str]:
     """What a file's name leaves when the notebook's is taken away: as it is, and without the marks of a copy."""
-    stem = file.rpartition(".")[0]
-    stems = sorted((path.stem for module in course.modules for path in module.notebooks), key=len, reverse=True)
-    found = []
+    own = {path.stem for module in course.modules for path in module.notebooks}
+    own |= {name for module in course.modules for name in (module.folder, module.name)}
+    stem, found = NOTEBOOK.sub("", file), []
     for text in dict.fromkeys((stem, strip_copy(stem)[0], strip_number(strip_copy(stem)[0])[0])):
-        if any(strip_number(text)[0] == name for name in stems):
+        if strip_number(text)[0].lower() in own:
             return []  # the notebook's own name: nobody's
-        rest = text
-        for name in stems:
-            if re.search(rf"[_ .-]{re.escape(name)}$", text) or re.match(rf"{re.escape(name)}[_ .-]", text):
-                rest = re.sub(rf"[_ .-]{re.escape(name)}$|^{re.escape(name)}[_ .-]", "", text, count=1)
+        for name in sorted(own, key=len, reverse=True):
+            parts = re.fullmatch(
+                rf"(?:(.+?)[^\w']+|(.+?)_+)?{re.escape(name)}(?:[^\w']+(.+)|_+(.+))?", text, re.I | re.S
+            )
+            rest = [part for part in parts.groups() if part] if parts else []
+            if len(rest) == 1:
+                text = rest[0]
                 break
-        found.append(rest)
-    texts = [text for text in found[:2] if text.strip("_ .-")]
-    return list(dict.fromkeys(texts))
+        found.append(text)
+    found += [STAGE.sub("", found[-1])]
+    return list(dict.fromkeys(text.strip(" _-–—()[]{},") for text in found)) if re.search(r"\w", found[-1]) else []
+
+
+def is_called(stem: str, book: str) -> bool:
+    """Whether a file's name is a notebook's: alone, with a number, or after what a system or a student put before."""
+    return any(text == book or text.endswith(f"_{book}") for text in (stem, strip_number(stem)[0]))
+
+
+def other(one: Owned, name: str) -> str:
+    """What a file is that is no notebook."""
+    system = one.seen.system if one.seen else ""
+    if system == "moodle" and "onlinetext" in one.entry.shown or system == "canvas" and name.endswith("_text.html"):
+        return "text that was typed in, no notebook"
+    if system == "canvas" and name.endswith("_link.html"):
+        return "a link, no notebook"
+    return "no notebook"
 
 
 def strip_copy(stem: str) -> tuple[str, int]:
     """(name without the marks of a copy, which copy it is)."""
-    number = 0
+    number, bare = 0, BEFORE.sub("", stem.lstrip())
+    if bare != stem.lstrip():
+        stem, number = bare, 1
     while match := COPY.search(stem):
         number = max(number, int(match["copy"] or match["again"] or 1))
         stem = stem[: match.start()]

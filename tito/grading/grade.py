@@ -24,7 +24,7 @@ from tito.course.registry import Module
 from tito.course.storage import write_atomic
 from tito.grading.plan import Assignment, Part, assemble, blank_submission, reference_submission
 from tito.grading.sandbox.isolation import FIRST_USER
-from tito.grading.submissions import STUDENT, RejectedError, parse, read_below
+from tito.grading.submissions import RejectedError, is_id, parse, read_below
 
 GRACE = 30.0  # seconds beyond the limits after which a worker is given up
 
@@ -252,7 +252,7 @@ def students_in(folder: Path, assignment: str) -> list[str]:
     if not folder.is_dir():
         return []
     found = (entry.name for entry in folder.iterdir() if not entry.is_symlink() and (entry / assignment).is_dir())
-    return sorted(name for name in found if STUDENT.fullmatch(name))
+    return sorted(name for name in found if is_id(name))
 
 
 def read_files(folder: Path, student: str, module: Module) -> dict[str, bytes | str]:

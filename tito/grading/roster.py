@@ -15,9 +15,10 @@ from pathlib import Path
 from tito import CourseError
 from tito.course.storage import write_atomic
 from tito.grading.sheet import PARTICIPANT, Sheet
+from tito.grading.submissions import LONGEST, is_id
 from tito.grading.times import written
 
-LONGEST = 64  # characters of an id
+INVISIBLE = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")  # directions, blanks of no width
 
 
 @dataclass
@@ -38,6 +39,7 @@ class Person:
     participants: list[str] = field(default_factory=list)
     times: dict[str, str] = field(default_factory=dict)
     listed: bool = False
+    groups: list[str] = field(default_factory=list)  # Moodle's, which hand in together
 
     @property
     def name(self) -> str:
@@ -56,7 +58,8 @@ class Person:
 
 def plain(text: str) -> str:
     """Text for comparison: composed, without the difference of capitals."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).strip()
+    text = INVISIBLE.sub("", unicodedata.normalize("NFC", text))
+    return unicodedata.normalize("NFC", text.casefold()).strip()
 
 
 def letters(text: str) -> str:
@@ -76,11 +79,12 @@ def _turned(full: str) -> str:
 
 
 def student_id(text: str) -> str:
-    """An id that may name a folder: letters and digits of any script and . _ @ + - stay, others become ~XX."""
-    text = unicodedata.normalize("NFC", text).strip()
+    """An id that may name a folder: letters, marks, digits of any script and . _ @ + - stay, others become ~XX."""
+    text = INVISIBLE.sub("", unicodedata.normalize("NFC", text)).strip()
     made = []
     for number, ch in enumerate(text):
         fits = re.fullmatch(r"[\w.@+-]" if number else r"[^\W_]", ch)
+        fits = fits or number and unicodedata.category(ch)[0] == "M"
         made.append(ch if fits else "".join(f"~{byte:02X}" for byte in ch.encode("utf-8", "replace")))
     return "".join(made)
 
@@ -148,6 +152,7 @@ class Roster:
                     setattr(old, name, getattr(new, name) or getattr(old, name))
                 old.participants = list(dict.fromkeys([*old.participants, *new.participants]))
                 old.times, old.listed = {**old.times, **new.times}, old.listed or new.listed
+                old.groups = new.groups or old.groups
             by_key.update(dict.fromkeys(self._strong(old), old))
             kept.append(old)
             these.add(old.id)
@@ -182,6 +187,12 @@ class Roster:
         found = (self._index().get(("name", name), []) for name in {letters(text), letters(_turned(text))} - {""})
         return list({person.id: person for people in found for person in people}.values())
 
+    def group(self, name: str) -> list[Person]:
+        """The members of a group, where nobody has its name."""
+        wanted = letters(name)
+        found = [person for person in self.listed() if wanted in map(letters, person.groups)] if wanted else []
+        return [] if self.by_name(name) else found
+
     def find(self, text: str) -> list[Person]:
         """Those whom a text names: by what is theirs alone, else by name."""
         return self.by_key(text) or self.by_name(text)
@@ -213,7 +224,7 @@ def read_roster(sheet: Sheet) -> list[tuple[int, Person]]:
     column = {name: sheet.column(name) for name in ("first name", "last name", "full name", "email", "login", "number")}
     number = {"canvas": "id", "moodle": "participant", "nbgrader": "lms"}.get(sheet.kind)
     system = sheet.column(number) if number else None
-    when = sheet.column("handed in")
+    when, group = sheet.column("handed in"), sheet.column("group")
     people = []
     for row in sheet.people():
         said = {name: sheet.cell(row, place) for name, place in column.items()}
@@ -225,6 +236,8 @@ def read_roster(sheet: Sheet) -> list[tuple[int, Person]]:
         if sheet.kind == "moodle":
             match = PARTICIPANT.fullmatch(own)
             person.participants = [match[1]] if match else []
+            together = sheet.cell(row, group)
+            person.groups = [one for one in dict.fromkeys([together, *together.split(", ")]) if one]
             moment = written(sheet.cell(row, when)) if match and when is not None else None
             person.times = {match[1]: moment.isoformat()} if match and moment else {}
             own = f"participant-{match[1]}" if match else ""
@@ -233,7 +246,7 @@ def read_roster(sheet: Sheet) -> list[tuple[int, Person]]:
         key = sheet.cell(row, sheet.column("id")) if sheet.kind == "nbgrader" else ""
         text = key or person.login or person.number or person.email or own or person.name
         person.id = student_id(text)
-        if not text or len(person.id) > LONGEST:
+        if not is_id(person.id):
             where = f"{sheet.name}, line {row + 1}"
             raise CourseError(f"{where}: no id can be made of {text!r} (1 to {LONGEST} characters)")
         people.append((row, person))

@@ -20,6 +20,7 @@ from tito.grading.marks import Mark, safe
 from tito.grading.roster import Person, Roster, letters, plain, read_roster
 from tito.grading.sheet import Sheet
 
+NO = ("no", "nein", "non", "não", "nee", "nie", "nej", "nei", "否", "нет")
 SYSTEMS = ("canvas", "moodle", "gradescope")
 OWN = re.compile(r" \((\d+|real|punkte|points?)\)$", re.I)  # what a system adds to an assignment's name
 MAXIMUM = "    Points Possible"  # Canvas's second row begins so
@@ -81,7 +82,7 @@ def fill(
             text = number(got.score, comma) if got and got.graded else missing
             if text is None:
                 continue
-            if plain(before) in ("ex", "excused") or plain(sheet.cell(row, locked)) in ("no", "nein", "non"):
+            if plain(before) in ("ex", "excused", "n/a") or plain(sheet.cell(row, locked)) in NO:
                 notes.append(f"{id}: the school's file says {before or 'that this grade is locked'}; left as it is.")
                 continue
             sheet.fill(row, place, text)
@@ -132,6 +133,10 @@ def _column(
             there = ", ".join(repr(name) for name in sheet.header)
             many = "several columns are" if found else "no column is"
             raise CourseError(f"{many} called {wanted!r} in {sheet.name}: there are {there}")
+        if found[0] in _computed(sheet):
+            raise CourseError(
+                f"{sheet.header[found[0]]!r} in {sheet.name} is what the school's system works out itself"
+            )
         return found[0]
     if sheet.kind == "moodle" and sheet.column("grade") is not None and sheet.column("participant") is not None:
         if len(modules) > 1:
@@ -143,9 +148,9 @@ def _column(
         module.name,
         module.title,
         short,
-        *(f"{module.number} {one}" for one in (module.name, short)),
     }
-    names |= {f"module {module.number}", f"module {int(module.number)}", f"{int(module.number)} {short}"}
+    numbers = [text for n in (module.number, str(int(module.number))) for text in (n, f"module {n}")]
+    names |= {f"{n} {one}" for n in numbers for one in (module.name, short)} | {n for n in numbers if not n.isdigit()}
     names = {letters(name) for name in names}
     strip = re.compile(r"^(assignment|aufgabe|devoir|tarea|compito|opdracht|tarefa): ?", re.I)
     found = [n for n, name in enumerate(sheet.header) if letters(strip.sub("", OWN.sub("", name.strip()))) in names]
@@ -158,6 +163,7 @@ def _column(
     if sheet.kind == "gradescope" and total is not None and len(modules) == 1:
         return total
     marked = [n for n, name in enumerate(sheet.header) if OWN.search(name) or f"{name} - Max Points" in sheet.header]
+    marked = [n for n in marked if n not in _computed(sheet)]
     blank = ("", "-", "0", "0.0") if sheet.kind == "gradescope" else ("", "-")
     empty = [n for n in marked if all(sheet.cell(row, n) in blank for row, _ in rows)]
     if len(modules) == len(empty) == 1:
@@ -168,6 +174,18 @@ def _column(
     )
     notes.append(f"No column is called {module.folder}: one was added{more}.")
     return None
+
+
+def _computed(sheet: Sheet) -> set[int]:
+    """The columns that a system works out itself and does not take back: read only, or a course's total."""
+    tops = [row for row in range(sheet.first + 1, min(sheet.first + 4, len(sheet.rows))) if sheet.is_top(row)]
+    return {
+        n
+        for n, name in enumerate(sheet.header)
+        if any("read only" in sheet.cell(row, n).lower() for row in tops)
+        and sheet.kind == "canvas"
+        or plain(OWN.sub("", name)) in ("course total", "category total", "kurs gesamt", "total du cours")
+    }
 
 
 def _ready(sheet: Sheet, place: int | None, module: Module, most: float | None, comma: bool, notes: list[str]) -> int:
@@ -310,6 +328,9 @@ def pack(settings: dict, grading: Path, module: Module, system: str, students: l
             page = settings["feedback"] / student / module.folder / f"{version.notebook.removesuffix('.ipynb')}.html"
             if version.system == system and page.is_file():
                 name = _returned(version.path, system, page.stem)
+                if name in pages and len(version.group) > 1:
+                    mine += 1  # one page for the group, as there was one submission
+                    continue
                 if name in pages:
                     name = f"{name.removesuffix('.html')}-{page.stem}.html"
                 pages[name] = page

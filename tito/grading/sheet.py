@@ -9,9 +9,11 @@ LARGEST = 50 << 20  # bytes
 MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}  # byte order marks
 # what a column is called by the systems, in lower case; Moodle's worksheet speaks the language of its site
 _WORDS = {
-    "full name": "full name|name|vollständiger name|nom complet|nombre completo|nome completo|volledige naam|student",
-    "first name": "first name|first_name|vorname|prénom|nombre|nome|voornaam",
-    "last name": "last name|last_name|surname|nachname|nom de famille|nom|apellido(s)|cognome|apelido|achternaam",
+    "full name": "full name|name|names|vollständiger name|nom complet|nombre completo|nome completo"
+    "|volledige naam|student",
+    "first name": "first name|first_name|firstname|preferred/first name|vorname|prénom|nombre|nome|voornaam",
+    "last name": "last name|last_name|lastname|surname|nachname|nom de famille|nom|apellido(s)|cognome|apelido"
+    "|achternaam",
     "email": "email address|email|e-mail|e-mail-adresse|adresse de courriel|adresse e-mail|dirección de correo"
     "|dirección email|indirizzo email|endereço de e-mail|endereço de email|e-mailadres",
     "login": "sis login id|username|anmeldename",
@@ -24,11 +26,13 @@ _WORDS = {
     "handed in": "last modified (submission)|zuletzt geändert (abgabe)|dernière modification (travail remis)"
     "|última modificación (entrega)|ultima modifica (consegna)|laatst gewijzigd (inzending)",
     "locked": "grade can be changed|bewertung kann geändert werden",
+    "group": "group|gruppe|groupe|grupo|gruppo|groep",
     "lms": "lms_user_id",
     "id": "id",
 }
 WORDS = {meaning: frozenset(words.split("|")) for meaning, words in _WORDS.items()}
 PARTICIPANT = re.compile(r"\D+[ _]?(\d+)")
+NUMBER = r"\d+(?:[.,]\d+)?"
 
 
 class Sheet:
@@ -58,6 +62,7 @@ class Sheet:
             if found:
                 break
         self.header = [value(raw) for raw in self.rows[self.first][0]] if self.rows else []
+        self.places = _worksheet(self.rows, self.first) if self.kind == "moodle" else {}
 
     @classmethod
     def read(cls, path: Path) -> "Sheet":
@@ -80,20 +85,23 @@ class Sheet:
 
     def column(self, meaning: str) -> int | None:
         """The number of the first column with a meaning of `WORDS`."""
-        return next((n for n, name in enumerate(self.header) if _plain(name) in WORDS[meaning]), None)
+        found = (n for n, name in enumerate(self.header) if _plain(name) in WORDS[meaning])
+        return next(found, self.places.get(meaning))
 
     def cell(self, row: int, column: int | None) -> str:
         """What stands in a cell, without its quotes; nothing beyond the row's end."""
         cells = self.rows[row][0]
-        return value(cells[column]).strip() if column is not None and column < len(cells) else ""
+        text = value(cells[column]).strip() if column is not None and column < len(cells) else ""
+        return text[2:-1] if text.startswith('="') and text.endswith('"') else text  # against formulas, by Canvas
 
     def people(self) -> list[int]:
         """The numbers of the rows that are a student's."""
         found = []
         for number in range(self.first + 1, len(self.rows)):
             raw = self.rows[number][0]
-            text = value(raw[0]).strip()
-            canvas_own = self.kind == "canvas" and (text in ("", "Student, Test") or self.is_top(number))
+            text, own = value(raw[0]).strip(), self.cell(number, self.column("id"))
+            test = text == "Student, Test" or text == "Student" and self.cell(number, 1) == "Test"
+            canvas_own = self.kind == "canvas" and (test or not (text or own) or self.is_top(number))
             if any(value(cell).strip() for cell in raw) and not canvas_own:
                 found.append(number)
         return found
@@ -168,9 +176,10 @@ def _kind(rows: list, number: int) -> str:
     """Which system writes a header like the row's."""
     names = [_plain(value(raw)) for raw in rows[number][0]]
     have = set(names)
-    if {"student", "id"} <= have and have & {"sis login id", "sis user id", "section", "integration id"}:
+    canvas = have & {"sis login id", "sis user id", "section", "integration id"}
+    if canvas and ({"student", "id"} <= have or {"lastname", "firstname", "id"} <= have):
         return "canvas"
-    if {"sid", "email"} <= have and have & {"first name", "name", "last name"}:
+    if {"sid", "email"} <= have and (have & WORDS["first name"] or have & WORDS["full name"]):
         return "gradescope"
     if "id" in have and have & {"first_name", "last_name", "lms_user_id", "email"} or names == ["id"]:
         return "nbgrader"
@@ -180,4 +189,30 @@ def _kind(rows: list, number: int) -> str:
             return "moodle"
     if have & WORDS["email"] and have & WORDS["first name"] and have & WORDS["last name"]:
         return "moodle"
-    return ""
+    return "moodle" if _worksheet(rows, number) else ""
+
+
+def _worksheet(rows: list, number: int) -> dict[str, int]:
+    """Where Moodle's worksheet has its columns, by what stands in them: for the languages that `WORDS` lacks."""
+    width = len(rows[number][0])
+    body = [[value(raw).strip() for raw in cells] for cells, _ in rows[number + 1 :] if len(cells) == width]
+    firsts = [cells[0] for cells in body]
+    if (
+        width < 5
+        or not body
+        or PARTICIPANT.fullmatch(value(rows[number][0][0]))
+        or not all(map(PARTICIPANT.fullmatch, firsts))
+    ):
+        return {}
+
+    def every(column: int, pattern: str) -> bool:
+        return all(re.fullmatch(pattern, cells[column]) for cells in body)
+
+    # all have one maximum, and before it stands the grade, or nothing
+    tops = (n for n in range(2, width) if every(n, NUMBER) and len({cells[n] for cells in body}) == 1)
+    top = next((n for n in tops if every(n - 1, rf"{NUMBER}|-?")), None)
+    if top is None:
+        return {}
+    mail = next((n for n in range(1, top - 1) if every(n, r"\S+@\S+")), None)
+    found = {"participant": 0, "grade": top - 1, "top": top} | ({"email": mail} if mail else {})
+    return found | ({"full name": 1} if 1 < (mail or top - 1) else {})

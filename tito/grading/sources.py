@@ -24,7 +24,8 @@ LARGEST_INNER = 64 << 20  # bytes of a student's own archive, packed
 MOST_RATIO = 200  # unpacked to packed: a notebook with figures has about 5
 SMALL = 1 << 20  # bytes that may be packed as tightly as they like
 DEEPEST = 3  # archives inside each other
-JUNK = re.compile(r"\..*|__MACOSX|__pycache__|thumbs\.db|desktop\.ini|\$RECYCLE\.BIN", re.I)
+JUNK = re.compile(r"\.(?!.*_assignsubmission_).*|__MACOSX|__pycache__|thumbs\.db|desktop\.ini|\$RECYCLE\.BIN", re.I)
+ARCHIVE = re.compile(r"\.(7z|rar|tar|tgz|gz|bz2|xz)$", re.I)
 NOTEBOOK = re.compile(r"\.ipynb(\.(txt|json))?$", re.I)  # some browsers add an ending of their own
 ESCAPED = re.compile(r"#U([0-9a-f]{4})|#L([0-9a-f]{6})")  # what unzip makes of letters that it cannot write
 
@@ -38,6 +39,7 @@ class Entry:
     zoned: bool
     load: Callable[[int], bytes]  # (most bytes) -> the bytes; RejectedError if it cannot be taken
     source: str = ""  # the argument of the command
+    link: bool = False  # to a folder
 
     @property
     def shown(self) -> str:
@@ -67,7 +69,7 @@ class Entry:
 
     def below(self, count: int) -> "Entry":
         """The same, seen from a folder further in."""
-        return Entry(self.parts[count:], self.made, self.zoned, self.load, self.source)
+        return Entry(self.parts[count:], self.made, self.zoned, self.load, self.source, self.link)
 
 
 @dataclass
@@ -91,6 +93,10 @@ def open_source(path: Path, budget: Budget) -> list[Entry]:
         raise CourseError(f"{path} cannot be read as a zip archive ({error}): download it again") from None
     except OSError as error:
         raise CourseError(f"cannot read {error.filename or path}: {error.strerror or error}") from None
+    if path.suffix.lower() == ".zip" and path.exists():
+        raise CourseError(f"{path} cannot be read as a zip archive: perhaps it did not come whole, download it again")
+    if ARCHIVE.search(path.name) and path.exists():
+        raise CourseError(f"{path} is an archive of another kind than zip: unpack it, and collect the folder")
     if path.exists():
         raise CourseError(f"{path} is neither a folder nor a zip archive nor a notebook")
     raise CourseError(f"{path} is neither a folder nor a zip archive: there is no such file")
@@ -107,7 +113,9 @@ def _folder(root: Path, budget: Budget) -> Iterator[Entry]:
             budget.members -= 1
             if budget.members < 0:
                 raise CourseError(f"{root} holds more than {MOST_MEMBERS} files: that is no set of submissions")
-            yield _file(root, (*inner, file), str(root))
+            entry = _file(root, (*inner, file), str(root))
+            entry.link = file in links
+            yield entry
 
 
 def _file(root: Path, parts: tuple[str, ...], source: str) -> Entry:
@@ -144,7 +152,10 @@ def _loader(opened: zipfile.ZipFile, member: zipfile.ZipInfo, bad: str, budget: 
         if stat.S_ISLNK(member.external_attr >> 16):
             raise RejectedError("it is a link")
         if member.file_size > most or member.file_size > max(MOST_RATIO * member.compress_size, SMALL):
-            raise RejectedError(f"it unpacks to {member.file_size} bytes")
+            size = f"it unpacks to {member.file_size / (1 << 20):.1f} MiB"
+            if member.file_size > most:
+                raise RejectedError(f"{size}, more than the {most >> 20 or 1} that are taken: clear the outputs")
+            raise RejectedError(f"{size} from {member.compress_size} bytes, as no notebook does")
         if member.flag_bits & 1:
             raise RejectedError("it is encrypted")
         try:

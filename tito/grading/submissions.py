@@ -4,6 +4,7 @@ import json
 import os
 import re
 import stat
+import unicodedata
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +13,14 @@ from tito.grading.times import parse_stamp
 
 LARGEST = 5 << 20  # bytes of a notebook
 MOST_CELLS = 1000
-STUDENT = re.compile(r"(?:[^\W_]|~[0-9A-F]{2})[\w.@+~-]{0,63}")  # letters of any script; see roster.student_id
+LONGEST = 128  # characters of a student's id: nbgrader's column holds no more
+_STUDENT = re.compile(r"(?:[^\W_]|~[0-9A-F]{2})[\w.@+~-]*")
+
+
+def is_id(text: str) -> bool:
+    """Whether text is a student's id and may name a folder: letters and marks of any script; see roster.student_id."""
+    bare = "".join(ch for ch in text if unicodedata.category(ch)[0] != "M")
+    return len(text) <= LONGEST and len(text.encode("utf-8", "replace")) <= 240 and bool(_STUDENT.fullmatch(bare))
 
 
 def stamp_of(submitted: Path, student: str, assignment: str) -> datetime | None:
@@ -75,7 +83,7 @@ def parse(data: bytes) -> Submission:
     """The cells of a notebook's bytes; RejectedError if it is none of format 4."""
     notes = []
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except UnicodeDecodeError:
         text = data.decode("utf-8", "replace")
         notes.append("the file was not UTF-8; what could not be read was replaced")

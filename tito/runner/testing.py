@@ -22,7 +22,7 @@ from tito.course.registry import Course, Module
 from tito.course.scaffold import kept_copy, origin_of
 from tito.course.storage import temporary
 from tito.runner import platform
-from tito.runner.process import ChildProcess, ChildStoppedError, import_all
+from tito.runner.process import ChildProcess, ChildStoppedError
 from tito.runner.results import ExerciseResult, Trouble, grade_id, judge_all, trouble_of, untouched
 from tito.runner.whose import explain
 
@@ -422,12 +422,3 @@ def _follow(child: ChildProcess, request: dict, result: PytestResult) -> tuple[l
     counts = Counter(outcomes.values())
     result.passed, result.failed, result.skipped = counts["passed"], counts["failed"], counts["skipped"]
     return failures, results
-
-
-def check_exported(course: Course, module: Module) -> PytestResult:
-    """The exported package in fresh processes: its modules import, and the pytest folder passes."""
-    names = [f"{course.lib_name}.{target}" for target in module.targets.values()]
-    for name, outcome in import_all(course.package.parent, names).items():
-        if outcome["state"] != "passed":
-            return PytestResult(module.folder, trouble=trouble_of(f"import {name}", outcome))
-    return run_pytest(course, module, course.package.parent)

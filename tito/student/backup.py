@@ -6,7 +6,6 @@ there whole or not at all.
 
 import contextlib
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -18,7 +17,7 @@ from tito import CourseError
 from tito.course import notebook
 from tito.course.registry import Course, Module
 from tito.course.scaffold import handed_out
-from tito.course.storage import only_one, replace, write_atomic
+from tito.course.storage import only_one, put, replace, write_atomic
 
 NOTE = "note.json"
 _PATIENCE = 10  # seconds to wait for another tito
@@ -62,8 +61,7 @@ def back_up(course: Course, module: Module, why: str) -> Backup:
         staged = Path(tempfile.mkdtemp(prefix=".", dir=folder))
         try:
             for path in filter(Path.is_file, module.notebooks):
-                shutil.copy2(path, staged / path.name)
-                _sync(staged / path.name)
+                put(staged / path.name, path.read_bytes())
             (staged / NOTE).write_text(json.dumps({"why": why}), encoding="utf-8")
             name = _free_name(course)
             replace(staged, folder / name)
@@ -209,8 +207,3 @@ def _text(path: Path) -> str:
         return path.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
         raise CourseError(f"{path} cannot be read: {error}; nothing was changed") from None
-
-
-def _sync(path: Path) -> None:
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())

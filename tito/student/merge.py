@@ -24,10 +24,6 @@ class Merged:
     kept: list[str] = field(default_factory=list)  # written by the student
     aside: list[str] = field(default_factory=list)  # changed by both: the student's version follows as a raw cell
 
-    @property
-    def changed(self) -> bool:
-        return bool(self.renewed or self.added or self.removed or self.aside)
-
 
 def merge(current: dict, new: dict, base: dict[str, str]) -> Merged:
     """`new` with everything of the student's in `current`. `base`: digests of the cells that were handed out before."""

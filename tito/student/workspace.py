@@ -5,6 +5,8 @@ A new copy appears whole or not at all. Nothing that a student wrote is ever ove
 
 import contextlib
 import dataclasses
+import glob
+import io
 import shutil
 import tempfile
 import time
@@ -15,14 +17,23 @@ from pathlib import Path
 
 from tito import CourseError
 from tito.course import notebook
-from tito.course.journal import commit, finish, locked, pending, write_synced
 from tito.course.registry import SETTINGS, Course
 from tito.course.scaffold import PRISTINE
-from tito.course.storage import digest, replace, temporary, write_atomic
+from tito.course.storage import digest, put, put_all, replace, temporary, write_atomic
 from tito.runner.platform import quoted
+from tito.student import template
 from tito.student.merge import Merged, merge
-from tito.student.template import REFERENCE_MARK, STUB_MARK, Handout, handout_files, read_record, workspace_settings
+from tito.student.template import (
+    RECORD,
+    REFERENCE_MARK,
+    STUB_MARK,
+    Handout,
+    handout_files,
+    read_record,
+    workspace_settings,
+)
 
+UNFINISHED = "unfinished"  # in the course's state folder while many of its files change: a killed change is done again
 _STALE = 60  # seconds after which a copy that nobody builds any more is cleared away
 
 
@@ -43,10 +54,10 @@ def init(target: Path, plan: Handout, archive: Path | None = None) -> None:
         raise CourseError(f"{archive} exists already: name another file, or delete it")
     made = _with_index(handout_files(plan))
     if target.exists():
-        with locked(target):
+        with _locked(target):
             _check_empty(target)  # another tito may have been quicker
-            commit(target, made, {})
-            finish(target)
+            _put_all(target, {name: made[name] for name in sorted(made, key=SETTINGS.__eq__)})  # it makes it a course
+            _mark(target).unlink()
     else:
         _appear(target, made)
     if archive:
@@ -54,9 +65,7 @@ def init(target: Path, plan: Handout, archive: Path | None = None) -> None:
 
 
 def _check_free(target: Path) -> None:
-    """Refuse a place where something is already; finish what an interrupted `tito init` left there."""
-    if pending(target):
-        recover(target)
+    """Refuse a place where something is already."""
     _check_empty(target)
     if not target.parent.is_dir():
         raise CourseError(f"there is no folder {target.parent}: make it first, or name another place")
@@ -73,19 +82,21 @@ def _check_empty(target: Path) -> None:
             f"{target} is the course as its authors have it, and nothing was changed: name a new folder for a copy of "
             f"your own, such as tito init {beside}"
         )
+    if (target / ".tito" / UNFINISHED).exists():
+        return  # what is there is from a `tito init` that was killed
     if target.exists() and (not target.is_dir() or any(path.name != ".tito" for path in target.iterdir())):
         raise CourseError(f"{target} is not empty: name a new folder")
 
 
 def _with_index(made: dict[str, bytes]) -> dict[str, bytes]:
-    """The files, settings first, and with them nbdev's index of the package, which is computed from the others."""
+    """The files, and with them nbdev's index of the package, which is computed from the others."""
     with temporary(prefix="tito-init-") as folder:
         for name, content in made.items():
             file = Path(folder) / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
         path, index = _index(Course.load(folder))
-    return {SETTINGS: made[SETTINGS], **made, path: index}
+    return {**made, path: index}
 
 
 def _index(course: Course) -> tuple[str, bytes]:
@@ -108,7 +119,7 @@ def _appear(target: Path, made: dict[str, bytes]) -> None:
             (staged / ".tito").mkdir()
             with FileLock(staged / ".tito" / "course.lock"):
                 for name, content in made.items():
-                    write_synced(staged / name, content)
+                    put(staged / name, content)
                 staged.chmod((staged / ".tito").stat().st_mode & 0o777)
             replace(staged, target)  # when no file in it is open any more
         except BaseException:
@@ -124,7 +135,7 @@ def _clear_stale(target: Path) -> None:
     """Delete what a `tito init` of this folder left behind when it was killed."""
     from filelock import FileLock, Timeout
 
-    for folder in target.parent.glob(f".{_literal(target.name)}.tito-*"):
+    for folder in target.parent.glob(f".{glob.escape(target.name)}.tito-*"):
         with contextlib.suppress(OSError, Timeout):
             if time.time() - folder.stat().st_mtime > _STALE:
                 with FileLock(folder / ".tito" / "course.lock", timeout=0):
@@ -132,24 +143,18 @@ def _clear_stale(target: Path) -> None:
                 shutil.rmtree(folder, ignore_errors=True)  # the lock too, now that it is not held
 
 
-def _literal(name: str) -> str:
-    """A name in which nothing is a wildcard."""
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
-
-
 def _pack(archive: Path, folder: str, made: dict[str, bytes]) -> None:
     """A zip of the copy; its bytes depend on the course alone."""
-    beside = archive.with_name(f".{archive.name}.tmp")
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in sorted(made):
+            entry = zipfile.ZipInfo(f"{folder}/{name}")
+            entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+            entry.create_system = 3  # otherwise Windows' archives would differ
+            packed.writestr(entry, made[name])
     try:
-        with zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as packed:
-            for name in sorted(made):
-                entry = zipfile.ZipInfo(f"{folder}/{name}")
-                entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
-                entry.create_system = 3  # otherwise Windows' archives would differ
-                packed.writestr(entry, made[name])
-        replace(beside, archive)
+        put(archive, content.getvalue())
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise CourseError(f"cannot write {archive}: {error.strerror or error}; the folder was made") from error
 
 
@@ -172,30 +177,66 @@ class _Comparison:
 
 
 def recover(root: Path) -> None:
-    """Finish an update of the course at `root` that was interrupted, if there is one."""
-    if pending(root):
-        with locked(root):
-            finish(root)
-        _refresh_index(root)
+    """Do an update of the course at `root` again that was killed."""
+    update(root, template.source())
 
 
 def update(root: Path, source: Course) -> list[str]:
-    """Bring newer course text into the copy at `root`; returns sentences that say what changed."""
-    if workspace_settings(root) is None and not pending(root):
+    """Bring newer course text into the copy at `root`; returns sentences that say what changed.
+
+    Killed at any point, each file is the old or the new one, and the record, which says what the files were made from,
+    is still the old one: the next update does what was left.
+    """
+    if workspace_settings(root) is None:
         raise CourseError(
             f"{root} was not made by tito init, and only such a folder can be updated: go there, or name it"
         )
-    with locked(root):
-        finish(root)
+    with _locked(root):
         made = handout_files(_plan_of(root, source))
         found = _compare(root, source, made)
         if found.changes:
             found.said += _keep(root, source, found)
-            commit(root, found.changes, found.seen)
-            kept = finish(root)
-            found.said += [f"{name}: you saved it meanwhile, so it stays as it is: update again" for name in kept]
-    _refresh_index(root)
+            found.said += _apply(root, found)
+        _refresh_index(root)
+        _mark(root).unlink(missing_ok=True)
     return found.said
+
+
+def _locked(root: Path) -> contextlib.ExitStack:
+    """Nobody else exports, resets, restores or updates the course at `root`."""
+    from tito.course import export
+    from tito.student import backup
+
+    with contextlib.ExitStack() as stack:
+        for place in (backup, export):
+            stack.enter_context(place.locked(Course(root, {}, ())))
+        return stack.pop_all()
+
+
+def _mark(root: Path) -> Path:
+    return root / ".tito" / UNFINISHED
+
+
+def _put_all(root: Path, changes: dict[str, bytes | None], seen: dict[str, bytes | None] | None = None) -> list[str]:
+    """`put_all` of names below `root`. A mark stays until the caller takes it away: what is killed is done again."""
+    _mark(root).touch()
+    try:
+        before = None if seen is None else {root / name: content for name, content in seen.items()}
+        kept = put_all({root / name: content for name, content in changes.items()}, before)
+    except OSError as error:
+        _mark(root).unlink()
+        reason = f"{error.strerror or error}: {error.filename or root}"
+        raise CourseError(f"cannot write in {root}: {reason}; nothing was changed") from error
+    return [path.relative_to(root).as_posix() for path in kept]
+
+
+def _apply(root: Path, found: _Comparison) -> list[str]:
+    """Make the changes, what the plan of the next update depends on first, and the record last."""
+    order = sorted(found.changes, key=lambda name: (name == RECORD, not name.startswith(".tito/"), name))
+    kept = _put_all(root, {name: found.changes[name] for name in order}, found.seen)
+    if kept and (record := found.seen.get(RECORD)):
+        put(root / RECORD, record)  # by which the next update knows what a file that stays was made from
+    return [f"{name}: you saved it meanwhile, so it stays as it is: update again" for name in kept]
 
 
 def _plan_of(root: Path, source: Course) -> Handout:
@@ -299,7 +340,7 @@ def _keep(root: Path, source: Course, found: _Comparison) -> list[str]:
     if found.copies:
         folder = here.state / "backups" / "files" / time.strftime("%Y%m%d-%H%M%S")
         for name, content in found.copies.items():
-            write_synced(folder / name, content)
+            put(folder / name, content)
         said.append(f"copies of what you had changed are in {folder.relative_to(root)}")
     return said
 

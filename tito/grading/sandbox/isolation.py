@@ -130,7 +130,7 @@ def make_kit(folder: Path, package: Path, modules: list[str]) -> Kit:
         (kit / "deps" / link.name).symlink_to(link)
     names = {"__init__.py", "nn/__init__.py", "optim/__init__.py"}
     names |= {"backend.py", "download.py", "files.py", "images.py", "kernels.py", "progress.py", "refusals.py"}
-    names |= {"ways.py", "lines.py"} if "core.spatial" in modules else set()  # built on that module
+    names |= {"ways.py", "lines.py", "winograd.py"} if "core.spatial" in modules else set()  # built on that module
     for module in modules:
         file = Path(module.replace(".", "/") + ".py")
         names |= {file.as_posix(), (file.parent / "__init__.py").as_posix()}

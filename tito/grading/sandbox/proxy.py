@@ -146,8 +146,8 @@ class Conversation:
         """Run a function of the tests that was handed over, with data or stand-ins."""
         function = self.callbacks.get(request["callback"]) if type(request["callback"]) is int else None
         inputs, named = request.get("with"), request.get("named")
-        sound = isinstance(named, dict) and all(type(name) is str for name in named)
-        if function is None or not isinstance(inputs, list) or not isinstance(named, dict) or not sound:
+        known = function is not None and isinstance(inputs, list)
+        if not known or not isinstance(named, dict) or not all(type(name) is str for name in named):
             raise StudentError("a call of a function that was never given")
         self.seen.clear()
         inputs, named = plain(inputs), {name: plain(value) for name, value in named.items()}  # the answer is no verdict
