@@ -11,7 +11,7 @@ from tinytorch.core.optimizers import Scheduler, momentum_
 from tinytorch.data import loader
 
 BATCH, EPOCHS = 400, 10
-SIDES = (20,) * 2 + (26,) * 4 + (32,) * 4  # of the pictures, tenth by tenth of the training: small ones cost less
+SIDES = (26,) * 4 + (32,) * 6  # of the pictures, tenth by tenth of the training: small ones cost less
 SMOOTHING, FRAME = 0.2, 2
 RATE, MOMENTUM = 0.1, 0.6  # of the filters, which Muon moves
 BIAS, HEAD, DECAY, INERTIA = 0.053, 0.67, 2e-6, 0.85  # of the others, which SGD moves; for the *sum* over a batch
