@@ -1,4 +1,4 @@
-"""Shared settings: quiet, repeatable property tests; what of the tests runs here; Ctrl-C that is heard."""
+"""Shared settings: repeatable property tests; what of the tests runs here, in what order; Ctrl-C that is heard."""
 
 import contextlib
 import importlib.util
@@ -32,6 +32,15 @@ def unwritten():
 
 UNWRITTEN = unwritten()
 collect_ignore_glob = [f"{number}_*" for number in UNWRITTEN]
+
+
+LONG = ("machines", "grading", "integration", "cli")
+
+
+def pytest_collection_modifyitems(items):
+    """With several processes the folders of long tests come first: at the end small ones are left to share out."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: LONG.index(item.path.parent.name) if item.path.parent.name in LONG else len(LONG))
 
 
 def pytest_terminal_summary(terminalreporter):

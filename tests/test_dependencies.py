@@ -24,6 +24,7 @@ BY_NAME = "import_module", "importorskip", "find_spec", "__import__"  # function
 
 # Used, but never imported: programs, or parts of one.
 RUN = {
+    "coverage": "docs/CONTRIBUTING.md, how much the tests reach",
     "expecttest": "PyTorch's own operator samples import it",
     "impi-rt": "mpiexec on Windows",
     "jupyterlab": "tito lab starts it",

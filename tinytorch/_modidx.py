@@ -555,6 +555,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                             'tinytorch/core/tensor.py'),
                                        'tinytorch.core.tensor._comparison': ( '01_tensor/tensor_dev.html#_comparison',
                                                                               'tinytorch/core/tensor.py'),
+                                       'tinytorch.core.tensor._contains': ( '01_tensor/tensor_dev.html#_contains',
+                                                                            'tinytorch/core/tensor.py'),
                                        'tinytorch.core.tensor._format': ('01_tensor/tensor_dev.html#_format', 'tinytorch/core/tensor.py'),
                                        'tinytorch.core.tensor._getitem': ('01_tensor/tensor_dev.html#_getitem', 'tinytorch/core/tensor.py'),
                                        'tinytorch.core.tensor._iter': ('01_tensor/tensor_dev.html#_iter', 'tinytorch/core/tensor.py'),

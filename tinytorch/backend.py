@@ -95,6 +95,10 @@ class _Chosen:
     def __enter__(self):
         return self
 
+    def __call__(self, *_):
+        self.__exit__()
+        raise TypeError("use_backend is no decorator: write `with use_backend(...):` inside the function")
+
     def __exit__(self, *error):
         self.backends.choice.set(self.before)  # not reset: a generator may be closed in another context
 

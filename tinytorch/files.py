@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinytorch.refusals import check_path, entries_of, history_text, numbers_text, what_is_wrong
+from tinytorch.refusals import check_path, entries_of, history_rows, history_text, numbers_text, what_is_wrong
 
 
 def write_safely(path, payload):
@@ -156,4 +156,4 @@ class History(list):
     def load(cls, path):
         """Read what `save` wrote."""
         check_path("history", path, reading=True)
-        return cls(json.loads(Path(path).read_text(encoding="utf-8")))
+        return cls(history_rows(path, Path(path).read_bytes()))

@@ -13,6 +13,7 @@ import numpy as np
 from tinytorch.core.autograd import gradient
 from tinytorch.core.layers import Module
 from tinytorch.core.tensor import Tensor, as_array, operation
+from tinytorch.refusals import switch
 
 # Arguments
 
@@ -32,6 +33,13 @@ def pair(value, name="value", minimum=0):
     if len(values) != 2 or min(values) < minimum:
         raise ValueError(f"{name} must be a whole number of at least {minimum}, or a pair of them, got {value!r}")
     return values
+
+
+def one(value, name):
+    """A whole number from 1 on, of any kind, as an int; ValueError, as in `pair`, for anything else."""
+    if isinstance(value, tuple | list) or isinstance(value, np.ndarray) and value.ndim:
+        raise ValueError(f"{name} must be one whole number, got {value!r}")
+    return pair(value, name, 1)[0]
 
 
 def as_float(array):
@@ -69,7 +77,7 @@ def check_conv(x_shape, weight_shape, bias_shape, groups):
     """Raise ValueError unless a batch (B, C, H, W), the weights (O, C // groups, kh, kw) and the bias go together."""
     if len(weight_shape) != 4 or not all(weight_shape):
         raise ValueError(f"expected weights (O, C // groups, kh, kw), none of them 0, got {weight_shape}: reshape them")
-    if pair(groups, "groups", 1) != (groups, groups) or weight_shape[0] % groups:
+    if weight_shape[0] % one(groups, "groups"):
         raise ValueError(f"groups must be one number that divides {weight_shape[0]} output channels, got {groups!r}")
     check_images(x_shape, weight_shape[1] * groups)
     check_batch(x_shape)
@@ -350,10 +358,12 @@ def _padding_and_crop(padding, kernel, dilation):
     "same" keeps the size. An even reach has no middle: PyTorch then pads more at the end; padding all sides alike and
     cropping the first output row or column comes to the same.
     """
-    if padding == "same":
+    if isinstance(padding, str) and padding == "same":
         extra = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
         return tuple((e + 1) // 2 for e in extra), tuple(e % 2 for e in extra)
-    return (0, 0) if padding == "valid" else pair(padding, 'padding (in numbers, or "same" or "valid")'), (0, 0)
+    return (0, 0) if isinstance(padding, str) and padding == "valid" else pair(
+        padding, 'padding (in numbers, or "same" or "valid")'
+    ), (0, 0)
 
 
 class ConvSettings(ImageLayer):
@@ -363,9 +373,8 @@ class ConvSettings(ImageLayer):
     """
 
     def __init__(self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups):
-        for name, count in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
-            if pair(count, name, 1) != (count, count):
-                raise ValueError(f"{name} must be one whole number, got {count!r}")
+        in_channels, out_channels = one(in_channels, "in_channels"), one(out_channels, "out_channels")
+        groups = one(groups, "groups")
         if in_channels % groups or out_channels % groups:
             raise ValueError(f"groups must divide both channel counts, {in_channels} and {out_channels}, got {groups}")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
@@ -373,7 +382,7 @@ class ConvSettings(ImageLayer):
         self.stride = pair(stride, "stride", 1)
         self.padding_pair, self.crop = _padding_and_crop(padding, self.kernel_size, self.dilation)
         self.padding = padding if isinstance(padding, str) else self.padding_pair
-        if padding == "same" and self.stride != (1, 1):
+        if self.padding == "same" and self.stride != (1, 1):
             raise ValueError(f"padding='same' keeps the size, so it needs stride 1, got {self.stride}: give numbers")
 
     def cropped(self, out):
@@ -399,7 +408,7 @@ class PoolSettings(ImageLayer):
         self.stride = self.kernel_size if stride is None else pair(stride, "stride", 1)
         self.padding = pair(padding, "padding")
         check_pool_padding(self.kernel_size, self.padding)
-        self.ceil_mode = bool(ceil_mode)
+        self.ceil_mode = switch("ceil_mode", ceil_mode)
 
     def extra_repr(self):
         """kernel_size, stride and padding; ceil_mode where it is on, count_include_pad where it is off."""

@@ -192,8 +192,10 @@ def gelu_gradient(upstream, saved, x):
     if isinstance(saved, Slope):
         return np.multiply(upstream, saved.values, out=empty_like(saved.values))
     c, k = math.sqrt(2 / math.pi), 0.044715 * math.sqrt(2 / math.pi)
+    dtype, x = x.dtype, x.astype(np.float32) if x.dtype == np.float16 else x  # whose squares end at 65,504
     t = np.tanh(x * (c + k * x * x))
-    return upstream * (0.5 * (1 + t + (1 - t * t) * x * (c + 3 * k * x * x)))
+    slope = 0.5 * (1 + t + (1 - t * t) * x * (c + 3 * k * x * x))
+    return upstream * slope.astype(dtype, copy=False)
 
 
 # Modules 02 and 05: along the rows
@@ -348,7 +350,9 @@ def weighted_cross_entropy(logits, labels, smoothing, weight, reduction):
     target[~used] = 0
     shifted = logits - logits.max(axis=1, keepdims=True)
     logs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    losses = -np.multiply(target, logs, where=target != 0, out=np.zeros_like(logs)).sum(axis=1)
+    counts = target != 0
+    counts[np.arange(count), labels] |= used  # a label of weight 0 does not hide a NaN
+    losses = 0 - np.multiply(target, logs, where=counts, out=np.zeros_like(logs)).sum(axis=1)
     whole = weight[labels[used]].sum() if reduction == "mean" else 1
     if reduction == "mean" and not whole:
         raise ValueError("cross_entropy: every label is ignored, or of a class with weight 0: there is no mean")

@@ -11,6 +11,7 @@ import linecache
 import math
 import operator
 import os
+import sys
 import types
 from collections import abc
 from inspect import Parameter
@@ -46,6 +47,8 @@ def tensor_data(data, dtype, as_array):
         data = data.data
     elif isinstance(data, list | tuple):
         check_nothing_lost(data)
+    elif data.__class__ is not np.ndarray:
+        check_unmasked(data)
     try:
         return as_array(data, dtype)
     except (TypeError, ValueError, OverflowError) as error:
@@ -58,9 +61,19 @@ def tensor_data(data, dtype, as_array):
             raise ValueError(f"a Tensor of dtype {dtype} cannot hold {strange[0]}: pass dtype='float32'") from error
         if isinstance(error, OverflowError):
             raise ValueError(f"a Tensor of dtype {dtype} cannot hold {data!r:.80}: pass a wider dtype") from error
-        if dtype is None and len(leaves) and all(isinstance(x, int | float) for x in leaves):
-            raise ValueError(f"no whole-number dtype can hold {data!r:.80}: pass dtype='float32'") from error
+        large = next((x for x in leaves if isinstance(x, int) and not -(1 << 63) <= x < 1 << 64), None)
+        if dtype is None and large is not None:
+            mend = "pass dtype='float32'" if abs(large) < 3e38 else "float32 ends at 3.4e+38, scale it down"
+            raise ValueError(f"no whole-number dtype can hold {data!r:.80}: {mend}") from error
         raise
+
+
+def check_unmasked(x):
+    """ValueError for an array with masked entries, which would count like any others."""
+    masked = sys.modules.get("numpy.ma")  # NumPy loads it when it is first used
+    if masked and isinstance(x, masked.MaskedArray) and masked.is_masked(x):
+        raise ValueError(f"expected numbers everywhere, got an array {x.shape} with masked entries: fill them first, "
+                         "x.filled(0), or leave them out, x.compressed()")  # fmt: skip
 
 
 _NUMBERS = {int, float, bool}
@@ -91,8 +104,10 @@ def to_operand(x, beside, as_array):
         check_nothing_lost(x)
     elif not isinstance(x, (np.ndarray, range)):
         return x
+    elif x.__class__ is not np.ndarray:
+        check_unmasked(x)
     array = as_array(x)
-    if array.dtype.kind == "f" and any(getattr(getattr(t, "data", None), "dtype", None) is FLOAT64 for t in beside):
+    if array.dtype.kind == "f" and any(hasattr(t, "grad_fn") and t.data.dtype is FLOAT64 for t in beside):
         return as_array(x, FLOAT64)
     return array
 
@@ -315,6 +330,7 @@ class Inputs:
         self.names, parameters = list(self.signature.parameters), self.signature.parameters.values()
         self.defaults = tuple(p.default for p in parameters)
         self.needed = self.defaults.count(Parameter.empty)
+        self.operands = sum(name in OPERANDS for name in self.names[: self.needed])
         self.axis_at = self.names.index("axis") if "axis" in self.names else 0
         real_at = tuple(map(self.names.index, real.split()))
         as_is = PLAIN - {tuple} if OPERANDS.issuperset(self.names) else PLAIN  # where no axis or shape is, numbers
@@ -347,6 +363,9 @@ class Inputs:
         """The result by the dtype rules: float64 only if an input was, and sums of whole numbers are int64."""
         if result.dtype is FLOAT64 and not any(getattr(a, "dtype", None) == "float64" for a in arrays):
             return result.astype(np.float32)
+        if result.dtype.kind not in "biuf":  # of a Fraction, for one, NumPy makes an array of objects
+            given = ", ".join(str(a.shape) if isinstance(a, np.ndarray) else f"{a!r:.60}" for a in arrays)
+            raise TypeError(f"{self.name} of {given}: expected tensors, arrays or numbers: use float()")
         return result.astype(np.int64) if result.dtype.kind == "u" and self.name == "sum" else result
 
     def checked_axis(self, arrays):
@@ -362,7 +381,7 @@ class Inputs:
             self.checked_axis(arrays)
             if self.name in ("softmax", "log_softmax") and getattr(arrays[0], "size", 1) == 0 and arrays[0].ndim:
                 return np.zeros_like(arrays[0])
-        explain(error, self.name, arrays, self.needed)
+        explain(error, self.name, arrays, self.operands)
 
 
 def checked_axis(name, a, axis):
@@ -409,6 +428,12 @@ _MENDS = {  # NumPy's own phrases: what helps
     "unsupported operand": "expected tensors, arrays or numbers",
     "did not contain a loop": "expected tensors, arrays or numbers",
     "interpreted as an integer": "use whole numbers",
+    "an integer is required": "use whole numbers",
+    "only integer scalar arrays": "use whole numbers",
+    "slice indices must be": "use whole numbers",
+    "slice step cannot be zero": "a step is 1, 2, ... forwards, or -1, -2, ... backwards",
+    "single ellipsis": "write ... once",
+    "dimension exceeded": "the new shape must hold as many numbers",
 }
 _KINDS = {AttributeError: TypeError, OverflowError: ValueError, TypeError: TypeError, ValueError: ValueError}
 
@@ -426,7 +451,7 @@ def _origin(error):
 def explain(error, name, arrays, needed):
     """Raise what an operation ended with: NumPy's words with the inputs and what helps, or its own with a note.
 
-    needed: how many of the inputs have no default.
+    needed: how many of the inputs are to be arrays or numbers, the first ones.
     """
     __tracebackhide__ = True
     given = ", ".join(str(a.shape) if isinstance(a, np.ndarray) else f"{a!r:.60}" for a in arrays)
@@ -492,6 +517,7 @@ def class_weights(weight):
     if getattr(weight, "requires_grad", False):
         raise TypeError("weight is a setting, no gradient flows to it: pass weight.detach()")
     told = "weight has one number for each class, in a list, an array or a tensor"
+    check_unmasked(weight)
     try:
         array = np.array(weight.data if hasattr(weight, "grad_fn") else weight)
     except ValueError:
@@ -525,9 +551,9 @@ def loss_options(label_smoothing, weight, ignore_index, reduction):
 def settings_of(check_labels, logits, labels, label_smoothing, weight, ignore_index, reduction):
     """The inputs of `weighted_cross_entropy`, checked: labels that are passed over are -1."""
     check_reduction(reduction)
-    logits, labels = (np.asarray(getattr(x, "data", x) if hasattr(x, "grad_fn") else x) for x in (logits, labels))
+    logits, labels = (plain_array(x.data if hasattr(x, "grad_fn") else x) for x in (logits, labels))
     check_ignore_index(ignore_index)
-    if labels.dtype.kind == "u":
+    if labels.dtype.kind == "u" and labels.max(initial=0) < 1 << 62:
         labels = labels.astype(np.int64)  # so that -1 is a label of its own
     if reduction == "mean" or logits.ndim != 2 or len(logits) or labels.shape != (0,):
         ignored = np.zeros(labels.shape, bool) if ignore_index is None else labels == ignore_index
@@ -548,6 +574,27 @@ def check_tensor(name, x, what="a tensor"):
     """TypeError unless x is a tensor."""
     if not hasattr(x, "grad_fn"):
         raise TypeError(f"{name} expected {what}, got {x!r:.60}")
+
+
+def check_leaves(leaves):
+    """TypeError or ValueError, before anything is written, unless each (tensor, gradient) can be added to its .grad."""
+    for leaf, gradient in leaves:
+        kind = getattr(leaf.data, "dtype", None)
+        if kind is not FLOAT32 and (kind is None or kind.kind != "f"):
+            raise TypeError(f"a tensor that requires gradients holds {kind or type(leaf.data).__name__}: what is assigned "
+                            "to .data is an array of floats, see .astype('float32')")  # fmt: skip
+        if leaf.grad is not None and (leaf.grad.__class__ is not np.ndarray or leaf.grad.shape != gradient.shape):
+            check_grad("a tensor", leaf.grad, gradient.shape)
+
+
+def check_grad(name, grad, shape):
+    """TypeError or ValueError unless .grad is an array of real numbers of that shape, or the number 0."""
+    if not isinstance(grad, np.ndarray | np.generic) or grad.dtype.kind not in "biuf":
+        if type(grad) in (int, float) and not grad:
+            return
+        raise TypeError(f"the .grad of {name} is an array of shape {shape}, or None, got {grad!r:.60}: a Tensor has .data")
+    if grad.shape != shape:
+        raise ValueError(f"the .grad of {name} has shape {grad.shape} and should have {shape}: assign None, or reshape it")
 
 
 def check_operation(operation):
@@ -734,6 +781,10 @@ def real_array(name, value):
     except (TypeError, ValueError, RuntimeError) as error:  # of PyTorch's tensors, or of lists of unequal length
         raise TypeError(f"{name} can't be made an array of numbers ({error}): for a tensor of PyTorch, pass "
                         "x.detach().float().cpu().numpy()") from None  # fmt: skip
+    try:
+        check_unmasked(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
     if array.dtype.kind not in "biuf":
         kind = f"holds {value!r:.60}" if array.dtype.kind in "OUS" else f"is of dtype {array.dtype}"
         raise TypeError(f"{name} {kind}: expected real numbers")
@@ -746,6 +797,17 @@ def real_entries(state, own):
 
 
 # Modules 03 and 06: sizes, rates, states
+
+
+def check_own(number, p, state):
+    """TypeError or ValueError unless what was assigned to a parameter's .data can be trained, with the state it has."""
+    if not isinstance(p.data, np.ndarray | np.generic) or p.data.dtype.kind != "f":
+        given = getattr(p.data, "dtype", None) or type(p.data).__name__
+        raise TypeError(f"the .data of parameter {number} is an array of floats, got {given}: see .astype('float32')")
+    for name, values in state.items():
+        if np.shape(values) not in ((), p.data.shape):
+            raise ValueError(f"parameter {number} has shape {p.data.shape}, its {name} {np.shape(values)}: "
+                             "make a new optimizer for other weights")  # fmt: skip
 
 
 def check_size(name, value, smallest=1):
@@ -773,8 +835,12 @@ def checked_number(name, value, below=math.inf):
     """`value` as a float; TypeError if it is no number, ValueError unless 0 <= value < below."""
     if not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"{name} must be a number, got {value!r:.60}")
-    if not math.isfinite(value):
-        raise ValueError(f"{name} must be a finite number, got {value}")
+    try:
+        finite = math.isfinite(value)
+    except OverflowError:  # a whole number that no float holds
+        finite = False
+    if not finite:
+        raise ValueError(f"{name} must be a finite number, got {value!s:.60}")
     if not 0 <= value < below:
         limit = "" if below == math.inf else f" and below {below:g}"
         raise ValueError(f"{name} must be at least 0{limit}, got {value}")
@@ -795,6 +861,8 @@ def checked_count(name, value, usual="", smallest=1):
         raise TypeError(f"{name} counts steps, so it is a whole number{usual}, got {value!r:.60}")
     if value < smallest:
         raise ValueError(f"{name} counts steps, so it is at least {smallest}{usual}, got {value}")
+    if value >= 1 << 53:
+        raise ValueError(f"{name} counts steps{usual}, got {value!r:.60}: no run has so many")
     return int(value)
 
 
@@ -838,6 +906,9 @@ def without_overflow(clip):
         if hasattr(parameters, "__iter__") and not hasattr(parameters, "grad"):
             parameters = list(parameters)
         among = parameters if isinstance(parameters, list) else [parameters]
+        for number, p in enumerate(among):
+            if getattr(p, "grad", None) is not None and hasattr(p, "grad_fn"):
+                check_grad(f"parameter {number}", p.grad, np.shape(p.data))
         held = {id(p): (p, p.grad) for p in among if isinstance(getattr(p, "grad", None), np.ndarray)}.values()
         with np.errstate(over="ignore", invalid="ignore"):
             norm = clip(parameters, max_norm)
@@ -907,10 +978,27 @@ def entries_of(path, state):
     """The arrays of a state_dict(), or of what has one, checked for a file."""
     if hasattr(path, "keys") or hasattr(path, "state_dict"):
         raise TypeError("save_weights(path, state): the path comes first")
-    state = state.state_dict() if hasattr(state, "state_dict") else state
+    state = state.state_dict() if hasattr(state, "state_dict") and not isinstance(state, type) else state
     if not hasattr(state, "keys") or not all(isinstance(name, str) for name in state):
         raise TypeError(f"save_weights takes a model or a {{name: array}}, got {state!r:.60}")
-    return {name: real_array(name, state[name]) for name in state}
+    arrays = {name: real_array(name, state[name]) for name in state}
+    for name, array in arrays.items():
+        if name == "__metadata__":
+            raise ValueError("the file's own notes are called __metadata__: rename that entry")
+        if array.dtype.itemsize > 8:
+            raise TypeError(f"{name} is of dtype {array.dtype}, which no safetensors file holds: use astype('float64')")
+    return arrays
+
+
+def history_rows(path, text):
+    """The rows of a saved history; ValueError, naming the file, for anything else."""
+    try:
+        rows = json.loads(text.decode("utf-8-sig"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no history, it is not JSON: save it anew ({error})") from None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError(f"{path} is no history, which is a list of one {{name: number}} per epoch: save it anew")
+    return rows
 
 
 def check_trained(model, optimizer=None):
@@ -1042,6 +1130,7 @@ _FOREIGN = {  # how a file begins: what it is
     b"%PDF": "but a PDF" + _SAVE,
     b"\x89PNG": "but a picture, PNG" + _SAVE,
     b"\xff\xd8\xff": "but a picture, JPEG" + _SAVE,
+    b"\xef\xbb\xbf": "but a text, or it was saved as one by an editor: make it anew, or use an older copy",
     b"<!": "but a web page, perhaps the error page of a download: load the file again",
     b"<html": "but a web page, perhaps the error page of a download: load the file again",
     b"version https://git-lfs": "but a pointer of Git LFS to the file: git lfs pull fetches it",
@@ -1057,21 +1146,22 @@ def what_is_wrong(path):
         if not start:
             return "it is empty: make it anew, or use an older copy"
         for mark, kind in _FOREIGN.items():
-            if start.startswith(mark) and length > path.stat().st_size:
+            if start.lstrip().startswith(mark) and length > path.stat().st_size:
                 return kind
         file.seek(8)
         header = file.read(length) if length <= path.stat().st_size else b""
     try:
         entries = {name: entry for name, entry in json.loads(header).items() if name != "__metadata__"}
         strange = {name: entry["dtype"] for name, entry in entries.items() if entry["dtype"] not in _KNOWN_DTYPES}
-    except (ValueError, AttributeError, TypeError, KeyError):
+        end = 8 + length + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+    except (ValueError, AttributeError, TypeError, KeyError, IndexError):
         return "perhaps cut short or of another kind: make it anew, or use an older copy"
     if strange:
         name, dtype = next(iter(strange.items()))
         return f"since {name} is of dtype {dtype}, which NumPy does not have: save it as float32, x.float() in PyTorch"
-    ends = [entry.get("data_offsets", (0, 0))[-1] for entry in entries.values()]
-    longer = path.stat().st_size > 8 + length + max(ends, default=0)
-    return f"{'longer than it says' if longer else 'cut short'}: make it anew, or use an older copy"
+    size = path.stat().st_size
+    fault = "its table does not fit its numbers" if size == end else "longer than it says" if size > end else "cut short"
+    return f"{fault}: make it anew, or use an older copy"
 
 
 # Module 08: batches of images
@@ -1161,6 +1251,35 @@ def checked_loader(dataset, transform, shuffle, drop_last):
     if transform is not None:
         check_transform("transform", transform)
     return switch("shuffle", shuffle), switch("drop_last", drop_last)
+
+
+def plain_array(values):
+    """Values as an array; ValueError for rows of different lengths, or masked entries."""
+    check_unmasked(values)
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"expected rows of one length, got {values!r:.60}: crop or pad them alike") from error
+
+
+def columns(rows):
+    """The first parts of all samples, then the second ones, ...; ValueError if the samples have not equally many."""
+    few, many = min(map(len, rows)), max(map(len, rows))
+    if few != many:
+        raise ValueError(f"samples of one batch have equally many parts, got some with {few} and some with {many}")
+    return zip(*rows, strict=True)
+
+
+def checked_rows(dataset, arrays, count, plain_array):
+    """What a dataset's batch gave as a tuple of arrays; TypeError or ValueError unless each has `count` rows."""
+    its = f"{type(dataset).__name__}.batch of {count} indices should return a tuple of arrays (B, ...)"
+    if not isinstance(arrays, tuple | list) or not arrays:
+        raise TypeError(f"{its}, got {f'the shape {arrays.shape}' if hasattr(arrays, 'shape') else repr(arrays)[:60]}")
+    arrays = tuple(map(plain_array, arrays))
+    shapes = [array.shape for array in arrays]
+    if any(shape[:1] != (count,) for shape in shapes):
+        raise ValueError(f"{its} with one row for each, got the shapes {', '.join(map(str, shapes))}")
+    return arrays
 
 
 def stacked(arrays):

@@ -190,9 +190,8 @@ def gradients(upstream, wants_x, out, won, x, weight, bias, s, pooled, relu):
             if last > ready:
                 spread_images(rows[ready:last, ..., block], plan, seen[:, ready:last])
                 ready = last
-            part = np.ascontiguousarray(upstream[a >> pooled : b >> pooled, ..., block])
-            if relu:
-                part *= out[a >> pooled : b >> pooled, ..., block] > 0
+            at = slice(a >> pooled, b >> pooled), ..., block
+            part = upstream[at] * (out[at] > 0) if relu else np.ascontiguousarray(upstream[at])
             if bias is not None:
                 shift += part.sum(axis=(0, 2, 3))
             if pooled:

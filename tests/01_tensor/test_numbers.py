@@ -1,6 +1,8 @@
 """What numbers a tensor is made of, and what it says to what it can't do."""
 
 import copy
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from tinytorch.core.tensor import (
 )  # fmt: skip
 
 X = Tensor([[1.0, -2.0, 3.0], [4.0, 5.0, 6.0]])
+MASKED = np.ma.array([1.0, 2.0], mask=[True, False])
 
 
 def test_float64_tensors_meet_arrays_exactly():
@@ -128,11 +131,36 @@ def test_axes_in_any_form():
         (lambda: X.sum(axis=0, where=[True]), TypeError, "sum takes the inputs a, axis, keepdims: .*'where'"),
         (lambda: multiply(X), TypeError, "multiply takes the inputs a, b: missing a required argument: 'b'"),
         (lambda: reshape(X, "a"), TypeError, "reshape of"),
+        (lambda: Tensor(MASKED), ValueError, r"masked entries: fill them first, x.filled\(0\)"),
+        (lambda: MASKED * Tensor([1.0, 2.0]), ValueError, "masked entries"),
+        (lambda: X * Fraction(1, 2), TypeError, r"multiply of \(2, 3\), Fraction\(1, 2\): expected .* use float\(\)"),
+        (
+            lambda: X ** Decimal(2),
+            TypeError,
+            r"power of \(2, 3\), Decimal\('2'\).* expected tensors, arrays or numbers",
+        ),
+        (lambda: Tensor(np.array([1, 2], object)), TypeError, "expected real numbers, got object"),
+        (lambda: Tensor(10**400), ValueError, "no whole-number dtype can hold 10.*: float32 ends at"),
+        (lambda: Tensor([1.0], requires_grad="no"), TypeError, "requires_grad takes True or False, got 'no'"),
+        (lambda: X[..., ...], IndexError, "single ellipsis .*; write ... once"),
+        (lambda: X[::0], ValueError, "step cannot be zero; a step is"),
+        (lambda: X["a":], TypeError, "slice indices .*; use whole numbers"),
+        (lambda: X.reshape(True, 6), TypeError, "reshape of .*; use whole numbers"),
+        (lambda: X.reshape(2**70), ValueError, "reshape of .*; the new shape must hold as many numbers"),
+        (lambda: X.sum(0, []), TypeError, "sum of .*; use whole numbers"),
     ],
 )
 def test_refusals_name_what_was_typed(act, kind, said):
     with pytest.raises(kind, match=said):
         act()
+
+
+def test_what_is_in_a_tensor():
+    for x in (X, X[0], Tensor(3.0), Tensor([3, 4])):
+        assert 3 in x and np.float32(3) in x and 7 not in x and None not in x and "3" not in x
+    assert [4.0, 5.0, 6.0] in X and 1.0 not in Tensor([])
+    whole = np.ma.array([1.0, 2.0])  # nothing is masked
+    assert (Tensor([1.0, 2.0]) * whole).dtype == np.float32 and Tensor(whole).data.tolist() == [1, 2]
 
 
 def test_what_python_answers_by_itself():
@@ -223,4 +251,5 @@ def test_a_sentence_that_says_what_helps(act, kind, words):
 
 
 def test_shapes_may_be_arrays():
+    assert X.transpose(np.array([1, 0])).shape == (3, 2) and X.transpose(None).shape == (3, 2)
     assert X.reshape(np.array([3, 2])).shape == (3, 2) == zeros(np.array([3, 2])).shape and X.reshape(-1).shape == (6,)

@@ -176,6 +176,16 @@ def test_labels_that_are_unsigned_and_passed_over():
     assert np.isclose(few.item(), np.log(4))
 
 
+def test_labels_with_options_are_named_as_they_were_typed():
+    for labels, said in (
+        (np.array([2**63, 0], np.uint64), "got 9223372036854775808"),
+        (np.ma.array([0, 1], mask=[1, 0]), "masked entries"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            cross_entropy(X, labels, reduction="sum")
+    assert str(cross_entropy(X, [0, 1], ignore_index=0, reduction="none").data[0]) == "0.0"
+
+
 def test_the_class_gives_what_the_function_gives():
     logits = Tensor(np.random.default_rng(0).normal(size=(4, 3)), "float64")
     for weight in ([0.1, 0.2, 0.7], (0.1, 0.2, 0.7), np.array([0.1, 0.2, 0.7]), Tensor([0.1, 0.2, 0.7], "float64")):
@@ -208,6 +218,7 @@ X = Tensor(np.zeros((2, 3)), requires_grad=True)
         ([[1, 1, 1]], ValueError, r"got the shape \(1, 3\)"),
         ({0: 1}, TypeError, "in a list, an array or a tensor, got {0: 1}"),
         ("abc", TypeError, "got 'abc'"),
+        (np.ma.array([1.0, 2.0, 3.0], mask=[1, 0, 0]), ValueError, "masked entries"),
         (Tensor([1.0, 1, 1], requires_grad=True), TypeError, "no gradient flows to it: .*detach"),
     ],
 )

@@ -233,6 +233,20 @@ def _wrong(rule):
     return lambda: cube(Tensor([1.0, 2.0], requires_grad=True)).sum().backward()
 
 
+def _changed(**values):
+    """A parameter to which somebody assigned."""
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    for name, value in values.items():
+        setattr(x, name, value)
+    return x
+
+
+def test_a_grad_of_0_is_as_good_as_none():
+    x = _changed(grad=0)
+    (x * 2.5).sum().backward()
+    assert x.grad.tolist() == [2.5, 2.5]
+
+
 @pytest.mark.parametrize(
     ("act", "kind", "words"),
     [
@@ -245,6 +259,20 @@ def _wrong(rule):
         (lambda: Tensor([1.0]).sum().backward(), RuntimeError, "no_grad, or detached"),
         (lambda: (X1 * np.ones(2)).backward([1.0]), ValueError, r"shape \(1,\), the tensor \(2,\)"),
         (lambda: power(Tensor([-1.0]), Tensor([2.0], requires_grad=True)).backward(), ValueError, "positive base"),
+        (lambda: (X1 * 2).backward(np.array([1j, 1])), TypeError, "upstream is of dtype complex128"),
+        (lambda: (X1 * 2).backward(np.ma.array([1.0, 2.0], mask=[1, 0])), ValueError, "upstream: .* masked entries"),
+        (lambda: (X1 * 2).backward([None, 1.0]), TypeError, r"upstream holds \[None, 1.0\]: expected real numbers"),
+        (lambda: X1.sum().backward(retain_graph="no"), TypeError, "retain_graph takes True or False, got 'no'"),
+        (
+            lambda: (_changed(data=np.array([1, 2])) * 2.5).sum().backward(),
+            TypeError,
+            "gradients holds int64: .*astype",
+        ),
+        (lambda: (_changed(data=np.array([True, False])) * 1.0).sum().backward(), TypeError, "gradients holds bool"),
+        (lambda: _changed(grad=np.ones(1)).sum().backward(), ValueError, r"has shape \(1,\) and should have \(2,\)"),
+        (lambda: _changed(grad=np.ones((3, 2))).sum().backward(), ValueError, r"has shape \(3, 2\) and should"),
+        (lambda: _changed(grad=[1.0, 2.0]).sum().backward(), TypeError, r"is an array of shape \(2,\), or None, got"),
+        (lambda: _changed(grad=Tensor([1.0, 2.0])).sum().backward(), TypeError, "got Tensor.*: a Tensor has .data"),
     ],
 )
 def test_messages(act, kind, words):

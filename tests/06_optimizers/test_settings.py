@@ -24,6 +24,18 @@ def w(grad=None):
     return tensor
 
 
+def changed(tensor=None, **values):
+    tensor = w() if tensor is None else tensor
+    for name, value in values.items():
+        setattr(tensor, name, value)
+    return tensor
+
+
+def load_entry(name):
+    optimizer = SGD([w()], 0.1)
+    optimizer.load_state_dict({**optimizer.state_dict(), name: 1})
+
+
 def test_state_is_of_python_numbers():
     one, rate = np.int64(3), np.float32(0.5)
     for optimizer in (SGD([w()], rate, np.float64(0.5), np.bool_(True), rate), Adam([w()], rate, (rate, rate), rate)):
@@ -90,6 +102,27 @@ def test_clipping_beside_pytorch(grad):
         (lambda: AdamW([w()], betas=(0.9,)), TypeError, r"two numbers.* got \(0.9,\)"),
         (lambda: Adam([w()], betas=("a", 0.9)), TypeError, "beta1 must be a number, got 'a'"),
         (lambda: SGD([w()], "fast"), TypeError, "lr must be a number, got 'fast'"),
+        (lambda: SGD([w()], 10**400), ValueError, "lr must be a finite number, got 10000"),
+        (lambda: SGD([w()], 0.1, 0.9, "no"), TypeError, "nesterov takes True or False, got 'no'"),
+        (
+            lambda: SGD([w() * 2.0], 0.1),
+            ValueError,
+            r"parameter 0 is the result of multiply.*Tensor\(array, requires_grad",
+        ),
+        (lambda: StepLR(SGD([w()], 0.1), 1, 10**400), ValueError, "gamma must be a finite number"),
+        (
+            lambda: OneCycleLR(SGD([w()], 0.1), 1, 10**400),
+            ValueError,
+            "total_steps counts steps .*: no run has so many",
+        ),
+        (
+            lambda: clip_grad_norm(changed(grad=[3.0, 4.0]), 1),
+            TypeError,
+            r"grad of parameter 0 is an array of shape \(2,\)",
+        ),
+        (lambda: clip_grad_norm(changed(grad=Tensor([3.0, 4.0])), 1), TypeError, "a Tensor has .data"),
+        (lambda: load_entry("².step"), ValueError, "no place for '².step'"),
+        (lambda: load_entry("00.step"), ValueError, "no place for '00.step'"),
         (lambda: SGD([w()], None), TypeError, "lr must be a number, got None"),
         (lambda: SGD([w()], np.nan), ValueError, "lr must be a finite number, got nan"),
         (lambda: SGD([w()], [0.1]), TypeError, r"lr must be a number, got \[0.1\]"),
@@ -107,6 +140,43 @@ def test_clipping_beside_pytorch(grad):
 def test_refusals(act, kind, said):
     with pytest.raises(kind, match=said):
         act()
+
+
+@pytest.mark.parametrize("make", [lambda p: SGD(p, 0.1, 0.9), lambda p: Adam(p, 0.1)])
+@pytest.mark.parametrize(
+    ("values", "kind", "said"),
+    [
+        ({"data": np.array([1, 2])}, TypeError, "data of parameter 0 is an array of floats, got int64"),
+        ({"data": [1.0, 2.0]}, TypeError, "data of parameter 0 is an array of floats, got list"),
+        (
+            {"data": np.ones((2, 2)), "grad": np.ones((2, 2))},
+            ValueError,
+            r"shape \(2, 2\), its .* \(2,\): make a new opt",
+        ),
+        ({"grad": np.ones(1)}, ValueError, r"grad of parameter 0 has shape \(1,\) and should have \(2,\)"),
+        ({"grad": np.ones((2, 2))}, ValueError, r"\(2, 2\) and should have \(2,\)"),
+        ({"grad": [1.0, 2.0]}, TypeError, r"is an array of shape \(2,\), or None, got \[1.0, 2.0\]"),
+        ({"grad": Tensor([1.0, 2.0])}, TypeError, "got Tensor.*: a Tensor has .data"),
+    ],
+)
+def test_what_was_assigned_between_two_steps_fits_or_is_named(make, values, kind, said):
+    p = w([1.0, 1.0])
+    optimizer = make([p])
+    optimizer.step()
+    before = p.data.copy()
+    changed(p, **values)
+    with pytest.raises(kind, match=said):
+        optimizer.step()
+    assert "data" in values or np.array_equal(p.data, before)
+
+
+def test_a_number_that_was_assigned_is_moved():
+    """NumPy's arithmetic on an array without axes gives a scalar, which no step could write into."""
+    p = Tensor(1.0, requires_grad=True)
+    p.data = p.data * 0.5
+    p.grad = np.ones((), np.float32)
+    SGD([p], 0.25).step()
+    assert p.item() == 0.25
 
 
 @pytest.mark.parametrize(

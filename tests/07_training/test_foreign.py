@@ -9,7 +9,7 @@ from tinytorch import nn
 from tinytorch.core.losses import mse_loss
 from tinytorch.core.optimizers import SGD, Scheduler, StepLR
 from tinytorch.core.tensor import Tensor, manual_seed
-from tinytorch.core.training import Trainer, average, evaluate, load_weights, save_weights, train_epoch
+from tinytorch.core.training import History, Trainer, average, evaluate, load_weights, save_weights, train_epoch
 from tinytorch.files import read_arrays
 
 BATCH = Tensor(np.ones((2, 3), np.float32)), Tensor(np.zeros((2, 1), np.float32))
@@ -27,6 +27,7 @@ def trainer(schedule=None, **settings):
     return Trainer(model, optimizer, mse_loss, schedule and schedule(optimizer), **settings)
 
 
+ONE = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
 STRANGE = {
     "bfloat16": (
         safetensors_bytes({"w": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}, b"\0" * 4),
@@ -46,6 +47,15 @@ STRANGE = {
     "hdf5": (b"\x89HDF\r\n\x1a\n" + b"\0" * 40, "an HDF5 file"),
     "text": (b"weights of my network, in words" * 4, "of another kind"),
     "json of another kind": (safetensors_bytes([1, 2]), "of another kind"),
+    "two in one place": (safetensors_bytes({"a": ONE, "b": ONE}, b"\0" * 4), "its table does not fit its numbers"),
+    "a negative length": (safetensors_bytes({"a": {**ONE, "shape": [-1]}}, b"\0" * 4), "its table does not fit"),
+    "longer": (safetensors_bytes({"a": ONE}, b"\0" * 9), "longer than it says"),
+    "no place": (safetensors_bytes({"a": {"dtype": "F32", "shape": [1]}}, b"\0" * 4), "of another kind"),
+    "a byte order mark": (
+        b"\xef\xbb\xbf" + safetensors_bytes({"a": ONE}, b"\0" * 4),
+        "but a text, or it was saved as one",
+    ),
+    "a web page below an empty line": (b"\n <!DOCTYPE html>" + b" " * 40, "a web page"),
 }
 
 
@@ -128,3 +138,27 @@ def test_what_no_checkpoint_can_hold_is_said_before_the_first_epoch(tmp_path):
     with pytest.raises(TypeError, match="scheduler.shape is a function, which a checkpoint cannot hold"):
         run.fit([BATCH], checkpoint=tmp_path / "run", progress=False)
     assert not run.history and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"[1, 2]", b"{}", b"null", b'[{"a":', b'[{"a": "\xe9"}]', b'"abc"'])
+def test_a_history_is_named_for_what_it_is(content, tmp_path):
+    (tmp_path / "h.json").write_bytes(content)
+    with pytest.raises(ValueError, match="h.json is no history, .*: save it anew"):
+        History.load(tmp_path / "h.json")
+    (tmp_path / "h.json").write_bytes(b"\xef\xbb\xbf" + b'[{"epoch": 1}]')
+    assert History.load(tmp_path / "h.json").column("epoch") == [1]
+
+
+@pytest.mark.parametrize(
+    ("state", "kind", "said"),
+    [
+        ({"__metadata__": np.ones(1)}, ValueError, "called __metadata__: rename"),
+        ({"a": np.ones(1, np.longdouble)}, TypeError, "a is of dtype .*: use astype\\('float64'\\)"),
+        ({"a": np.ma.array([1.0], mask=[1])}, ValueError, "a: .* masked entries"),
+        (nn.Linear, TypeError, "takes a model"),
+    ],
+)
+def test_what_no_file_can_hold(state, kind, said, tmp_path):
+    with pytest.raises(kind, match=said):
+        save_weights(tmp_path / "w.safetensors", state)
+    assert not list(tmp_path.iterdir())

@@ -20,6 +20,12 @@ from tinytorch.data.loader import (
 X = np.zeros((4, 1, 6, 6), np.uint8)
 
 
+def batch_of(batch):
+    """The first batch of a dataset with this method."""
+    rows = type("Rows", (list,), {"batch": lambda self, indices: batch(indices)})([1, 2, 3])
+    return next(iter(DataLoader(rows, 2)))
+
+
 @pytest.mark.parametrize(
     ("act", "kind", "said"),
     [
@@ -52,6 +58,18 @@ X = np.zeros((4, 1, 6, 6), np.uint8)
         (lambda: DataLoader({"x": X}), TypeError, "a dataset has .* got dict"),
         (lambda: collate([np.zeros(2), np.zeros(3)]), ValueError, r"one shape, got \(2,\) and \(3,\)"),
         (lambda: digits("a"), ValueError, "seed must be a whole number"),
+        (lambda: collate([(1, 2), (3,)]), ValueError, "equally many parts, got some with 1 and some with 2"),
+        (lambda: TensorDataset([[1], [1, 2]]), ValueError, "expected rows of one length"),
+        (lambda: TensorDataset(np.ma.array([1, 2], mask=[0, 1])), ValueError, "masked entries"),
+        (lambda: RandomBrightness(10**400), ValueError, "amount must be a finite number"),
+        (
+            lambda: batch_of(lambda i: X[i]),
+            TypeError,
+            r"Rows.batch of 2 indices .* a tuple .* got the shape \(2, 1, 6, 6\)",
+        ),
+        (lambda: batch_of(lambda i: (X[i], X[:1])), ValueError, r"one row for each, got the shapes .*, \(1, 1, 6, 6\)"),
+        (lambda: batch_of(lambda i: None), TypeError, "should return a tuple of arrays .*, got None"),
+        (lambda: batch_of(lambda i: ()), TypeError, r"should return a tuple of arrays .*, got \(\)"),
     ],
 )
 def test_refusals(act, kind, said):

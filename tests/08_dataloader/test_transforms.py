@@ -132,3 +132,18 @@ def test_compose_shares_one_generator():
     expected = RandomHorizontalFlip()(RandomCrop(6, 2)(images, rng), rng)
     assert np.array_equal(both(images, 4), expected)
     assert repr(both) == "Compose([RandomCrop((6, 6), padding=2, mode='reflect'), RandomHorizontalFlip(0.5)])"
+
+
+@pytest.mark.parametrize("offset", [0, 1e4, -1e6])
+def test_statistics_far_from_zero(offset):
+    """1e6, ..., 1e6 + 3 had a deviation of 102.75."""
+    images = offset + np.arange(24.0).reshape(3, 2, 2, 2)
+    for dtype in ("float32", "float64"):
+        mean, std = channel_statistics(images.astype(dtype), chunk=2)
+        np.testing.assert_allclose(mean, images.mean(axis=(0, 2, 3)), rtol=1e-6)
+        np.testing.assert_allclose(std, images.std(axis=(0, 2, 3)), rtol=1e-6)
+
+
+def test_a_channel_of_one_value_has_no_deviation():
+    for images in (np.full((3, 1, 4, 4), 200, np.uint8), np.full((3, 1, 4, 4), 1e30, np.float32)):
+        assert channel_statistics(images)[1].tolist() == [0]

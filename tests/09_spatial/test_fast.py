@@ -279,6 +279,16 @@ def test_who_convolves_by_pairs():
         np.testing.assert_allclose(out.numpy(), net(x).numpy(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("clipped", [False, True])
+def test_pairs_leave_what_arrives_as_it_is(clipped):
+    x, weight, upstream = draw(np.random.default_rng(0), np.float64, (4, 2, 6, 6), (3, 2, 3, 3), (4, 3, 3, 3))
+    upstream, before = LAYOUTS["rows"](upstream), upstream.copy()
+    s = fast.sizes(x.shape, weight.shape, (1, 1), (1, 1))
+    x = Tensor(x, dtype=x.dtype, requires_grad=True)
+    winograd.convolve_pairs(x, Tensor(weight, dtype=x.dtype), None, s, True, clipped).backward(upstream)
+    np.testing.assert_array_equal(upstream, before)
+
+
 @pytest.mark.parametrize("layers", [(), (MaxPool2d(2),), (ReLU(), MaxPool2d(2))], ids=len)
 @pytest.mark.parametrize("value", [np.inf, np.nan])
 def test_numbers_without_end_go_another_way(value, layers):

@@ -1,12 +1,14 @@
 """What cannot be is refused in a sentence that holds what was given and how to mend it; never a bare Python message."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tinytorch import nn
-from tinytorch.backend import BACKENDS, kernel, resolve, use_backend
+from tinytorch.backend import BACKENDS, backend, kernel, resolve, use_backend
 from tinytorch.core.tensor import Tensor
 
 try:
@@ -96,6 +98,55 @@ def test_settings_of_pooling(name, value, setting):
 @given(st.sampled_from([0, -1, 1.5, "3", None, True, (1, 2), [3, 3]]), st.sampled_from(["in_channels", "out_channels"]))
 def test_channels(value, name):
     assert name in told(lambda: nn.Conv2d(**{"in_channels": 1, "out_channels": 1, "kernel_size": 1, name: value}))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda no: nn.Conv2d(1, 1, 1, bias=no), "bias takes True or False"),
+        (lambda no: nn.Linear(1, 1, bias=no), "bias takes True or False"),
+        (lambda no: nn.MaxPool2d(2, ceil_mode=no), "ceil_mode takes"),
+        (lambda no: nn.AvgPool2d(2, ceil_mode=no), "ceil_mode takes"),
+        (lambda no: nn.AvgPool2d(2, count_include_pad=no), "count_include_pad takes"),
+        (lambda no: nn.BatchNorm2d(1, affine=no), "affine takes"),
+    ],
+)
+def test_switches(make, said):
+    for no in ("no", "False", 0.5, 2, np.nan, [0], np.zeros(2), ()):
+        with pytest.raises(TypeError, match=said):
+            make(no)
+    for value in (True, False, 1, 0, np.True_):
+        make(value)
+
+
+def test_settings_of_any_kind_of_whole_number():
+    """np.uint8(200) * 9 is 8 in NumPy, and weights started 15 times too large."""
+    small, two = np.uint8(200), np.array([2, 2])
+    conv = nn.Conv2d(small, small, np.uint8(3), padding=two, bias=None)
+    assert conv.padding_pair == (2, 2) and abs(conv.weight.data.std() * 30 - 1) < 0.01 and conv.bias is None
+    assert type(conv.in_channels) is type(nn.Linear(small, np.int64(2)).in_features) is int
+    for name in ("in_channels", "out_channels", "groups"):
+        with pytest.raises(ValueError, match=f"{name} must be one whole number, got array"):
+            nn.Conv2d(**{"in_channels": 2, "out_channels": 2, "kernel_size": 1, name: two})
+    with pytest.raises(ValueError, match="num_features must be one whole number"):
+        nn.BatchNorm2d(two)
+
+
+def test_every_backend_names_the_kernel_that_was_typed():
+    for name in NAMES:
+        with use_backend(name), pytest.raises(ValueError, match=re.escape("(6 + 2*1 - 4*(3 - 1) - 1) // 1 + 1 = 0")):
+            nn.Conv2d(3, 2, 3, padding=1, dilation=4)(X)
+
+
+def test_use_backend_is_no_decorator():
+    before = backend()
+    with pytest.raises(TypeError, match="use_backend is no decorator: write `with use_backend"):
+
+        @use_backend("loops")
+        def act():
+            pass
+
+    assert backend() == before
 
 
 def test_lists_and_arrays_are_images_too():

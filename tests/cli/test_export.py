@@ -142,6 +142,17 @@ def test_exporting_again_changes_nothing(course):
     assert not any(result.changed for result in run(course, check=True))
 
 
+def test_a_byte_order_mark_changes_nothing(course):
+    """Some editors begin a file with it, and no reader of JSON takes it."""
+    run(course)
+    before = package(course)
+    for module in course.modules:
+        for path in module.notebooks:
+            path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    run(course)
+    assert package(course) == before and not any(result.changed for result in run(course, check=True))
+
+
 def test_one_module_changes_its_own_file_and_the_index_stays_whole(course):
     run(course)
     before = package(course)

@@ -103,6 +103,7 @@ def test_a_failed_write_keeps_the_old_file(nb, tmp_path, monkeypatch):
         ("<<<<<<< HEAD\n{}", "toy.ipynb is not a readable notebook"),
         ('{"nbformat": 3, "worksheets": []}', "not a notebook of format 4"),
         ("[]", "not a notebook of format 4"),
+        ("[" * 100_000, "toy.ipynb is not a readable notebook"),
         ('{"nbformat": 4, "metadata": {}, "cells": [{"cell_type": "code", "source": ""}]}', "cell 1 lacks its type"),
     ],
 )

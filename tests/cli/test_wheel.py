@@ -16,6 +16,9 @@ from tito.course.registry import Course
 from tito.student import template, workspace
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+TYPES = [path.relative_to(REPOSITORY) for path in (REPOSITORY / "tinytorch").rglob("*.pyi")] + [
+    Path("tinytorch/py.typed")
+]
 PYTHONS = "3.11", "3.12", "3.13"
 
 
@@ -42,6 +45,8 @@ def tree(tmp_path_factory):
         shutil.copyfile(REPOSITORY / path, tree / path)
     shutil.copytree(REPOSITORY / "tito", tree / "tito", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(REPOSITORY / "docs", tree / "docs")
+    for path in TYPES:
+        shutil.copyfile(REPOSITORY / path, tree / path)
     return tree
 
 
@@ -78,6 +83,10 @@ def test_a_wheel_carries_the_course(site, tmp_path):
     assert missing.returncode == 1 and "Module 09 is yours to write: tito lab 09" in missing.stderr
     shown = run(site, course / "modules/09_spatial", "status")
     assert shown.returncode == 0 and "09_spatial" in shown.stdout
+
+
+def test_the_wheel_carries_the_types(site):
+    assert len(TYPES) > 10 and [path for path in TYPES if not (site / path).is_file()] == []
 
 
 def test_the_students_wheel_holds_no_solution(site, tmp_path):
@@ -143,7 +152,7 @@ def test_in_a_bare_environment_module_02_and_milestone_04_are_walked(wheel, tmp_
     walk("init", "mine", "--modules", "02", "--no-kernel", cwd=tmp_path)
     walk("test", "02", code=1)
     shutil.copyfile(REPOSITORY / name, course / name)
-    assert "passes" in walk("test", "02")
+    assert "100/100" in walk("test", "02")
     assert "Module 02 is complete" in walk("module", "complete", "02")
     assert "reached" in walk("milestone", "run", "04")
 

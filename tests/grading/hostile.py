@@ -91,6 +91,13 @@ FORGING = [
     Case("changes of arrays never given", WALK + "for a in agents(): a.changed = lambda: [10**9, -1]", base="relu", score=10, status=("died",)),
     Case("traces everything", "import sys, threading\nsys.settrace(lambda *a: None)\nsys.setprofile(lambda *a: None)"),
     Case("a text array", "from tinytorch.core.tensor import Tensor\nTensor.numpy = lambda self: np.array([['a'] * 3] * 2)\n" + EVERY + "lambda x, *a, **k: x"),
+    Case("ufuncs and functions that lie", "class A:\n    __array_ufunc__ = __array_function__ = lambda s, *a, **k: np.True_\n    __array__ = lambda s, *a, **k: np.zeros((2, 3), np.float32)\n    __call__ = lambda s, *a, **k: s\n" + EVERY + "A()"),
+    Case("a float64 that is equal to all", "class F(np.float64):\n    __eq__ = lambda s, o: True\n    __sub__ = __rsub__ = lambda s, o: np.float64(0)\n    shape = property(lambda s: (2, 3))\n" + EVERY + "lambda *a, **k: F(1)", status=("graded", "died")),
+    Case("every tensor reads the same", "from tinytorch.core.tensor import Tensor\nones = lambda s, *a: np.ones((2, 3), np.float32)\nTensor.data, Tensor.numpy = property(ones, lambda s, v: None), ones\n" + EVERY + "lambda *a, **k: Tensor(np.ones((2, 3)))"),
+    Case("another tensor of the same shape", "from tinytorch.core.tensor import Tensor\nseen, start = [], Tensor.__init__\ndef init(s, *a, **k):\n    start(s, *a, **k)\n    seen.append(s)\nTensor.__init__ = init\n" + EVERY + "lambda x, *a, **k: next((t for t in reversed(seen) if t is not x and t.data.shape == x.data.shape), x)"),
+    Case("puts others in the place of modules", "import sys, types\nfake = types.ModuleType('x')\nfake.__getattr__ = lambda n: (lambda *a, **k: None)\nfor n in ('tinytorch.testing', 'numpy.testing', 'wire', 'agent', '__main__'): sys.modules[n] = fake\n" + EVERY + "lambda *a, **k: fake", status=("graded", "died")),
+    Case("keeps answers for the next", "import os\nfor p in ('/tmp/kept', '/dev/shm/kept', '/var/tmp/kept', 'kept'):\n    try:\n        with open(p, 'a+') as f: print('WROTE', f.write('x'))\n    except OSError: pass\n" + EVERY + "lambda *a, **k: 0"),
+    Case("an exception that raises at every look", "class E(BaseException):\n    def __getattribute__(s, n): raise E\n    def __str__(s): raise E\ndef relu(*a, **k): raise E\nleaky_relu = sigmoid = gelu = softmax = log_softmax = relu", status=("graded", "died")),
     Case("an empty array", "from tinytorch.core.tensor import Tensor\nTensor.numpy = lambda self: np.zeros((0, 3), np.float32)\n" + EVERY + "lambda x, *a, **k: x"),
     Case("an object array", "from tinytorch.core.tensor import Tensor\nTensor.numpy = lambda self: np.array([[lambda: 1] * 3] * 2)\n" + EVERY + "lambda x, *a, **k: x"),
 ]  # fmt: skip

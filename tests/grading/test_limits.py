@@ -19,6 +19,7 @@ from tito.grading import grade
 from tito.grading.grade import Worker, WorkerLostError
 from tito.grading.plan import assemble, prepare, reference_submission
 from tito.grading.sandbox import isolation, worker
+from tito.grading.sandbox.box import Box
 from tito.grading.service import GradingService
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -160,6 +161,15 @@ class Told(Worker):
         return {**known, "seconds": 1.0, "cpu": 1.0, **self.outcome, "cells": cells}
 
 
+class NoBox:
+    """Stands in for a box where none is needed."""
+
+    start = stop = end = lambda self: None
+
+    def spent(self):
+        return 0.0
+
+
 class Few:
     limits = {"threads": 0}
 
@@ -201,13 +211,13 @@ def test_what_the_machine_lacks_is_not_the_student_s(monkeypatch):
             raise error
 
         monkeypatch.setattr(worker.tester, "run_submission", fails)
-        outcome = worker.run_in_fork({"limits": {"wall": 5}})
+        outcome = worker.run_in_fork({"limits": {"wall": 5}}, NoBox())
         told[type(error).__name__] = outcome["infrastructure"] is not None, outcome["escaped"] is not None
         assert not outcome["ended"] and not outcome["overdue"]
     scarce, theirs = (True, False), (False, True)
     assert told == {"BlockingIOError": scarce, "OSError": scarce, "TypeError": theirs, "KeyboardInterrupt": theirs}
     monkeypatch.setattr(os, "fork", lambda: (_ for _ in ()).throw(BlockingIOError(11, "try again")))
-    assert "cannot be started" in worker.run_in_fork({"limits": {"wall": 5}})["infrastructure"]
+    assert "cannot be started" in worker.run_in_fork({"limits": {"wall": 5}}, NoBox())["infrastructure"]
 
 
 def test_a_report_without_end_is_cut(monkeypatch):
@@ -216,7 +226,7 @@ def test_a_report_without_end_is_cut(monkeypatch):
             report({"cell": "x", "message": "y" * 100_000})
 
     monkeypatch.setattr(worker.tester, "run_submission", talks)
-    outcome = worker.run_in_fork({"limits": {"wall": 20}})
+    outcome = worker.run_in_fork({"limits": {"wall": 20}}, NoBox())
     assert "MiB to report" in outcome["escaped"] and outcome["seconds"] < 15
 
 
@@ -229,10 +239,12 @@ def in_a_box(rung, steps, **limits):
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         kit = isolation.make_kit(Path(folder), Path(folder) / "none", [])
-        command, environment = isolation.command(rung, kit, limits)
-        task = {"command": command, "environment": environment, "limits": limits, "package": "tinytorch", "own": {}}
-        task |= {"exchange": str(kit.exchange), "user": isolation.FIRST_USER if rung.drop else None, "steps": steps}
-        return worker.run_in_fork(task)
+        box = Box(*isolation.command(rung, kit, limits), isolation.FIRST_USER if rung.drop else None)
+        task = {"limits": limits, "package": "tinytorch", "own": {}, "exchange": str(kit.exchange), "steps": steps}
+        try:
+            return worker.run_in_fork(task, box)
+        finally:
+            box.stop()
 
 
 def test_the_tester_takes_little_memory():
@@ -287,11 +299,17 @@ def _is_worker(process):
     return "tito.grading.sandbox.worker" in process.cmdline()
 
 
+def _is_box(process):
+    return any("agent.py" in word for word in process.cmdline())
+
+
 VICTIMS = {
     "a worker": lambda process: _is_worker(process) and not _is_worker(process.parent()) and process.children(),
     "a tester": lambda process: _is_worker(process) and _is_worker(process.parent()) and process.children(),
-    "a student's process": lambda process: any("agent.py" in word for word in process.cmdline())
-    and time.time() - process.create_time() > 1.0,
+    "a box": lambda process: _is_box(process) and not _is_box(process.parent()) and process.children(),
+    "a student's process": lambda process: _is_box(process)
+    and process.parent().exe() == process.exe()
+    and _is_box(process.parent()),
 }  # fmt: skip
 
 

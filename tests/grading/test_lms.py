@@ -898,6 +898,34 @@ def test_moodle_s_folders_come_back(desk, book, tmp_path):
                                       "Zoë Li_12_assignsubmission_file_/activations_dev.html"]  # fmt: skip
 
 
+# What is kept, damaged ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["roster.json", "extensions.json", "columns.json", "history"])
+@pytest.mark.parametrize(
+    "text", ["{", "[1]", '[{"id": 3}]', '[{"id": "a", "times": 3}]', '{"02_activations": {"ada": "never"}}',
+             '{"02_activations": 3}', '{"versions": [{"notebook": 1, "digest": "", "stamp": "", "time": ""}]}']
+)  # fmt: skip
+def test_a_kept_file_that_says_something_else_is_named(desk, tmp_path, grade, name, text):
+    """Each in one sentence, with what to do, or as far as it can be used; never a traceback."""
+    path = desk.folder / ("history/02_activations/ada/index.json" if name == "history" else name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    (desk.settings["submitted"] / "ada" / ASSIGNMENT).mkdir(parents=True)
+    table = write(tmp_path / "g.csv", PEOPLE)
+    code, out, err = grade(*(("export", "02", "--into", table) if name == "columns.json" else ("roster", "02")))
+    assert "Traceback" not in err and (code == 0 or code == 1 and f"{path} cannot be read" in err), out + err
+    assert code == 1 or text[:2] in ('{"', "[{"), "what is no such file at all is not taken for one"
+
+
+def test_an_hour_that_the_clocks_leave_out_is_the_next(berlin):
+    from tito.grading.times import local, parse_due
+
+    expected = {"2027-03-28T02:30": "2027-03-28 03:30 CEST", "2026-10-25T02:30": "2026-10-25 02:30 CEST",
+                "2026-10-25": "2026-10-25 23:59 CET", "2027-03-28": "2027-03-28 23:59 CEST"}  # fmt: skip
+    assert {text: local(parse_due(text)).partition(" (")[0] for text in expected} == expected
+
+
 # More time ------------------------------------------------------------------------------------------------------
 
 

@@ -96,6 +96,11 @@ TABLE = {  # name: (ours, PyTorch's, arrays): of one or more inputs, each of whi
     "mse at inf": (losses.mse_loss, F.mse_loss, [[INF, 1.0], [1.0, 1.0]]),
     "mse of inf and inf": (losses.mse_loss, F.mse_loss, [[INF, 1.0], [INF, 1.0]]),
     "mse of a number": (losses.mse_loss, F.mse_loss, [1.0, 3.0]),
+    "cross_entropy of NaN, its label of weight 0": (
+        lambda x: losses.cross_entropy(x, [1, 0], weight=[1.0, 0.0, 2.0], reduction="none"),
+        lambda x: F.cross_entropy(x, torch.tensor([1, 0]), torch.tensor([1.0, 0.0, 2.0]), reduction="none"),
+        [[[NAN, 0.0, 1.0], [0.0, 1.0, 2.0]]],
+    ),
 }
 for z in without((HUGE, -HUGE), LINE):
     for t in (0.0, 1.0, 0.3):
@@ -127,6 +132,21 @@ def test_forward_and_backward_at_the_edge(name):
     for which, (a, b) in enumerate(zip(mine, theirs, strict=True)):
         assert a.grad.dtype == np.float32
         np.testing.assert_allclose(a.grad, b.grad.numpy(), rtol=2e-5, atol=1e-6, err_msg=f"input {which}")
+
+
+@pytest.mark.parametrize("name", [*activations.__all__[:5], "exact gelu", "** 2", "abs", "exp"])
+def test_half_precision_at_its_ends(name):
+    """The slope of gelu was NaN at 1e4: its squares left the range of float16."""
+    ours, its = ONE[name]
+    ends = np.array([0, -0.0, 1, -2, 20, -20, 300, -300, 1e4, -1e4, 6e4, -6e4, 6e-8, INF, -INF, NAN], np.float16)
+    ends = ends[np.isfinite(ends)] if name == "exact gelu" else ends
+    x, t = Tensor(ends, "float16", requires_grad=True), torch.tensor(ends, requires_grad=True)
+    out, want = ours(x), its(t)
+    out.backward(np.ones_like(ends))
+    want.backward(torch.ones_like(t))
+    np.testing.assert_allclose(out.data, want.detach().numpy(), rtol=2e-3, atol=1e-4)
+    np.testing.assert_allclose(x.grad, t.grad.numpy(), rtol=2e-3, atol=1e-4)
+    assert out.dtype == x.grad.dtype == np.float16
 
 
 @pytest.mark.parametrize(("name", "points"), sorted(REFUSED))

@@ -273,7 +273,7 @@ def apply_vjp(operation, which, upstream, saved, arrays):
             return result
         return _reduce_to_shape(result, upstream, arrays[which].shape)
     except Exception as error:
-        if not arrays[which].size:
+        if not getattr(arrays[which], "size", 1):
             return np.zeros_like(arrays[which])  # there is nothing that a rule could get wrong
         shapes = f"upstream {np.shape(upstream)}, inputs {', '.join(str(getattr(a, 'shape', a)) for a in arrays)}"
         error.add_note(f"in the gradient rule {vjp.__name__} of {operation.__name__}: {shapes}")
@@ -297,10 +297,7 @@ def _initial_gradient(tensor, upstream):
         if tensor.data.size != 1:
             raise RuntimeError(f"backward from the shape {tensor.shape}: take its .sum() or .mean(), or pass upstream")
         return np.array(1, tensor.dtype).reshape(tensor.shape)
-    try:
-        upstream = np.asarray(upstream, tensor.dtype)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"upstream is an array of numbers of the shape {tensor.shape}, got {upstream!r:.60}") from error
+    upstream = refusals.real_array("upstream", upstream).astype(tensor.dtype, copy=False)
     if upstream.shape != tensor.shape:
         raise ValueError(f"upstream has the shape {upstream.shape}, the tensor {tensor.shape}: they must be equal")
     return upstream[...]  # another object for every walk: what rules found in an earlier one is known by its upstream
@@ -315,6 +312,7 @@ def backward(tensor, upstream=None, retain_graph=False):
     Raises RuntimeError from a graph already walked, or a result that is not a scalar without upstream.
     """
     refusals.check_tensor("backward", tensor)
+    retain_graph = retain_graph is not False and refusals.switch("retain_graph", retain_graph)
     waiting = {tensor.sequence_nr: (tensor, _initial_gradient(tensor, upstream))}
     newest, leaves = [tensor.sequence_nr], []
     while newest:
@@ -335,6 +333,7 @@ def backward(tensor, upstream=None, retain_graph=False):
                 else:
                     waiting[x.sequence_nr] = x, gradient
                     heappush(newest, x.sequence_nr)
+    refusals.check_leaves(leaves)
     for leaf, upstream in leaves:  # only now, so that a rule that fails leaves no half-written gradients
         upstream = kernels.copied(upstream, leaf.dtype)  # rules may hand on shared arrays
         if leaf.grad is not None:

@@ -14,7 +14,8 @@ from .autograd import gradient
 from .layers import Sequential
 from .spatial import Conv2d
 from .tensor import Tensor, ones, operation, zeros
-from ..images import ImageLayer, as_float, check_images, one_or_many, pair
+from ..images import ImageLayer, as_float, check_images, one, one_or_many
+from ..refusals import switch
 
 # %% ../../modules/09_spatial/blocks_dev.ipynb #DepthwiseSeparable2d
 class DepthwiseSeparable2d(ImageLayer):
@@ -74,10 +75,9 @@ def batch_norm2d(x, weight, bias, mean, var, eps=1e-5, use_batch_stats=False):
     return _per_channel(weight) * normalised + _per_channel(bias), (normalised, scale)
 
 # %% ../../modules/09_spatial/blocks_dev.ipynb #batch_norm2d_rules
-def _check_norm(num_features, eps, momentum):
-    """Raise ValueError for settings of batch normalisation that can't be."""
-    if pair(num_features, "num_features", 1) != (num_features, num_features):
-        raise ValueError(f"num_features must be one whole number, got {num_features!r}")
+def _check_norm(num_features, eps, momentum, affine):
+    """Raise ValueError, or TypeError of affine, for settings of batch normalisation that can't be."""
+    one(num_features, "num_features"), switch("affine", affine)
     eps_is, momentum_is = (isinstance(v, int | float | np.number) and type(v) is not bool for v in (eps, momentum))
     if not eps_is or not 0 < eps < math.inf:
         raise ValueError(f"eps keeps the root away from 0, so it must be a number above 0, got {eps!r}: try 1e-5")
@@ -119,7 +119,7 @@ class BatchNorm2d(ImageLayer):
     """
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True):
-        _check_norm(num_features, eps, momentum)
+        _check_norm(num_features, eps, momentum, affine)
         self.num_features, self.eps, self.momentum = int(num_features), eps, momentum
         self.weight, self.bias = (make(num_features, requires_grad=True) if affine else None for make in (ones, zeros))
         self.running_mean, self.running_var, self.num_batches_tracked = zeros(num_features), ones(num_features), Tensor(0)

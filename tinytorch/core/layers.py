@@ -176,7 +176,8 @@ class Linear(Module):
         check_size("in_features", in_features, -math.inf), check_size("out_features", out_features, -math.inf)
         if in_features < 1 or out_features < 1:
             raise ValueError(f"Linear needs at least 1 feature on both sides, got {in_features} and {out_features}")
-        self.in_features, self.out_features = in_features, out_features
+        self.in_features, self.out_features = int(in_features), int(out_features)
+        bias = bias is not None and switch("bias", bias)
         weight = generator().standard_normal((out_features, in_features), dtype=np.float32)
         self.weight = Tensor(weight * math.sqrt(2 / in_features), requires_grad=True)
         self.bias = Tensor(np.zeros(out_features, np.float32), requires_grad=True) if bias else None

@@ -14,6 +14,8 @@ import numpy as np
 from .tensor import Tensor
 from tinytorch.refusals import (
     Checked,
+    check_grad,
+    check_own,
     check_state,
     checked_count,
     checked_limit,
@@ -41,6 +43,9 @@ def _checked_parameters(parameters):
             raise TypeError(f"parameter {number} is a {type(p).__name__}, not a Tensor: pass model.parameters()")
         if not p.requires_grad:
             raise ValueError(f"parameter {number} wants no gradient: make it with Tensor(..., requires_grad=True)")
+        if p.grad_fn is not None:
+            raise ValueError(f"parameter {number} is the result of {p.grad_fn[0].__name__}, which no step can move: "
+                             "calculate first, then make it with Tensor(array, requires_grad=True)")
         if id(p) in seen:
             raise ValueError(f"parameters {seen[id(p)]} and {number} are the same Tensor: it would move twice a step")
         seen[id(p)] = number
@@ -98,6 +103,8 @@ class Optimizer(Checked):
             missing = not needed <= self.state[number].keys()
             if missing or p.data is not self._own[number] or sys.getrefcount(p.data) > _REFERENCES:
                 self.own_data(number)
+            if p.grad.__class__ is not np.ndarray or p.grad.shape != p.data.shape:
+                check_grad(f"parameter {number}", p.grad, p.data.shape)
             self.state[number]["step"] += 1
             for w, grad, part in _chunks(p.data, p.grad, self.state[number]):
                 self.update(w, grad, part)
@@ -108,7 +115,8 @@ class Optimizer(Checked):
         Recipes that hold the old one, or a view of it, so give the gradients of the forward that ran.
         """
         p = self.parameters[number]
-        p.data = self._own[number] = p.data.copy(order="K")
+        check_own(number, p, self.state[number])
+        p.data = self._own[number] = np.array(p.data)
         old = {"step": 0, **dict.fromkeys(self.buffers, 0.0), **self.state[number]}
         self.state[number] = {name: v if name == "step" else _in_order_of(p.data, v) for name, v in old.items()}
 
@@ -147,7 +155,7 @@ class Optimizer:
         buffers = taker.buffers
         for key in (key for key in state if "." in key):
             number, _, name = key.partition(".")
-            if not number.isdigit() or int(number) >= len(loaded) or name not in ("step", *buffers):
+            if number not in map(str, range(len(loaded))) or name not in ("step", *buffers):
                 raise ValueError(f"{kind} over {len(loaded)} parameters has no place for {key!r}: "
                                  "load the state into an optimizer made in the same way")
             w, value = self.parameters[int(number)].data, real_array(key, state[key])
@@ -175,7 +183,7 @@ class SGD(Optimizer):
         super().__init__(parameters, lr)
         self.momentum = checked_number("momentum", momentum, below=1)
         self.weight_decay = checked_number("weight_decay", weight_decay)
-        self.nesterov = bool(nesterov)
+        self.nesterov = nesterov
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov=True looks ahead along the momentum, and momentum is 0: pass momentum=0.9")
 

@@ -23,6 +23,7 @@ from tinytorch.images import (
     conv_settings, counts, extend, grad_matrix, half_as_single, loops_conv, loops_pools, lowest, narrowed, one_or_many, padded, pair,
     pool_settings, weight_matrix, widened, window_pixels, without_frame,
 )  # fmt: skip
+from ..refusals import switch
 
 _all_ = ["Flatten", "check_images", "one_or_many", "padded", "pair", "pool_settings"]  # given, and offered here too
 
@@ -61,8 +62,8 @@ def conv2d_loops(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1
     multiply-accumulates spent; those with the zeros of a dilated or grouped kernel count, too.
     """
     x, weight, (sh, sw), padding, dilation = conv_settings(x, weight, bias, stride, padding, dilation, groups)
+    height, width = map(output_size, x.shape[2:], weight.shape[2:], (sh, sw), padding, dilation)
     x, weight = padded(x, padding), widened(weight, dilation, groups)
-    height, width = map(output_size, x.shape[2:], weight.shape[2:], (sh, sw))
     out, macs = np.zeros((len(x), len(weight), height, width), np.result_type(x, weight)), 0
     for b, o, i, j in np.ndindex(out.shape):
         total = 0 if bias is None else bias[o]
@@ -207,7 +208,8 @@ class Conv2d(ConvSettings):
 
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True):
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
-        shape = out_channels, in_channels // groups, *self.kernel_size
+        out_channels, bias = self.out_channels, bias is not None and switch("bias", bias)
+        shape = out_channels, self.in_channels // self.groups, *self.kernel_size
         weight = generator().standard_normal(shape, np.float32) * math.sqrt(2 / math.prod(shape[1:]))
         self.weight = Tensor(weight, requires_grad=True)
         self.bias = Tensor(np.zeros(out_channels, np.float32), requires_grad=True) if bias else None
@@ -343,7 +345,7 @@ class AvgPool2d(PoolSettings):
 
     def __init__(self, kernel_size, stride=None, padding=0, count_include_pad=True, ceil_mode=False):
         super().__init__(kernel_size, stride, padding, ceil_mode)
-        self.count_include_pad = count_include_pad
+        self.count_include_pad = switch("count_include_pad", count_include_pad)
 
     def forward(self, x):
         """x: (B, C, H, W) or (C, H, W); returns the same axes, smaller images. Raises ValueError for other shapes."""

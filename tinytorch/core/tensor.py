@@ -58,8 +58,9 @@ class Tensor:
 
     def __init__(self, data, dtype=None, requires_grad=False):
         self.data = refusals.tensor_data(data, dtype, as_array)
-        if requires_grad and self.data.dtype.kind != "f":
-            raise TypeError(f"only floats can require gradients, got {self.data.dtype}: pass dtype='float32'")
+        if requires_grad is not False and (requires_grad := refusals.switch("requires_grad", requires_grad)):
+            if self.data.dtype.kind != "f":
+                raise TypeError(f"only floats can require gradients, got {self.data.dtype}: pass dtype='float32'")
         self.requires_grad, self.grad, self.grad_fn, self.sequence_nr = requires_grad, None, None, next(_sequence)
 
     shape = property(lambda self: self.data.shape, doc="Length of every axis, a tuple of ints.")
@@ -266,6 +267,10 @@ def _comparison(ufunc):
     return compare
 
 
+def _contains(self, value):
+    return bool(np.any(np.asarray(self == value)))
+
+
 Tensor.__add__ = Tensor.__radd__ = add
 Tensor.__mul__ = Tensor.__rmul__ = multiply
 Tensor.__sub__, Tensor.__rsub__ = sub, _reflected(sub)
@@ -277,6 +282,7 @@ Tensor.sum, Tensor.mean, Tensor.max = sum_, mean, max_
 Tensor.__eq__, Tensor.__ne__ = _comparison(np.equal), _comparison(np.not_equal)
 Tensor.__lt__, Tensor.__le__ = _comparison(np.less), _comparison(np.less_equal)
 Tensor.__gt__, Tensor.__ge__ = _comparison(np.greater), _comparison(np.greater_equal)
+Tensor.__contains__ = _contains
 
 # %% ../../modules/01_tensor/tensor_dev.ipynb #methods
 @refusals.method
@@ -288,8 +294,8 @@ def _reshape(self, *shape):
 @refusals.method
 def _transpose(self, *axes):
     """The axes in another order, reversed if none are named: x.transpose(0, 3, 1, 2)."""
-    axes = axes[0] if len(axes) == 1 and isinstance(axes[0], tuple | list | None) else axes
-    return transpose(self, tuple(axes) if axes else None)
+    axes = tuple(refusals.one_shape(axes))
+    return transpose(self, None if axes in ((), (None,)) else axes)
 
 
 def _getitem(self, where):

@@ -20,7 +20,7 @@ from tinytorch.files import (
 )
 from ..progress import TrainingInterrupted, reporter
 from tinytorch.refusals import (
-    Pairs, check_fit, check_trained, check_trainer, functions_of, numbers_text, patch_class, tensor_from,
+    Pairs, check_fit, check_trained, check_trainer, functions_of, numbers_text, patch_class, switch, tensor_from,
 )
 
 _all_ = ["History", "TrainingInterrupted", "load_weights", "save_weights"]  # given in other files, offered here too
@@ -235,6 +235,7 @@ class Trainer:
         TrainingInterrupted on Ctrl-C, FloatingPointError if the loss is no number.
         """
         check_fit(train, test, epochs, patience, checkpoint)
+        resume = switch("resume", resume)
         if resume and checkpoint is None:
             raise ValueError("resume=True needs checkpoint=PATH, the file to go on from")
         self.history, self.kept, mode = History(), 0, self.model.training

@@ -26,10 +26,13 @@ from tinytorch.refusals import (
     check_statistics,
     checked_loader,
     checked_number,
+    checked_rows,
     checked_share,
     checked_transforms,
     checked_values,
     checked_window,
+    columns,
+    plain_array,
     stacked,
 )
 
@@ -69,19 +72,19 @@ class Dataset:
 def collate(samples):
     """Stack a list of samples, each a tuple of arrays or numbers, into a tuple of arrays (B, ...)."""
     rows = [sample if isinstance(sample, (tuple, list)) else (sample,) for sample in samples]
-    return tuple(stacked([_plain_array(item) for item in column]) for column in zip(*rows, strict=True))
+    return tuple(stacked([_plain_array(item) for item in column]) for column in columns(rows))
 
 
 def fetch(dataset, indices):
     """Return the samples at `indices` (B,) as a tuple of arrays (B, ...), at once if the dataset can."""
     if hasattr(dataset, "batch"):
-        return dataset.batch(indices)
+        return checked_rows(dataset, dataset.batch(indices), len(indices), _plain_array)
     return collate([dataset[int(index)] for index in indices])
 
 
 def _plain_array(values):
     """Return the array inside a Tensor, or `values` as an array."""
-    return values.numpy() if isinstance(values, Tensor) else np.asarray(values)
+    return values.numpy() if isinstance(values, Tensor) else plain_array(values)
 
 # %% ../../modules/08_dataloader/dataloader_dev.ipynb #tensor_dataset
 class TensorDataset(Dataset):
@@ -176,14 +179,15 @@ def channel_statistics(images, chunk=1000):
     """
     check_statistics(images, chunk)
     unit = 255 if images.dtype == np.uint8 else 1
+    origin = images[0, :, :1, :1].astype(np.float64)  # squares of what is far from 0 would hide small differences
     total, squares = np.zeros(images.shape[1]), np.zeros(images.shape[1])
     for start in range(0, len(images), chunk):
-        part = images[start : start + chunk].astype(np.float32) / unit
-        total += part.sum(axis=(0, 2, 3), dtype=np.float64)
-        squares += np.square(part).sum(axis=(0, 2, 3), dtype=np.float64)
-    count = images.size / images.shape[1]
-    mean = total / count
-    return mean.astype(np.float32), np.sqrt(np.maximum(squares / count - mean**2, 0)).astype(np.float32)
+        part = images[start : start + chunk] - origin
+        total += part.sum(axis=(0, 2, 3))
+        squares += np.square(part, out=part).sum(axis=(0, 2, 3))
+    mean = total * images.shape[1] / images.size
+    variance = np.maximum(squares * images.shape[1] / images.size - mean**2, 0)
+    return ((origin[:, 0, 0] + mean) / unit).astype(np.float32), (np.sqrt(variance) / unit).astype(np.float32)
 
 # %% ../../modules/08_dataloader/dataloader_dev.ipynb #normalize
 class Normalize:

@@ -23,6 +23,7 @@ from tito.course.lint import lint_notebook
 from tito.course.registry import REGISTRY, Course, Exercise, Module
 from tito.course.scaffold import strip
 from tito.doctor import Finding
+from tito.runner.results import Outcome
 from tito.runner.testing import GRADED, OTHER, Cell, run_cells
 
 LARGEST = {"spatial_dev": (80, 4000), "fast_dev": (120, 4000)}  # cells and words of prose in a notebook
@@ -275,7 +276,7 @@ def _scaffold(course: Course, path: Path) -> Check:
             yield f"{path.name}, {id} passes on the untouched scaffold"
 
 
-def _outcomes(course: Course, path: Path, nb: dict, keep_going: bool = False) -> Iterator[tuple[str, dict]]:
+def _outcomes(course: Course, path: Path, nb: dict, keep_going: bool = False) -> Iterator[tuple[str, Outcome]]:
     """(id, outcome) of every graded cell; and of the others that fail, unless `keep_going`."""
     kinds = {cell["id"]: notebook.kind(cell) for cell in nb["cells"]}
     cells = [

@@ -18,6 +18,7 @@ from tito.author.mutation import ask_child
 from tito.course.registry import Course
 from tito.grading.plan import LIMITS, assemble, defined, prepare, reference_submission
 from tito.grading.sandbox import hidden
+from tito.grading.sandbox.box import Box
 from tito.grading.sandbox.isolation import Rung
 from tito.grading.sandbox.proxy import Proxy, read
 from tito.grading.sandbox.readings import Reading, guard
@@ -312,10 +313,10 @@ def main() -> None:
         hidden.install()
         limits = {**LIMITS, "wall": PATIENCE, "cell": PATIENCE}
         task = {"steps": steps, "limits": limits, "package": box["package"], "own": box["own"]}
-        student = StudentProcess(box["command"], box["environment"], None, lambda message: None)
+        student = StudentProcess(Box(box["command"], box["environment"], None))
         try:
             run = LiarPass(task, student, lambda message: None)
             found = list(run.findings() if seeds is None else run.lost(seeds))
         finally:
-            student.stop()
+            student.box.stop()
     json.dump(found, answer)

@@ -14,7 +14,7 @@ from tito.course.notebook import python_lines
 from tito.course.registry import Exercise, Module
 from tito.doctor import Finding
 from tito.milestone import Milestone
-from tito.runner.results import ExerciseResult, Trouble
+from tito.runner.results import ExerciseResult, Line, Trouble
 from tito.runner.testing import ModuleResult, PytestResult
 from tito.student.progress import Standing, current
 
@@ -365,7 +365,7 @@ def title(trouble: Trouble, result: ModuleResult) -> str:
     return f"First failure: {f'{probably}{titles[0]}, in ' if len(titles) == 1 else ''}{trouble.where}"
 
 
-def place_of(line: dict) -> str:
+def place_of(line: Line) -> str:
     """A line's cell or file; and its function too, where the cell bears another name."""
     function, where = line.get("function", ""), line["place"]
     own = function in ("", where) or where.startswith("test_") and function.startswith("test_unit_")

@@ -205,7 +205,10 @@ def _fill_in(service, chosen, rows, known, file: Path, columns, names, missing, 
         raise UsageError(f"{file} is a file of {sheet.kind.capitalize()}, and --columns says {columns}")
     before = sheet.data()
     kept_names = service.folder / "columns.json"  # where each module went last time
-    last = json.loads(kept_names.read_text(encoding="utf-8")) if kept_names.exists() else {}
+    try:
+        last = dict(json.loads(kept_names.read_text(encoding="utf-8"))) if kept_names.exists() else {}
+    except (OSError, ValueError, TypeError) as error:
+        raise CourseError(f"{kept_names} cannot be read ({error}): remove it, and name the column again") from None
     names = {name: column for name, column in last.items() if column in sheet.header} | names
     filled = school.fill(sheet, chosen, rows, known, names, missing)
     target = Path(output) if output else file

@@ -15,6 +15,7 @@ from tito.grading.collecting import Collection
 from tito.grading.grade import one_line
 from tito.grading.marks import Question
 from tito.grading.migrate import GIVEN, Plan
+from tito.grading.result import PresenceRow, StatusRow, SubmissionResult
 from tito.grading.service import GradingReport
 from tito.grading.similar import Pair
 from tito.grading.times import local
@@ -55,7 +56,7 @@ class ProgressBar:
         if self.bar:
             self.bar.stop()
 
-    def __call__(self, done: int, total: int, result: dict | None) -> None:
+    def __call__(self, done: int, total: int, result: SubmissionResult | None) -> None:
         """A submission is graded."""
         line = ""
         if result and result["status"] != "graded":
@@ -153,7 +154,7 @@ def grading_data(report: GradingReport) -> dict:
     }
 
 
-def status_table(module: Module, rows: list[dict]) -> None:
+def status_table(module: Module, rows: list[StatusRow]) -> None:
     """The table of `tito grade status`."""
     tail = ["bonus"] if any(row["bonus_max"] for row in rows) else []
     tail += ["hours late"] if any(row["late_hours"] for row in rows) else []
@@ -261,7 +262,7 @@ def collected(found: Collection, module: Module) -> None:
         print(f"\nNext: tito grade run {module.number}")
 
 
-def roster_table(module: Module, rows: list[dict]) -> None:
+def roster_table(module: Module, rows: list[PresenceRow]) -> None:
     """Who has not handed in, then who has and when."""
     table = Table(title=module.folder, title_justify="left", box=None, pad_edge=False)
     for name in ("student", "name", "handed in", "how it is known", "remarks"):
@@ -273,7 +274,7 @@ def roster_table(module: Module, rows: list[dict]) -> None:
         remarks += [] if row["listed"] or not any(one["listed"] for one in rows) else ["not in the roster"]
         when = local(datetime.fromisoformat(row["handed_in"])) if row["handed_in"] else row["handed_in"]
         when = "not handed in" if when is None else when or "yes"
-        cells = (row["student"], row["name"], when, TIMES.get(row["time_from"], ""), "; ".join(remarks))
+        cells = (row["student"], row["name"], when, TIMES.get(row["time_from"] or "", ""), "; ".join(remarks))
         table.add_row(*map(one_line, cells))
     wide = None if sys.stdout.isatty() else 200
     Console(highlight=False, width=wide).print(table, markup=False)

@@ -5,6 +5,7 @@ not on the folder, the order of exports, the locale or the hash seed.
 """
 
 import ast
+import codecs
 import contextlib
 import itertools
 import json
@@ -144,7 +145,10 @@ def _run_nbdev(course: Course, source: Path, package: Path, file: Path) -> None:
     file.unlink(missing_ok=True)
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
-        nb_export(source, lib_path=package.resolve(), procs=[_to_library], mod_maker=Maker)
+        with temporary() as folder:
+            plain = Path(folder) / source.name  # without the byte order mark that an editor may have written
+            plain.write_bytes(source.read_bytes().removeprefix(codecs.BOM_UTF8))
+            nb_export(plain, lib_path=package.resolve(), procs=[_to_library], mod_maker=Maker)
     except (ValueError, OSError) as error:
         raise CourseError(f"nbdev cannot export {source.relative_to(course.root)}: {error}") from error
     if os.linesep != "\n":  # nbdev ends lines as the system does; the package's bytes are the same everywhere
@@ -254,7 +258,8 @@ def _leftovers(course: Course) -> list[Result]:
     """Files in the package that no notebook makes and nobody is meant to write by hand."""
     made = {file_of(target) for module in course.modules for target in module.targets.values()}
     made |= {f"{Path(name).parent.as_posix()}/__init__.py" for name in made}
-    known = made | {*HAND_WRITTEN, INDEX}
+    known = made | {*HAND_WRITTEN, INDEX, "py.typed"}
+    known |= {f"{name}i" for name in known}  # the types of a file stand beside it
     files = sorted(file for file in course.package.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
     left = [file for file in files if file.relative_to(course.package).as_posix() not in known]
     return [Result(file, True, "made by no notebook: delete it") for file in left]

@@ -30,7 +30,7 @@ def read(path: Path) -> dict:
         nb = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise CourseError(f"no notebook at {path}: restore it, or mend the registry that names it") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CourseError(f"{path} is not a readable notebook ({error}): restore it from git or a backup") from None
     sound = isinstance(nb, dict) and isinstance(nb.get("cells"), list) and isinstance(nb.get("metadata"), dict)
     if not sound or nb.get("nbformat") != 4:

@@ -5,11 +5,14 @@ import hashlib
 import os
 import tempfile
 import time
+import types
+import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from tito import CourseError
 
+Kept = typing.TypeVar("Kept")
 WINDOWS = os.name == "nt"
 TRIES, PAUSE = 6, 0.05  # how often a file that somebody holds open is tried, and the seconds in between
 _HELD = "perhaps another program holds it open (an editor, a virus scanner, OneDrive): close that, and try again"
@@ -189,3 +192,15 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def restored(kind: type[Kept], data: object) -> Kept:
+    """A dataclass from what was kept of it as JSON. TypeError if that, or a field of it, is something else."""
+    if not isinstance(data, dict):
+        raise TypeError(f"{kind.__name__} is kept as an object, not as {type(data).__name__}")
+    made = kind(**data)
+    for name, hint in typing.get_type_hints(kind).items():
+        hints = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        if not isinstance(getattr(made, name), tuple(typing.get_origin(one) or one for one in hints)):
+            raise TypeError(f"{name} is {getattr(made, name)!r}"[:100])
+    return made

@@ -7,6 +7,7 @@ from pathlib import Path
 from tito.course.storage import digest, write_atomic
 from tito.grading import extensions, feedback, grade, gradebook, history, submissions
 from tito.grading.plan import Assignment
+from tito.grading.result import SubmissionResult
 
 EVERY = 2.0  # seconds between two commits
 
@@ -43,12 +44,12 @@ class Writer:
         self.assignment, self.settings, self.shown, self.policy = assignment, settings, shown, policy
         self.backups, self.copied = backups, False
         self.backup: Path | None = None
-        self.waiting: dict[str, dict] = {}
+        self.waiting: dict[str, SubmissionResult] = {}
         self.done: set[str] = set()  # students whose result stands in the gradebook
         self.changed: set[str] = set()
         self.last = time.monotonic()
 
-    def add(self, results: Iterable[dict]) -> None:
+    def add(self, results: Iterable[SubmissionResult]) -> None:
         """Take results in; they are committed now if the last time is long enough ago."""
         self.waiting.update((result["student"], result) for result in results)
         if time.monotonic() - self.last > EVERY:
@@ -77,7 +78,7 @@ class Writer:
         self.done |= {result["student"] for result in ordered if result["status"] != "infra_error"}
         self.waiting, self.last = {}, time.monotonic()
 
-    def _show(self, result: dict) -> None:
+    def _show(self, result: SubmissionResult) -> None:
         """The notebooks for formgrader and feedback, written where they do not show the result yet."""
         student = result["student"]
         key, _ = self.shown.read(student)
@@ -91,7 +92,7 @@ class Writer:
         feedback.write_marked(self.assignment, self.settings["autograded"], student, files, result)
         self.shown.write(student, result["key"], hash_of(files))
 
-    def _store(self, book: gradebook.Gradebook, ordered: list[dict], stamps: dict) -> set[str]:
+    def _store(self, book: gradebook.Gradebook, ordered: list[SubmissionResult], stamps: dict) -> set[str]:
         """Scores, times and penalties; the students for whom one has changed."""
         name = self.assignment.name
         grading, due = self.backups.parent, book.assignment(name)[1]

@@ -112,7 +112,7 @@ def gradescope(entry: Entry) -> dict[str, list[Seen]]:
         stamp = parse_stamp(_text(made))
         people = about.get("submitters")
         found[plain(folder)] = [
-            Seen("gradescope", "", *(_text(one.get(name)) for name in ("name", "email", "sid")), stamp=stamp)
+            Seen("gradescope", "", _text(one.get("name")), _text(one.get("email")), _text(one.get("sid")), stamp=stamp)
             for one in map(_bare, people if isinstance(people, list) else [])
         ]
     return found
@@ -276,8 +276,8 @@ def _person(seen: Seen, roster: Roster, doubtful: dict, made: dict) -> tuple[Per
     number = f"participant-{seen.number}" if seen.system == "moodle" else seen.number
     id = student_id(number if hidden else seen.sid or seen.email or seen.name or seen.number)
     if not is_id(id):  # longer than any folder's name
-        known = {person.id for person in roster.by_name(seen.name)}
-        id = known.pop() if len(known) == 1 else student_id(number)
+        same = {person.id for person in roster.by_name(seen.name)}
+        id = same.pop() if len(same) == 1 else student_id(number)
     if not is_id(id):
         return None, f"no id can be made of the name (1 to {LONGEST} characters)", seen
     old = made.get(id) or roster.people.get(id)

@@ -13,8 +13,11 @@ def read(grading: Path) -> dict[str, dict[str, str]]:
     path = grading / "extensions.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        return {name: {who: str(when) for who, when in people.items()} for name, people in found.items()}
-    except (OSError, ValueError, AttributeError) as error:
+        return {
+            name: {who: datetime.fromisoformat(when).isoformat() for who, when in people.items()}
+            for name, people in found.items()
+        }
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise CourseError(f"{path} cannot be read ({error}): mend or remove it") from None
 
 

@@ -19,6 +19,7 @@ from tito.course.registry import Exercise, Module
 from tito.course.scaffold import released
 from tito.course.storage import write_atomic
 from tito.grading.plan import Assignment, Part, assemble
+from tito.grading.result import CellResult, PartResult, SubmissionResult
 from tito.grading.submissions import RejectedError, Submission, parse
 
 SCHEMES = re.compile(r"(javascript|vbscript|data)\s*:", re.I)
@@ -54,7 +55,7 @@ class Verdict:
         return " ".join(self.lines[0].split()) if self.lines else ""
 
 
-def verdicts(module: Module, path: Path, cells: dict[str, dict]) -> dict[str, Verdict]:
+def verdicts(module: Module, path: Path, cells: dict[str, CellResult]) -> dict[str, Verdict]:
     """Graded cell -> its verdict, of one notebook's result."""
     owners = {test: exercise for exercise in module.exercises for test in exercise.tests if exercise.notebook == path}
     homes = _reference(path, path.stat().st_mtime_ns)
@@ -101,7 +102,7 @@ def _root(name: str, cells: dict, solution: Iterable[str], homes: dict[str, str]
     return name
 
 
-def _home(outcome: dict, homes: dict[str, str]) -> str | None:
+def _home(outcome: CellResult, homes: dict[str, str]) -> str | None:
     """The cell that should have defined the name which was missing."""
     missing = UNDEFINED.search(outcome.get("message", "")) if outcome.get("error") == "NameError" else None
     return homes.get(missing[1]) if missing else None
@@ -122,7 +123,7 @@ def _reference(path: Path, changed: int) -> dict[str, str]:
     return homes
 
 
-def _broken(name: str, outcome: dict) -> list[str]:
+def _broken(name: str, outcome: CellResult) -> list[str]:
     """Why a cell of the student's own did not run."""
     lines = explain(outcome)
     if lines[0].startswith("Not written yet"):
@@ -137,7 +138,7 @@ def _broken(name: str, outcome: dict) -> list[str]:
     return [f"Your cell {name} does not run. {lines[0]}", *lines[1:]]
 
 
-def explain(outcome: dict) -> list[str]:
+def explain(outcome: CellResult) -> list[str]:
     """Why a cell earned less than its points, in lines for the student."""
     message, name = outcome.get("message", ""), outcome.get("error")
     if outcome.get("hidden"):
@@ -155,7 +156,7 @@ def explain(outcome: dict) -> list[str]:
     return lines + [f"in your cell {cell}, line {line}: {text}" for cell, line, text in outcome.get("places", [])]
 
 
-def causes(module: Module, results: Iterable[dict]) -> dict[str, Counter]:
+def causes(module: Module, results: Iterable[SubmissionResult]) -> dict[str, Counter]:
     """Graded cell -> how often each cause stood behind lost points, in a few words."""
     found: dict[str, Counter] = {}
     paths = {path.stem: path for path in module.notebooks}
@@ -181,7 +182,7 @@ def _briefly(verdict: Verdict) -> str:
 
 
 def write_marked(
-    assignment: Assignment, folder: Path, student: str, files: dict[str, bytes | str], result: dict
+    assignment: Assignment, folder: Path, student: str, files: dict[str, bytes | str], result: SubmissionResult
 ) -> bool:
     """Write the student's notebooks into nbgrader's `autograded` folder; False if they were there already."""
     changed = False
@@ -243,7 +244,7 @@ def clip(text: str, sign: str = "# ", most: int = LONGEST_CELL, tail: str = "", 
     return "\n".join([*kept, told])
 
 
-def build_marked(module: Module, part: Part, submission: Submission, part_result: dict) -> dict:
+def build_marked(module: Module, part: Part, submission: Submission, part_result: PartResult) -> dict:
     """The notebook as data."""
     reference, shown = notebook.read(part.path), _Clipper()
     steps = {step["id"]: step for step in assemble(part.plan, submission)[0]}
@@ -251,7 +252,7 @@ def build_marked(module: Module, part: Part, submission: Submission, part_result
     found = verdicts(module, part.path, part_result["cells"])
     cells = [_summary(part_result, found)]
     for cell in reference["cells"]:
-        kind, outcome = notebook.kind(cell), part_result["cells"].get(cell["id"], {})
+        kind, outcome = notebook.kind(cell), part_result["cells"].get(cell["id"])
         made = {
             "cell_type": cell["cell_type"],
             "id": cell["id"],
@@ -283,11 +284,11 @@ def _code(id: str, source: str, metadata: dict, outputs: list[dict]) -> dict:
     return {**cell, "execution_count": None, "outputs": outputs}
 
 
-def _outputs(outcome: dict, verdict: Verdict | None) -> list[dict]:
+def _outputs(outcome: CellResult | None, verdict: Verdict | None) -> list[dict]:
     """The verdict on a cell as a notebook's output."""
     if not outcome:
         return []
-    said = outcome.get("printed" if outcome["kind"] == "graded" else "output", "")
+    said = (outcome.get("printed") if outcome["kind"] == "graded" else outcome.get("output")) or ""
     outputs = [{"output_type": "stream", "name": "stdout", "text": clip(said, "")}] if said else []
     if outcome["status"] in FINE:
         return outputs
@@ -296,7 +297,7 @@ def _outputs(outcome: dict, verdict: Verdict | None) -> list[dict]:
     return [*outputs, error]
 
 
-def _summary(part_result: dict, found: dict[str, Verdict]) -> dict:
+def _summary(part_result: PartResult, found: dict[str, Verdict]) -> dict:
     """A first cell that says how it went, cell by cell."""
     rows = ["### Your result, cell by cell", "", "| cell | &emsp;points | &emsp;what happened |", "|---|---|---|"]
     for name, cell in part_result["cells"].items():

@@ -17,16 +17,18 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tito import CourseError
 from tito.course.registry import Module
 from tito.course.storage import write_atomic
 from tito.grading.plan import Assignment, Part, assemble, blank_submission, reference_submission
+from tito.grading.result import CellResult, PartResult, SubmissionResult
 from tito.grading.sandbox.isolation import FIRST_USER
 from tito.grading.submissions import RejectedError, is_id, parse, read_below
 
 GRACE = 30.0  # seconds beyond the limits after which a worker is given up
+ENDING = 3.0  # seconds for a worker to end by itself
 
 
 class WorkerLostError(Exception):
@@ -94,11 +96,15 @@ class Worker:
         self.process.stdin.flush()
 
     def stop(self) -> None:
-        """End the process."""
+        """End the process: by itself, so that all that it took is known, or else by force."""
         if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process.stdin.close()
+            with contextlib.suppress(OSError):
+                self.process.stdin.close()
+            try:
+                self.process.wait(ENDING)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
             self.process.stdout.close()
             self.process = None
 
@@ -139,11 +145,13 @@ def run_jobs(jobs: int, items: Iterable, work: Callable) -> Iterator[tuple]:
             raise CourseError("this machine lets nobody start a thread now: end other programs, and try again")
         for _ in itertools.repeat(None, len(items)):
             yield done.get()
-    finally:
-        stopped.set()
+    except BaseException:
         for worker in workers:
             if worker.process is not None:
                 worker.process.kill()  # a thread that waits for it goes on
+        raise
+    finally:
+        stopped.set()
         for thread in threads:
             if thread.ident:
                 thread.join()
@@ -151,7 +159,7 @@ def run_jobs(jobs: int, items: Iterable, work: Callable) -> Iterator[tuple]:
             worker.stop()
 
 
-def grade_all(assignment: Assignment, waiting: list[tuple[str, dict]], jobs: int) -> Iterator[dict]:
+def grade_all(assignment: Assignment, waiting: list[tuple[str, dict]], jobs: int) -> Iterator[SubmissionResult]:
     """The results of all (student, files), as they come. What may have failed for want of what others took is graded
     once more, alone, after they have ended.
     """
@@ -186,19 +194,20 @@ class Store:
         """Where the result of a key is kept."""
         return self.folder / f"{key}.json"
 
-    def read(self, key: str) -> dict | None:
+    def read(self, key: str) -> SubmissionResult | None:
         """The result of a key, None if there is none or it cannot be read."""
         try:
             result = json.loads(self.path(key).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        return result if isinstance(result, dict) and result.get("key") == key and "status" in result else None
+        sound = isinstance(result, dict) and result.get("key") == key and "status" in result
+        return cast(SubmissionResult, result) if sound else None
 
-    def write(self, result: dict) -> None:
+    def write(self, result: SubmissionResult) -> None:
         """Keep a result: the whole file or none. CourseError if the disk is full."""
         write_atomic(self.path(result["key"]), json.dumps(result, indent=1, sort_keys=True) + "\n")
 
-    def all(self) -> Iterator[dict]:
+    def all(self) -> Iterator[SubmissionResult]:
         """Every readable result, older ones too."""
         for path in sorted(self.folder.glob("*.json")):
             if result := self.read(path.stem):
@@ -275,7 +284,7 @@ def submission_key(assignment: Assignment, student: str, files: dict[str, bytes 
 
 def grade_submission(
     assignment: Assignment, worker: Worker, student: str, files: dict[str, bytes | str], alone: bool = False
-) -> dict:
+) -> SubmissionResult:
     """The result of one submission. It is "starved" if it should be graded again, `alone`, while nothing else runs.
     What crashes the tests then too is the student's.
     """
@@ -289,15 +298,16 @@ def grade_submission(
     return result
 
 
-def failed_result(assignment: Assignment, student: str, files: dict[str, bytes | str], reason: str) -> dict:
+def failed_result(assignment: Assignment, student: str, files: dict[str, bytes | str], reason: str) -> SubmissionResult:
     """The result of a submission that could not be graded, through no fault of the student."""
     result = _submission_result(assignment, student, submission_key(assignment, student, files), {}, time.time())
-    return {**result, "status": "infra_error", "score": None, "reason": reason}
+    result.update({"status": "infra_error", "score": None, "reason": reason})
+    return result
 
 
-def grade_own(assignment: Assignment, worker: Worker, which: str) -> dict:
+def grade_own(assignment: Assignment, worker: Worker, which: str) -> SubmissionResult:
     """The result of the reference ("reference"), or of the untouched release ("blank"). Starved, it is tried again."""
-    start, parts = time.time(), {}
+    start, parts = time.time(), dict[str, PartResult]()
     for part in assignment.parts:
         submission = reference_submission(part) if which == "reference" else blank_submission(part)
         for alone in (False, True):
@@ -310,7 +320,7 @@ def grade_own(assignment: Assignment, worker: Worker, which: str) -> dict:
 
 def _grade_part(
     assignment: Assignment, worker: Worker, part: Part, data: bytes | str, seed: list[int], alone: bool
-) -> dict:
+) -> PartResult:
     try:
         if isinstance(data, str):
             raise RejectedError(data)
@@ -340,7 +350,7 @@ def run_steps(
     notes: list[str],
     alone: bool = False,
     seed: list[int] | None = None,
-) -> dict:
+) -> PartResult:
     """The result of one notebook, from its steps with a submission in them. `seed`: of the inputs in hidden tests.
 
     Only a box that did not start, or a worker that was lost, is an infra_error: all that comes from the student's side,
@@ -355,13 +365,14 @@ def run_steps(
     crashed = not (outcome["infrastructure"] or outcome["ended"] or outcome["overdue"] or outcome["escaped"])
     if outcome["infrastructure"] or crashed and not alone:
         reason = outcome["infrastructure"] or "the tests were ended from outside"
-        result: dict = {"status": "infra_error", "reason": reason, "cells": {}, "notes": notes, "level": None}
-        return result | {"starved": True}
+        failed: PartResult = {"status": "infra_error", "reason": reason, "cells": {}, "notes": notes, "level": None}
+        return {**failed, "starved": True}
     missing = {"status": "timeout", "points": 0.0, "message": "the time for the submission was up"}
     if not outcome["overdue"]:
         words = f"what came from your code ended the tests: {outcome['escaped'] or 'they crashed'}"
         missing |= {"status": "died", "message": words}
-    cells, worst = {}, set()
+    cells: dict[str, CellResult] = {}
+    worst = set()
     starved = any(_is_starved(cell, assignment.limits) for cell in outcome["cells"].values())
     for step in steps:
         cell = outcome["cells"].get(step["id"]) or dict(missing)
@@ -372,8 +383,9 @@ def run_steps(
         cells[step["id"]] = _cell_result(cell, step)
     status = next((name for name in ("timeout", "oom", "died") if name in worst), "graded")
     notes = [one_line(note)[:LONGEST_NOTE] for note in notes[:MOST_NOTES]]
-    result = {"status": status, "reason": _reason(cells), "cells": cells, "notes": notes, "starved": starved}
-    return {**result, "level": outcome["level"], "seconds": outcome["seconds"], "cpu": outcome["cpu"]}
+    result: PartResult = {"status": status, "reason": _reason(cells), "cells": cells, "notes": notes, "level": None}
+    result.update({"starved": starved, "level": outcome["level"], "seconds": outcome["seconds"], "cpu": outcome["cpu"]})
+    return result
 
 
 def _is_starved(cell: dict, limits: dict) -> bool:
@@ -382,9 +394,9 @@ def _is_starved(cell: dict, limits: dict) -> bool:
     return cell["status"] == "oom" or bool(limits.get("threads") and NO_THREAD.search(text))
 
 
-def _cell_result(cell: dict, step: dict) -> dict:
+def _cell_result(cell: dict, step: dict) -> CellResult:
     """What a result keeps of a cell: numbers, and text without control characters."""
-    result = {"kind": step["kind"], "status": cell["status"], "seconds": cell.get("seconds", 0.0)}
+    result: dict[str, Any] = {"kind": step["kind"], "status": cell["status"], "seconds": cell.get("seconds", 0.0)}
     if step["kind"] == "graded":
         result |= {"points": min(max(float(cell["points"]), 0.0), step["points"]), "max": step["points"]}
     for name in ("error", "message", "line", "output", "printed"):
@@ -394,7 +406,7 @@ def _cell_result(cell: dict, step: dict) -> dict:
         result["hidden"] = True
     if cell.get("places"):
         result["places"] = [[visible(place)[:80], line, visible(text)[:200]] for place, line, text in cell["places"]]
-    return result
+    return cast(CellResult, result)
 
 
 def one_line(text: object) -> str:
@@ -407,18 +419,20 @@ def visible(text: str) -> str:
     return CONTROL.sub("�", text.encode("utf-8", "replace").decode())
 
 
-def _cell_without_points(step: dict, status: str) -> dict:
+def _cell_without_points(step: dict, status: str) -> CellResult:
     return {"kind": "graded", "status": status, "seconds": 0.0, "points": 0.0, "max": step["points"]}
 
 
-def _reason(cells: dict) -> str:
+def _reason(cells: dict[str, CellResult]) -> str:
     for name, cell in cells.items():
         if cell["status"] in WORST:
             return one_line(f"{name}: {cell.get('message', cell['status'])}")[:300]
     return ""
 
 
-def _submission_result(assignment: Assignment, student: str, key: str, parts: dict, start: float) -> dict:
+def _submission_result(
+    assignment: Assignment, student: str, key: str, parts: dict[str, PartResult], start: float
+) -> SubmissionResult:
     """The parts' results as one."""
     statuses = [part["status"] for part in parts.values()]
     if "infra_error" in statuses:
@@ -430,10 +444,20 @@ def _submission_result(assignment: Assignment, student: str, key: str, parts: di
     cells = [cell for part in parts.values() for cell in part["cells"].values() if cell["kind"] == "graded"]
     score = None if status == "infra_error" else round(sum(cell["points"] for cell in cells), 4)
     reasons = [part["reason"] for part in parts.values() if part["reason"]]
-    result = {"key": key, "student": student, "assignment": assignment.name, "status": status, "score": score}
-    result["seed"] = "".join(f"{word:08x}" for word in assignment.seed(student))  # of the inputs in hidden tests
-    result |= {"max": assignment.points, "reason": "; ".join(reasons), "isolation": assignment.rung.words}
-    result |= {"seconds": round(time.time() - start, 3), "at": round(start, 3), "notebooks": parts}
+    result: SubmissionResult = {
+        "key": key,
+        "student": student,
+        "assignment": assignment.name,
+        "status": status,
+        "score": score,
+        "seed": "".join(f"{word:08x}" for word in assignment.seed(student)),
+        "max": assignment.points,
+        "reason": "; ".join(reasons),
+        "isolation": assignment.rung.words,
+        "seconds": round(time.time() - start, 3),
+        "at": round(start, 3),
+        "notebooks": parts,
+    }
     if any([part.pop("starved", False) for part in parts.values()]):
         result["starved"] = True
     return result

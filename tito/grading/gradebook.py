@@ -19,6 +19,7 @@ from typing import Any
 from tito import CourseError
 from tito.course.registry import Course
 from tito.grading.reasons import DRIVERS, PATIENCE, database_message, file_of
+from tito.grading.result import CellResult, SubmissionResult
 
 BACKUPS = 10  # how many are kept
 
@@ -319,7 +320,7 @@ def new_id() -> str:
     return uuid.uuid4().hex
 
 
-def store_scores(book: Gradebook, name: str, results: list[dict], stamps: dict[str, datetime]) -> set[str]:
+def store_scores(book: Gradebook, name: str, results: list[SubmissionResult], stamps: dict[str, datetime]) -> set[str]:
     """Write results into an open gradebook; the students for whom something changed.
 
     A result that is an infra_error is not a score: nothing is written for it, and an old score is taken back if the
@@ -341,7 +342,8 @@ def store_scores(book: Gradebook, name: str, results: list[dict], stamps: dict[s
         new = student not in known
         changed = new
         for notebook, names in cells.items():
-            found = result["notebooks"].get(notebook, {}).get("cells", {})
+            part = result["notebooks"].get(notebook)
+            found: dict[str, CellResult] = part["cells"] if part else {}
             for (cell, kind), (cell_id, *_) in names.items():
                 row = entry["grades"].get(cell_id)
                 if kind != "GradeCell" or row is None:
@@ -352,7 +354,7 @@ def store_scores(book: Gradebook, name: str, results: list[dict], stamps: dict[s
                     if new:
                         book.set_score(grade_id, None, True)
                     continue
-                score = None if failed else outcome["points"]
+                score = None if failed or outcome is None else outcome["points"]
                 look = manual is not None and (needs or score != auto) or score is None
                 if score != auto or look != bool(needs):
                     book.set_score(grade_id, score, look)

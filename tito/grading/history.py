@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from tito import CourseError
-from tito.course.storage import put, write_atomic
+from tito.course.storage import put, restored, write_atomic
 from tito.grading.submissions import RejectedError, read_below, stamp_of
 from tito.grading.times import STAMP
 
@@ -57,8 +57,8 @@ class History:
         self.index = self.folder / "index.json"
         try:
             data = json.loads(self.index.read_text(encoding="utf-8")) if self.index.exists() else {}
-            self.versions = [Version(**one) for one in data.get("versions", [])]
-            self.current: dict[str, str] = data.get("current", {})
+            self.versions = [restored(Version, one) for one in data.get("versions", [])]
+            self.current: dict[str, str] = dict(data.get("current", {}))
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise CourseError(f"{self.index} cannot be read ({error}): remove it and collect again") from None
 

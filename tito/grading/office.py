@@ -3,13 +3,14 @@
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tito import CourseError
 from tito.course.registry import Module
 from tito.course.storage import only_one
 from tito.grading import collecting, extensions, gradebook, history
 from tito.grading.grade import students_in
+from tito.grading.result import PresenceRow
 from tito.grading.roster import Person, Roster, gradebook_people, plain, read_roster, to_gradebook
 from tito.grading.sheet import Sheet
 from tito.grading.submissions import stamp_of
@@ -62,17 +63,25 @@ def begun(service: "GradingService") -> bool:
     return file is None or file.exists()
 
 
-def presence(service: "GradingService", module: Module, known: Roster) -> list[dict]:
+def presence(service: "GradingService", module: Module, known: Roster) -> list[PresenceRow]:
     """For every student of the roster, and everybody else who handed in: who, when, how that is known, how late."""
     more = extensions.read(service.folder).get(module.folder, {})
     here = set(students_in(service.settings["submitted"], module.folder))
     people = {person.id: person for person in known.listed()}
     people |= {id: known.people.get(id) or Person(id) for id in sorted(here - set(people))}
-    rows = []
+    rows: list[PresenceRow] = []
     for id, person in people.items():
-        row: dict[str, Any] = {"student": id, "name": person.name, "email": person.email}
-        row |= {"handed_in": None, "time_from": None, "versions": 0, "late_mark": None}
-        row |= {"until": more.get(id), "listed": person.listed}
+        row: PresenceRow = {
+            "student": id,
+            "name": person.name,
+            "email": person.email,
+            "handed_in": None,
+            "time_from": None,
+            "versions": 0,
+            "late_mark": None,
+            "until": more.get(id),
+            "listed": person.listed,
+        }
         if id in here:
             kept = history.History(service.folder, module.folder, id)
             stamp = stamp_of(service.settings["submitted"], id, module.folder)

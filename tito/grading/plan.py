@@ -305,7 +305,8 @@ def prepare(course: Course, module: Module, rung: isolation.Rung, limits: dict |
         plan = plan_notebook(path, course.lib_name)
         folder = Path(home.name) / path.stem
         folder.mkdir()
-        kit = isolation.make_kit(folder, course.package, earlier)
+        given = [defined(step["source"])["imports"] for step in plan["steps"] if step["kind"] != "solution"]
+        kit = isolation.make_kit(folder, course.package, earlier, tuple("\n".join(given).split("\n")))
         if not (kit.folder / course.lib_name).is_dir() and earlier:
             raise CourseError(
                 f"{course.package} does not hold the modules before {module.folder}: run tito export --all"

@@ -23,6 +23,7 @@ from tito.grading.grade import Store
 from tito.grading.gradebook import Gradebook
 from tito.grading.history import History, marks_only
 from tito.grading.marks import Mark
+from tito.grading.result import PartResult
 from tito.grading.submissions import stamp_of
 
 PATIENCE = 60.0  # seconds for a page, before its process is ended and the page is made plainly
@@ -43,16 +44,18 @@ def jobs_for(module: Module, settings: dict, shown: Shown, store: Store, marks: 
         for path in module.notebooks:
             marked = settings["autograded"] / student / module.folder / path.name
             target = settings["feedback"] / student / module.folder / f"{path.stem}.html"
-            part = result["notebooks"].get(path.stem, {"cells": {}})
+            part = result["notebooks"].get(path.stem)
             facts = _facts(module, path, student, mark, part, comments.get((student, path.stem), {}))
             facts["handed_in"] = f"handed in {stamp:%Y-%m-%d %H:%M} UTC" if stamp else ""
             job = {"student": student, "marked": str(marked), "target": str(target), "facts": facts}
             yield {**job, "key": _key(marked, facts)}
 
 
-def _facts(module: Module, path: Path, student: str, mark: Mark, part: dict, comments: dict[str, str]) -> dict:
+def _facts(
+    module: Module, path: Path, student: str, mark: Mark, part: PartResult | None, comments: dict[str, str]
+) -> dict:
     """Everything on a page beside the notebook itself."""
-    found = feedback.verdicts(module, path, part["cells"])
+    found = feedback.verdicts(module, path, part["cells"] if part else {})
     titles = {test: exercise for exercise in module.exercises for test in exercise.tests}
     rows = []
     for cell in _questions(path, path.stat().st_mtime_ns):
@@ -72,8 +75,8 @@ def _facts(module: Module, path: Path, student: str, mark: Mark, part: dict, com
         "total": {name: getattr(mark, name) for name in names},
         "rows": rows,
         "comments": comments,
-        "reason": part.get("reason", ""),
-        "notes": part.get("notes", []),
+        "reason": part["reason"] if part else "",
+        "notes": part["notes"] if part else [],
     }
 
 

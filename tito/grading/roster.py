@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tito import CourseError
-from tito.course.storage import write_atomic
+from tito.course.storage import restored, write_atomic
 from tito.grading.sheet import PARTICIPANT, Sheet
 from tito.grading.submissions import LONGEST, is_id
 from tito.grading.times import written
@@ -83,8 +83,8 @@ def student_id(text: str) -> str:
     text = INVISIBLE.sub("", unicodedata.normalize("NFC", text)).strip()
     made = []
     for number, ch in enumerate(text):
-        fits = re.fullmatch(r"[\w.@+-]" if number else r"[^\W_]", ch)
-        fits = fits or number and unicodedata.category(ch)[0] == "M"
+        fits = bool(re.fullmatch(r"[\w.@+-]" if number else r"[^\W_]", ch))
+        fits = fits or number > 0 and unicodedata.category(ch)[0] == "M"
         made.append(ch if fits else "".join(f"~{byte:02X}" for byte in ch.encode("utf-8", "replace")))
     return "".join(made)
 
@@ -112,7 +112,7 @@ class Roster:
         path = folder / "roster.json"
         try:
             data = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-            return cls([Person(**one) for one in data], path)
+            return cls([restored(Person, one) for one in data], path)
         except (OSError, ValueError, TypeError) as error:
             raise CourseError(f"{path} cannot be read ({error}): remove it, and give --roster FILE again") from None
 
@@ -169,7 +169,8 @@ class Roster:
         if self._built != len(self.people):
             self._found, self._built = {}, len(self.people)
             for person in self.people.values():
-                names = (("name", name) for name in person.names())
+                names = [("name", name) for name in person.names()]
+                names += [("group", name) for name in map(letters, person.groups) if name]
                 for key in {*self._strong(person), *names}:
                     self._found.setdefault(key, []).append(person)
         return self._found
@@ -189,9 +190,7 @@ class Roster:
 
     def group(self, name: str) -> list[Person]:
         """The members of a group, where nobody has its name."""
-        wanted = letters(name)
-        found = [person for person in self.listed() if wanted in map(letters, person.groups)] if wanted else []
-        return [] if self.by_name(name) else found
+        return [] if self.by_name(name) else self._index().get(("group", letters(name)), [])
 
     def find(self, text: str) -> list[Person]:
         """Those whom a text names: by what is theirs alone, else by name."""

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from tito import CourseError
 from tito.grading import grade
 from tito.grading.plan import Assignment
+from tito.grading.result import SubmissionResult
 
 _ready: dict = {}
 
 
-def grade_on_cluster(scheduler: str, assignment: Assignment, waiting: list) -> Iterator[dict]:
+def grade_on_cluster(scheduler: str, assignment: Assignment, waiting: list) -> Iterator[SubmissionResult]:
     """The results of all submissions, as they come in."""
     try:
         from distributed import Client, as_completed
@@ -67,7 +68,7 @@ def grade_task(
     student: str,
     files: dict,
     alone: bool = False,
-) -> dict:
+) -> SubmissionResult:
     """Grade one submission in a worker of the cluster, on the desk's rung; where that fails it is an infra_error."""
     import threading
 

@@ -17,6 +17,7 @@ from tito.grading import extensions, feedback, grade, gradebook, history, marks,
 from tito.grading.commit import Shown, Writer, hash_of
 from tito.grading.grade import Store, audit
 from tito.grading.plan import Assignment, prepare, secret_of
+from tito.grading.result import StatusRow, SubmissionResult
 from tito.grading.sandbox.isolation import choose
 from tito.grading.upstream import call_nbgrader
 
@@ -215,7 +216,8 @@ class GradingService:
     def _grade_all(self, assignment: Assignment, students, jobs, again, scheduler, progress) -> GradingReport:
         store, submitted, module = self.store(assignment.module), self.settings["submitted"], assignment.module
         before = {student: mark.score for student, mark in self.marks(module).items() if mark.graded}
-        results, waiting = {}, []
+        results: dict[str, SubmissionResult] = {}
+        waiting = []
         for student in students:
             files = grade.read_files(submitted, student, module)
             kept = store.read(grade.submission_key(assignment, student, files))
@@ -292,7 +294,9 @@ class GradingService:
             cells = kept["notebooks"][part.name]["cells"]
             part.reference.update({name: cell["seconds"] for name, cell in cells.items()})
 
-    def _results(self, assignment: Assignment, waiting: list, jobs: int, scheduler: str | None) -> Iterator[dict]:
+    def _results(
+        self, assignment: Assignment, waiting: list, jobs: int, scheduler: str | None
+    ) -> Iterator[SubmissionResult]:
         if scheduler:
             from tito.grading import scale
 
@@ -302,23 +306,36 @@ class GradingService:
 
     # looking back
 
-    def status(self, module: Module) -> list[dict]:
+    def status(self, module: Module) -> list[StatusRow]:
         """For every student with a submission: the total of the gradebook, and whether it is of this submission."""
         store, shown, known, rows = self.store(module), self.shown(module), self.marks(module), []
         for student in grade.students_in(self.settings["submitted"], module.folder):
             key, files = shown.read(student)
             result, mark = store.read(key) if key else None, known.get(student)
-            row = {"student": student, "status": "not graded", "score": None, "max": None, "bonus": 0.0}
-            row |= {"bonus_max": 0.0, "isolation": None, "reason": "", "manual": 0, "late_hours": 0.0, "penalty": 0.0}
+            row: StatusRow = {
+                "student": student,
+                "status": "not graded",
+                "score": None,
+                "max": None,
+                "bonus": 0.0,
+                "bonus_max": 0.0,
+                "isolation": None,
+                "reason": "",
+                "manual": 0,
+                "late_hours": 0.0,
+                "penalty": 0.0,
+                "changed": bool(files)
+                and files != hash_of(grade.read_files(self.settings["submitted"], student, module)),
+            }
             if mark:
-                row |= {"max": mark.most, "bonus_max": mark.bonus_most, "manual": mark.waiting}
-                row |= {"late_hours": mark.late_hours, "penalty": mark.penalty}
+                row.update({"max": mark.most, "bonus_max": mark.bonus_most, "manual": mark.waiting})
+                row.update({"late_hours": mark.late_hours, "penalty": mark.penalty})
             if mark and mark.graded:
-                row |= {"status": "graded", "score": mark.score, "bonus": mark.bonus}
-                row |= {name: result[name] for name in ("status", "isolation", "reason")} if result else {}
-            row["changed"] = bool(files) and files != hash_of(
-                grade.read_files(self.settings["submitted"], student, module)
-            )
+                row.update({"status": "graded", "score": mark.score, "bonus": mark.bonus})
+                if result:
+                    row.update(
+                        {"status": result["status"], "isolation": result["isolation"], "reason": result["reason"]}
+                    )
             rows.append(row)
         return rows
 

@@ -1,6 +1,7 @@
 """Times as systems write them, and as people type them: read with their zone, kept in UTC without one."""
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from datetime import time as clock
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -27,7 +28,11 @@ NUMBER = {name: number for number, names in enumerate(MONTHS, 1) for name in nam
 
 
 def in_utc(moment: datetime) -> datetime:
-    """A moment in UTC, without its zone; one without a zone is taken as local."""
+    """A moment in UTC, without its zone; without one it is local, and an hour that the clocks leave out is the next."""
+    if moment.tzinfo is None:
+        with suppress(ValueError, OverflowError, OSError):  # beyond what the system's clock knows
+            whole = datetime.fromtimestamp(moment.replace(microsecond=0).timestamp(), UTC)
+            moment = whole + timedelta(microseconds=moment.microsecond)
     return moment.astimezone(UTC).replace(tzinfo=None)
 
 

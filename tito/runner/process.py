@@ -17,6 +17,7 @@ from typing import IO, Any, cast
 
 from tito import CourseError
 from tito.runner import platform
+from tito.runner.results import Outcome
 
 CHILD = Path(__file__).with_name("child.py")
 START = 60.0  # seconds until Python must have come up; a virus scanner may look at every file first
@@ -248,13 +249,13 @@ class _Output:
             self._marked.set()
 
 
-def import_all(folder: Path, names: list[str], seconds: float = 60) -> dict[str, dict]:
+def import_all(folder: Path, names: list[str], seconds: float = 60) -> dict[str, Outcome]:
     """Import modules in one child process whose path holds `folder`: name -> outcome ("passed" or what went wrong)."""
-    outcomes: dict[str, dict] = {}
+    outcomes: dict[str, Outcome] = {}
     with ChildProcess("imports", folder, cwd=folder) as child:
         for name in names:
             try:
-                outcomes[name] = child.ask(seconds, name=name)
+                outcomes[name] = cast(Outcome, child.ask(seconds, name=name))
             except ChildStoppedError as reason:
                 return outcomes | {name: {"state": "failed", "type": "", "message": str(reason), "lines": []}}
     return outcomes

@@ -2,10 +2,21 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NotRequired, Required, TypedDict
 
 from tito.course import notebook
 from tito.course.registry import Module
 from tito.runner.child import STUB
+
+
+class Line(TypedDict):
+    """A line of somebody's code, on the way to an error."""
+
+    place: str
+    line: int
+    source: str
+    function: NotRequired[str]
+    given: NotRequired[bool]  # not the reader's own
 
 
 @dataclass
@@ -15,7 +26,7 @@ class Trouble:
     where: str
     message: str
     type: str = ""
-    lines: list[dict] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
     printed: str = ""
     cause: str = ""  # what explains it, if that is known
     fell: list[str] = field(default_factory=list)  # functions that ended without a `return` that was wanted
@@ -49,7 +60,21 @@ def forgotten_return(fell: list[str], message: str) -> str:
     return "" if not fell or "return" in message else f"{fell[-1]} returned None: is a `return` missing?"
 
 
-def trouble_of(where: str, outcome: dict) -> Trouble:
+class Outcome(TypedDict, total=False):
+    """What became of a cell, or of an import, in the child process; `lines` and the others only if it did not pass."""
+
+    state: Required[str]  # passed, failed, stub, stopped
+    type: str
+    message: str
+    lines: list[Line]
+    fell: list[str]  # functions that fell off their end
+    origin: str
+    printed: str
+    complained: str
+    seconds: float
+
+
+def trouble_of(where: str, outcome: Outcome) -> Trouble:
     lines, fell = [line for line in outcome["lines"] if line["line"]], outcome.get("fell")
     cause = forgotten_return(fell or [], outcome["message"])
     return Trouble(
@@ -95,7 +120,7 @@ def stubs(notebooks: dict[Path, dict]) -> set[str]:
 
 
 def judge_all(
-    exercises: list[ExerciseResult], module: Module, outcomes: dict[str, dict], notebooks: dict[Path, dict]
+    exercises: list[ExerciseResult], module: Module, outcomes: dict[str, Outcome], notebooks: dict[Path, dict]
 ) -> None:
     """Fill in every exercise's verdict, from the outcomes of its graded cells."""
     titles = {cell: exercise.title for exercise in module.exercises for cell in exercise.solution}
@@ -123,7 +148,7 @@ def _misplaced(solution, exercise: ExerciseResult, notebooks: dict[Path, dict], 
     return None
 
 
-def _judge(exercise: ExerciseResult, outcomes: dict[str, dict], titles: dict[str, str], module: Module) -> None:
+def _judge(exercise: ExerciseResult, outcomes: dict[str, Outcome], titles: dict[str, str], module: Module) -> None:
     """Fill in the verdict of the exercise's graded cells. `titles` tells which exercise a solution cell belongs to."""
     found = {test: outcomes.get(test) for test in exercise.tests}
     states = [outcome["state"] if outcome else "missing" for outcome in found.values()]
@@ -154,7 +179,7 @@ def _missing(exercise: ExerciseResult, module: Module) -> Trouble:
     return Trouble(lost[0], f"{text} To get it back: tito reset {module.number} {lost[0]}")
 
 
-def _waits_for(exercise: ExerciseResult, outcome: dict, titles: dict[str, str]) -> str:
+def _waits_for(exercise: ExerciseResult, outcome: Outcome, titles: dict[str, str]) -> str:
     """What a scaffold that was reached belongs to, if not to this exercise."""
     place = outcome["lines"][-1]["place"] if outcome["lines"] else ""
     owner = titles.get(place, place)

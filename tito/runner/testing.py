@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 from tito import CourseError
 from tito.course import notebook
@@ -23,7 +24,7 @@ from tito.course.scaffold import kept_copy, origin_of
 from tito.course.storage import temporary
 from tito.runner import platform
 from tito.runner.process import ChildProcess, ChildStoppedError
-from tito.runner.results import ExerciseResult, Trouble, grade_id, judge_all, trouble_of, untouched
+from tito.runner.results import ExerciseResult, Outcome, Trouble, grade_id, judge_all, trouble_of, untouched
 from tito.runner.whose import explain
 
 GRADED, OTHER, EXPLORATION, PYTEST = 10.0, 30.0, 300.0, 60.0  # seconds for a cell of each kind, and for one pytest test
@@ -178,7 +179,7 @@ def _run_both(course, module, notebooks, folder: Path, result: ModuleResult, opt
 
     with ThreadPoolExecutor(1) as pool:
         tests = pool.submit(run_pytest, course, module, folder, stop, options.full)
-        outcomes: dict[str, dict] = {}
+        outcomes: dict[str, Outcome] = {}
         for path, nb in notebooks.items():
             cells = _cells(nb, options, given(course, module, path))
             with _slots:
@@ -208,7 +209,7 @@ def _run_some(course, module, notebooks, folder: Path, result: ModuleResult, opt
     Of the other graded cells before them only the functions are kept: tests share them.
     """
     wanted = {test for exercise in result.exercises for test in exercise.tests}
-    outcomes: dict[str, dict] = {}
+    outcomes: dict[str, Outcome] = {}
     for path, nb in notebooks.items():
         cells = _cells(nb, options, given(course, module, path))
         last = max((n for n, cell in enumerate(cells) if cell.kind == "graded" and cell.id in wanted), default=-1)
@@ -280,12 +281,12 @@ def run_cells(
     cwd: Path,
     stop: Callable[[], bool] = lambda: False,
     on_break: Callable[[], None] = lambda: None,
-) -> dict[str, dict]:
+) -> dict[str, Outcome]:
     """Run cells in a fresh process that sees `folder/tinytorch`: cell id -> outcome (state, message, lines, seconds).
 
     A cell that hangs or kills the process is left out of the next round, so that the others still get their verdict.
     """
-    outcomes: dict[str, dict] = {}
+    outcomes: dict[str, Outcome] = {}
     for _ in range(STRIKES):
         if _run_through(cells, folder, cwd, stop, outcomes) or stop():
             break
@@ -293,11 +294,11 @@ def run_cells(
     return outcomes
 
 
-def _run_through(cells, folder, cwd, stop, outcomes: dict[str, dict]) -> bool:
+def _run_through(cells, folder, cwd, stop, outcomes: dict[str, Outcome]) -> bool:
     """One round; False if a cell stopped the process."""
     with ChildProcess("cells", folder, cwd, stop) as child:
         for cell in cells:
-            if outcomes.get(cell.id, {}).get("state") == "stopped":
+            if cell.id in outcomes and outcomes[cell.id]["state"] == "stopped":
                 continue
             try:
                 outcome = child.ask(
@@ -314,13 +315,16 @@ def _run_through(cells, folder, cwd, stop, outcomes: dict[str, dict]) -> bool:
                 cause := platform.out_of_threads(outcome["message"] + child.complained)
             ):
                 outcome["message"] = cause
-            outcomes[cell.id] = {**outcome, "printed": child.printed, "complained": child.complained}
+            outcome |= {"printed": child.printed, "complained": child.complained}
+            outcomes[cell.id] = cast(Outcome, outcome)
             if outcome["state"] == "stopped":
                 return False
     return True
 
 
-def _outside(course: Course, path: Path, cells: list[Cell], outcomes: dict[str, dict], folder: Path) -> list[Trouble]:
+def _outside(
+    course: Course, path: Path, cells: list[Cell], outcomes: dict[str, Outcome], folder: Path
+) -> list[Trouble]:
     """What went wrong outside of the graded cells."""
     twice = [id for id, count in Counter(cell.id for cell in cells).items() if count > 1]
     found = [Trouble(id, f"{path.name} has two cells called {id}: delete the copy.") for id in twice]
@@ -334,7 +338,7 @@ def _outside(course: Course, path: Path, cells: list[Cell], outcomes: dict[str, 
     return found + [Trouble(path.name, f"It imported {origin}, not what it exports.") for origin in strange]
 
 
-def _how_to_get(course: Course, outcome: dict) -> str:
+def _how_to_get(course: Course, outcome: Outcome) -> str:
     """The command that exports a module of the course which could not be imported, if that is what went wrong."""
     if outcome["type"] == "ModuleNotFoundError":
         for module in course.modules:
@@ -373,7 +377,7 @@ def run_pytest(
         result.seconds = time.perf_counter() - start
     notebooks = {path: notebook.read(path) for path in module.notebooks}
     for failure in failures:
-        trouble = trouble_of(failure["test"], failure)
+        trouble = trouble_of(failure["test"], cast(Outcome, failure))
         trouble.case = failure["case"]
         explain(trouble, told, folder, module, notebooks)
         if failure["state"] == "stub":

@@ -7,7 +7,7 @@ from pathlib import Path
 from tito.course import notebook
 from tito.course.registry import Module
 from tito.runner.marks import CELL, functions
-from tito.runner.results import Trouble
+from tito.runner.results import Line, Trouble
 
 MOST = 5  # exercises that a failure may be laid at: more would say nothing
 NEAR = 1.5  # so many times as many passing tests may run them as run the first
@@ -60,7 +60,7 @@ def defining(names: list[str], notebooks: dict[Path, dict]) -> list[str]:
     return [found[name] for name in names if name in found]
 
 
-def in_notebook(line: dict, folder: Path, notebooks: dict[Path, dict]) -> dict:
+def in_notebook(line: Line, folder: Path, notebooks: dict[Path, dict]) -> Line:
     """A line of the package as the line of the cell that it was exported from; any other line as it is."""
     file = folder / line["place"]
     if file.suffix != ".py" or not file.is_file():
@@ -76,7 +76,7 @@ def in_notebook(line: dict, folder: Path, notebooks: dict[Path, dict]) -> dict:
     return {**line, "place": cell, "line": same[which - 1], "given": False} if 0 < which <= len(same) else line
 
 
-def _same(text: str, line: dict) -> bool:
+def _same(text: str, line: Line) -> bool:
     return text.strip() == line["source"]
 
 

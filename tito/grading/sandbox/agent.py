@@ -1,28 +1,33 @@
 """The student's process: runs the student's cells, and answers the tester's questions about what they made.
 
-Started as `python -ISB agent.py REQUESTS REPLIES DOOR SETTINGS` with two pipes, a socket or "", and JSON. It locks
-itself in before it touches a line of the student's, and it is trusted no further than that: whatever it says afterwards
-may be a lie, so the verdict is the tester's, who knows the tests and sees only data.
+Started as `python -ISB agent.py CONTROL SETTINGS` with a socket and JSON. This process imports what a student needs and
+forks when it is told. The fork locks itself in before it touches a line of the student's, and it is trusted no further
+than that: whatever it says afterwards may be a lie, so the verdict is the tester's, who knows the tests and sees only
+data.
 """
 
 import ast
 import builtins
+import contextlib
+import gc
 import io
 import json
 import linecache
 import operator
 import os
 import pathlib
+import resource
+import socket
 import sys
 import time
 import types
 import warnings
 from collections import deque
 
-sys.path[:0] = json.loads(sys.argv[4])["path"]
+sys.path[:0] = json.loads(sys.argv[2])["path"]
 
 import numpy as np  # noqa: E402
-from lockdown import lock  # noqa: E402  (a neighbour in the box)
+from lockdown import enclose, lock  # noqa: E402  (a neighbour in the box)
 from wire import REMEMBERED, WATCHED, CannotCrossError, ClosedError, Decoder, Pipe, WireError, frame  # noqa: E402
 
 LONGEST_MESSAGE = 4000
@@ -112,10 +117,12 @@ class Agent:
         for entry in self.given:
             number, array, axes, before = entry
             if array is not None:
-                now = _bytes(array, axes)
+                now = (array.transpose(axes) if axes else array).tobytes()
                 if now != before:
                     found.append(number)
-                entry[1:] = (array, axes, now) if array.nbytes <= WATCHED else (None, None, None)
+                    entry[3] = now
+                if len(now) > WATCHED:
+                    entry[1:] = None, None, None
         return found
 
     def call_back(self, number, inputs, named):
@@ -240,10 +247,6 @@ class Callback:
         return self._agent.call_back(self._number, inputs, named)
 
 
-def _bytes(array, axes):
-    return (array.transpose(axes) if axes else array).tobytes()
-
-
 def describe(error):
     """[built-in type's names from the inside out, message, places in the student's cells]."""
     names = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins"]
@@ -307,21 +310,80 @@ for name, f in PLAIN_OPERATIONS.items():
 OPERATIONS |= {"execute": Agent.execute, "name": Agent.name, "import": Agent.import_, "next": Agent.next_, "get": _get}
 
 
-def main():
-    """Lock the door, say so, serve."""
-    settings = json.loads(sys.argv[4])
-    pipe = Pipe(int(sys.argv[1]), int(sys.argv[2]))
-    sys.path[:] = settings["path"] + settings["library"]
-    door = int(sys.argv[3]) if sys.argv[3] else None
-    sys.argv[:] = [""]
-    level = lock(settings, door)
-    warnings.simplefilter("ignore")  # a warning costs nothing
+def student(settings, requests, replies, shown, door=None):
+    """In a fork: lock the door, say so, serve."""
+    os.dup2(shown, 1)
+    os.dup2(shown, 2)
+    os.close(shown)
+    level = settings["level"] + lock(settings, door)
+    np.random.seed()  # the state that the fork began with is everybody's
+    pipe = Pipe(requests, replies)
     agent = Agent(pipe)
     pipe.send(frame({"value": {"ready": level}}, agent.refer))
-    try:
+    with contextlib.suppress(ClosedError, CannotCrossError, WireError):
         agent.serve()
-    except (ClosedError, CannotCrossError, WireError):
-        os._exit(0)
+    os._exit(0)
+
+
+def hold(control, settings):
+    """Fork a student's process when told, and end it when told: one at a time."""
+    child = 0
+    while True:
+        data, descriptors, _, _ = socket.recv_fds(control, 4096, 4)
+        if not data:
+            os._exit(0)
+        what, token, *inputs = json.loads(data)
+        answer = None
+        if child and what in ("fork", "end"):
+            answer, child = ended(child, *inputs), 0
+        if what == "fork":
+            try:
+                answer, child = None, os.fork()
+            except OSError as error:
+                answer = str(error)
+            if answer is None and not child:
+                try:
+                    control.close()
+                    student(settings, *descriptors)
+                except BaseException as error:
+                    print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+                finally:
+                    os._exit(1)
+            for descriptor in descriptors:
+                os.close(descriptor)
+        elif what == "spent":
+            usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+            answer = usage.ru_utime + usage.ru_stime
+        control.send(json.dumps([token, answer]).encode())
+
+
+def ended(child, patience=0.0):
+    """The exit code of a child that ends within a time; one that does not is killed, and has none."""
+    until = time.monotonic() + patience
+    while True:
+        gone, status = os.waitpid(child, os.WNOHANG)
+        if gone:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() >= until:
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+            return None
+        time.sleep(0.002)
+
+
+def main():
+    """Import what every student needs, give up what none needs, fork."""
+    control, settings = socket.socket(fileno=int(sys.argv[1])), json.loads(sys.argv[2])
+    sys.path[:] = settings["path"] + settings["library"]
+    sys.argv[:] = [""]
+    settings["level"] = enclose(settings)
+    warnings.simplefilter("ignore")  # a warning costs nothing
+    for line in ("import numpy.fft, numpy.linalg, numpy.random", *settings["imports"]):
+        with contextlib.suppress(Exception):
+            exec(line, {})
+    gc.collect()
+    gc.freeze()  # what is here is shared by the forks, as long as nobody writes to it
+    hold(control, settings)
 
 
 if __name__ == "__main__":

@@ -23,10 +23,11 @@ import numpy
 
 from tito import CourseError
 from tito.grading.sandbox import lockdown
-from tito.grading.sandbox.student import NotStartedError, StudentProcess
+from tito.grading.sandbox.box import Box, NotStartedError
+from tito.grading.sandbox.student import StudentProcess
 
 BOX = tuple(Path(__file__).with_name(f"{name}.py") for name in ("agent", "lockdown", "wire"))  # what goes inside
-SPARE = 12  # tasks beyond the threads that a module asks for: the box's own, and threads that are just ending
+SPARE = 24  # tasks beyond the threads that a module asks for: the boxes' own, and threads that are just ending
 FIRST_USER = 61_000  # as root, each worker's students get a user id of their own
 RUNGS = ("bubblewrap", "landlock", "none")
 SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
@@ -48,6 +49,7 @@ class Kit:
 
     folder: Path
     exchange: Path
+    imports: tuple[str, ...] = ()  # what its notebook's given cells import: once, before any student's process begins
 
 
 @cache
@@ -69,7 +71,7 @@ def numpy_files() -> list[Path]:
 
 
 def command(rung: Rung, kit: Kit, limits: dict) -> tuple[list[str], dict]:
-    """(command with places for the two pipes, environment) that starts the agent on a rung."""
+    """(command with a place for the socket, environment) that starts a box on a rung."""
     interpreter, files, library = python_files()
     packages = numpy_files()
     inside = rung.name == "bubblewrap"
@@ -85,10 +87,11 @@ def command(rung: Rung, kit: Kit, limits: dict) -> tuple[list[str], dict]:
         "memory": limits["memory"],
         "cpu": limits["cpu"],
         "file": 0,
+        "imports": kit.imports,
         # the kernel counts a user's tasks: only where the box has a user of its own
         "tasks": limits.get("threads", 0) + SPARE if rung.drop else 0,
     }
-    run = [interpreter, "-ISB", f"{box}/agent.py", "{requests}", "{replies}", "{door}", _braces(json.dumps(settings))]
+    run = [interpreter, "-ISB", f"{box}/agent.py", "{control}", _braces(json.dumps(settings))]
     environment = {"PATH": "/usr/bin", "LANG": "C.UTF-8", "HOME": "/", "PYTHONHASHSEED": "0", "PYTHONUTF8": "1"}
     environment |= dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     return (_bubblewrap(files, library, packages, kit) + run if inside else run), environment
@@ -118,7 +121,7 @@ def _bubblewrap(files, library, packages, kit: Kit) -> list[str]:
     return [*map(_braces, words), "--remount-ro", "/", "--chdir", "/", "--"]
 
 
-def make_kit(folder: Path, package: Path, modules: list[str]) -> Kit:
+def make_kit(folder: Path, package: Path, modules: list[str], imports: tuple[str, ...] = ()) -> Kit:
     """Fill `folder` with the agent and the package's `modules` (such as `core.tensor`), as files."""
     kit, exchange = folder / "kit", folder / "exchange"
     for place in (folder, kit, exchange, kit / "deps"):
@@ -144,7 +147,7 @@ def make_kit(folder: Path, package: Path, modules: list[str]) -> Kit:
     for place in kit.rglob("*"):
         if not place.is_symlink():
             place.chmod(0o755 if place.is_dir() else 0o644)
-    return Kit(kit, exchange)
+    return Kit(kit, exchange, imports)
 
 
 def ladder(names: tuple[str, ...] = RUNGS[:2]) -> Iterator[Rung]:
@@ -182,7 +185,8 @@ def _works(rung: Rung, kit: Kit) -> bool:
     if rung.name == "landlock" and not lockdown.landlock_version():
         return False
     words, environment = command(rung, kit, {"memory": 1 << 30, "cpu": 10})
-    student = StudentProcess(words, environment, FIRST_USER - 1 if rung.drop else None, lambda message: None)
+    box = Box(words, environment, FIRST_USER - 1 if rung.drop else None)
+    student = StudentProcess(box)
     try:
         student.start()
         return isinstance(student.levels, list) and "seccomp" in student.levels
@@ -190,6 +194,7 @@ def _works(rung: Rung, kit: Kit) -> bool:
         return False
     finally:
         student.stop()
+        box.stop()
 
 
 def choose(wanted: str | None = None, unsafe: bool = False) -> Rung:

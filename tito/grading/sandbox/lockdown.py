@@ -1,4 +1,4 @@
-"""A process locks itself in: resource limits, then Landlock (files), then seccomp (system calls). No way back.
+"""A process locks itself in: Landlock (files), then resource limits, then seccomp (system calls). No way back.
 
 Through ctypes and the kernel's own interface, so there is nothing to install. Each step raises OSError if it fails.
 """
@@ -51,17 +51,24 @@ EPERM, ENOSYS = 1, 38
 LOAD, EQUAL, AT_LEAST, ANY_OF, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06  # classic BPF
 
 
-def lock(settings: dict, door: int | None = None) -> list[str]:
-    """Apply what `settings` ask for; returns what was applied. Through the socket `door` the tester lets threads in."""
-    LIBC.prctl(DEATH_SIGNAL, 9, 0, 0, 0)  # ends with the tester
-    done = limit(settings["memory"], settings["cpu"], settings["file"])
-    if settings["tasks"]:
-        resource.setrlimit(resource.RLIMIT_NPROC, (settings["tasks"], settings["tasks"]))
+def enclose(settings: dict) -> list[str]:
+    """Give up what a student's process, and the one that it is a fork of, need not; returns what was applied."""
+    LIBC.prctl(DEATH_SIGNAL, 9, 0, 0, 0)  # ends with whoever started it
     drop_capabilities()
     _check(LIBC.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0), "no_new_privs")
     if settings["landlock"]:
         landlock(settings["readable"], settings["landlock"])
-        done.append("landlock")
+        return ["landlock"]
+    return []
+
+
+def lock(settings: dict, door: int | None = None) -> list[str]:
+    """The rest, in the student's process; returns what was applied. Through the socket `door` the tester lets threads
+    in."""
+    LIBC.prctl(DEATH_SIGNAL, 9, 0, 0, 0)  # a fork has none
+    done = limit(settings["memory"], settings["cpu"], settings["file"])
+    if settings["tasks"]:
+        resource.setrlimit(resource.RLIMIT_NPROC, (settings["tasks"], settings["tasks"]))
     if settings["seccomp"]:
         seccomp(door is not None and hand_over(door))
         done.append("seccomp")

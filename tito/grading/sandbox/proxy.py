@@ -15,6 +15,7 @@ import numpy as np
 from tito.grading.sandbox.readings import Reading, plain
 from tito.grading.sandbox.wire import REMEMBERED, WATCHED, CannotCrossError, Decoder, Pipe, WireError, frame
 
+HANDLED = ("raise", "ignore", "warn")
 USUAL = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
 DEEPEST = 50  # calls between the two within one another
 ALLOWED = {
@@ -78,10 +79,8 @@ class Conversation:
         """The answer to a question that is new."""
         arrays: list = []
         dropped, self.dropped = self.dropped, []
-        errors = dict(np.geterr())
-        errors = (
-            {} if errors == USUAL else {name: how for name, how in errors.items() if how in ("raise", "ignore", "warn")}
-        )
+        now = np.geterr()
+        errors = {} if now == USUAL else {name: how for name, how in now.items() if how in HANDLED}
         request = [what, list(inputs), named, errors, dropped]
         packet = frame(request, self._refer)
         _collect(inputs, arrays)
@@ -104,7 +103,7 @@ class Conversation:
             raise StudentError("a reply without a value")
         if "changed" in reply:
             self._spoil(reply["changed"])
-        if any(array.nbytes > WATCHED for array in arrays):
+        if arrays and any(array.nbytes > WATCHED for array in arrays):
             small = [array if array is None or array.nbytes <= WATCHED else None for _, array in self.sent]
             self.sent = deque(zip((number for number, _ in self.sent), small, strict=True), REMEMBERED)
         return reply["value"]
@@ -146,8 +145,12 @@ class Conversation:
         """Run a function of the tests that was handed over, with data or stand-ins."""
         function = self.callbacks.get(request["callback"]) if type(request["callback"]) is int else None
         inputs, named = request.get("with"), request.get("named")
-        known = function is not None and isinstance(inputs, list)
-        if not known or not isinstance(named, dict) or not all(type(name) is str for name in named):
+        if (
+            function is None
+            or not isinstance(inputs, list)
+            or not isinstance(named, dict)
+            or not all(type(name) is str for name in named)
+        ):
             raise StudentError("a call of a function that was never given")
         self.seen.clear()
         inputs, named = plain(inputs), {name: plain(value) for name, value in named.items()}  # the answer is no verdict
@@ -163,8 +166,8 @@ class Conversation:
 
     def _refer(self, value):
         if isinstance(value, Proxy):
-            number = object.__getattribute__(value, "_number")
-            if object.__getattribute__(value, "_conversation") is not self:
+            number = value._number
+            if value._conversation is not self:
                 raise CannotCrossError("an object of a process that has ended cannot be used any more")
             return ["object", number]
         if callable(value) and not isinstance(value, type):
@@ -179,16 +182,9 @@ class Conversation:
         number = parts[1]
         proxy = self.known.get(number)
         if proxy is None:
-            counter = [0]
-            proxy = Proxy(self, number, parts[2] == "named")
-            proxy._set_counter(counter)
-            weakref.finalize(proxy, self._drop, number, counter).atexit = False
-            self.known[number] = proxy
-        proxy._counted()
+            self.known[number] = proxy = Proxy(self, number, parts[2] == "named")
+        SENT.__set__(proxy, SENT.__get__(proxy) + 1)
         return proxy
-
-    def _drop(self, number: int, counter: list) -> None:
-        self.dropped.append((number, counter[0]))
 
     def _error(self, told) -> Exception:
         """The exception the student's code raised, as one of the built-in kinds."""
@@ -214,7 +210,7 @@ def _reading_of(what: str, inputs: tuple, named: dict):
         return None
     if not all(type(part) is str for part in inputs[1:]):
         return None
-    return (what, object.__getattribute__(inputs[0], "_number"), *inputs[1:])
+    return (what, inputs[0]._number, *inputs[1:])
 
 
 def _copy(value):
@@ -277,13 +273,13 @@ class Method:
 
 
 def _ask(proxy, what, *inputs, **named):
-    return object.__getattribute__(proxy, "_conversation").ask(what, *inputs, **named)
+    return proxy._conversation.ask(what, *inputs, **named)
 
 
 class Proxy:
     """Stands for an object in the student's process."""
 
-    __slots__ = ("_conversation", "_number", "_named", "_counter", "__weakref__")
+    __slots__ = ("_conversation", "_number", "_named", "_sent", "__weakref__")
     __array_ufunc__ = None
 
     def __init__(self, conversation, number, named):
@@ -291,12 +287,10 @@ class Proxy:
         put(self, "_conversation", conversation)
         put(self, "_number", number)
         put(self, "_named", named)
+        put(self, "_sent", 0)  # how often it came from the student's process
 
-    def _set_counter(self, counter):
-        object.__setattr__(self, "_counter", counter)
-
-    def _counted(self):
-        object.__getattribute__(self, "_counter")[0] += 1
+    def __del__(self):
+        self._conversation.dropped.append((self._number, self._sent))
 
     def __getattr__(self, name):
         if name.startswith("__") and name not in SPECIAL:  # NumPy would believe an __array_interface__, a raw address
@@ -417,8 +411,11 @@ class Proxy:
         raise TypeError("the student's objects cannot be keys")
 
 
+SENT: Any = Proxy._sent  # type: ignore[attr-defined]
+
+
 def _is_named(proxy) -> bool:
-    return object.__getattribute__(proxy, "_named")
+    return proxy._named
 
 
 def _array_of(proxy):

@@ -5,15 +5,13 @@ import os
 import select
 import signal
 import socket
-import subprocess
-from collections.abc import Callable
 from typing import Any
 
+from tito.grading.sandbox.box import STARTING, Box, NotStartedError
 from tito.grading.sandbox.proxy import Conversation
 from tito.grading.sandbox.threads import admit
 from tito.grading.sandbox.wire import WireError
 
-STARTING = 30.0  # seconds for a sandbox to come up
 KEPT_OUTPUT = 1 << 20
 MOST_OUTPUT = 64 << 20
 
@@ -26,43 +24,22 @@ class FloodError(WireError):
     """The student's code printed without end."""
 
 
-class NotStartedError(Exception):
-    """The sandbox did not come up: a fault of the machine, never of the student."""
-
-
 class StudentProcess:
     """A student's process in its box: started, talked to, killed."""
 
-    def __init__(self, command: list[str], environment: dict, user: int | None, report: Callable, threads: int = 0):
-        self.command, self.environment, self.user, self.report = command, environment, user, report
-        self.threads, self.output, self.printed = threads, bytearray(), 0
+    def __init__(self, box: Box, threads: int = 0):
+        self.box, self.threads, self.output, self.printed = box, threads, bytearray(), 0
         self.listener: int | None = None
-        self.process: subprocess.Popen | None = None
         self.conversation: Any = None  # a Conversation, while the process is there
         self.levels: list = []
 
     def start(self) -> None:
         """Start the process and wait until it has locked itself in."""
         self.stop()
+        self.box.start()
         requests, replies, shown = os.pipe(), os.pipe(), os.pipe()
         door, theirs = socket.socketpair() if self.threads else (None, None)
-        inside = [requests[0], replies[1], *([theirs.fileno()] if theirs else [])]
-        names = dict(zip(("requests", "replies", "door"), [*inside, ""], strict=False))
-        command = [part.format(**names) for part in self.command]
-        drop: dict[str, Any] = {} if self.user is None else {"user": self.user, "group": self.user, "extra_groups": []}
-        try:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=shown[1], stderr=shown[1], env=self.environment, cwd="/",
-                pass_fds=inside, **drop,
-            )  # fmt: skip
-        except (OSError, subprocess.SubprocessError) as error:
-            raise NotStartedError(f"the sandbox cannot be started: {error}") from None
-        finally:
-            for descriptor in (requests[0], replies[1], shown[1]):
-                os.close(descriptor)
-            if theirs:
-                theirs.close()
-        self.report({"pid": self.process.pid})
+        inside = [requests[0], replies[1], shown[1], *([theirs.fileno()] if theirs else [])]
         self.writing, self.reading, self.shown = requests[1], replies[0], shown[0]
         os.set_blocking(self.shown, False)
         self.conversation = Conversation(self.reading, self.writing)
@@ -70,9 +47,19 @@ class StudentProcess:
         self.conversation.pipe.wait = self.wait
         self.printed, early = 0, len(self.output)
         try:
+            try:
+                self.box.fork(inside)
+            finally:
+                for descriptor in inside[:3]:
+                    os.close(descriptor)
+                if theirs:
+                    theirs.close()
             with alarm(STARTING):
                 self.levels = self.conversation.greet()
                 self._open(door)
+        except NotStartedError:
+            self.stop()
+            raise
         except (CellTimeoutError, WireError, OSError) as error:
             self.drain()
             said = bytes(self.output[early:]).decode("utf-8", "replace").strip().splitlines()[-1:]
@@ -112,17 +99,15 @@ class StudentProcess:
             if self.printed > MOST_OUTPUT:
                 raise FloodError(f"more than {MOST_OUTPUT >> 20} MiB were printed")
 
-    def stop(self) -> int | None:
-        """End the process; its exit code, None if it was still alive."""
-        if self.process is None:
+    def stop(self, patience: float = 0.0) -> int | None:
+        """End the process; its exit code, None if it was still alive after `patience` seconds."""
+        if self.conversation is None:
             return None
-        code = self.process.poll()
-        self.process.kill()
-        self.process.wait()
+        code = self.box.end(patience)
         for descriptor in (self.writing, self.reading, self.shown, self.listener):
             if descriptor is not None:
                 os.close(descriptor)
-        self.process = self.listener = self.conversation = None
+        self.listener = self.conversation = None
         return code
 
 

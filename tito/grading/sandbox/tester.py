@@ -10,7 +10,6 @@ import io
 import os
 import re
 import signal
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -21,10 +20,11 @@ import numpy as np
 
 from tito.course.notebook import definitions
 from tito.grading.sandbox import cells, hidden
+from tito.grading.sandbox.box import NotStartedError
 from tito.grading.sandbox.importing import Importer, module_code
 from tito.grading.sandbox.proxy import read
 from tito.grading.sandbox.readings import guard
-from tito.grading.sandbox.student import CellTimeoutError, FloodError, NotStartedError, StudentProcess, alarm
+from tito.grading.sandbox.student import CellTimeoutError, FloodError, StudentProcess, alarm
 from tito.grading.sandbox.wire import ClosedError, WireError
 
 MOST_RESTARTS = 8
@@ -125,17 +125,14 @@ class SubmissionRun:
         if step["kind"] != "graded":
             self.broken[number] += 1
         closed = isinstance(error, ClosedError | OSError)
-        if closed and self.student.process is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.student.process.wait(1.0)
-        code = self.student.stop()
+        code = self.student.stop(1.0 if closed else 0.0)
         if not closed:
             return {"status": "died", "message": f"your code answered in no known form: {error}"}
         if code is None:
             return {"status": "died", "message": "your code broke off the conversation with the tests"}
-        if code in (-signal.SIGXCPU, 128 + signal.SIGXCPU):
+        if code == -signal.SIGXCPU:
             return {"status": "timeout", "message": "your code used up its processor time"}
-        if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
+        if code == -signal.SIGKILL:
             return {"status": "oom", "message": "your code's process was killed, most likely for its memory"}
         return {"status": "died", "message": f"your code ended its process (exit code {code})"}
 
@@ -291,6 +288,7 @@ def warm(setting: dict) -> None:
 
     import numpy.fft
     import numpy.linalg
+    import numpy.ma
     import numpy.random
     import numpy.testing  # noqa: F401
 
@@ -303,7 +301,9 @@ def warm(setting: dict) -> None:
 
 
 def run_submission(task: dict, report: Callable) -> None:
-    """Grade one submission in this process, which must be a fresh fork. `report` gets each cell's outcome."""
+    """Grade one submission in this process, a fresh fork of the one that holds the task's box. `report` gets each
+    cell's outcome.
+    """
     os.environ["TMPDIR"] = task["exchange"]
     _open_folders()
     np.seterr(all="warn")
@@ -311,7 +311,7 @@ def run_submission(task: dict, report: Callable) -> None:
     hidden.install()
     hidden.seed(task.get("seed"))
     threads = task["limits"].get("threads", 0)
-    student = StudentProcess(task["command"], task["environment"], task["user"], report, threads)
+    student = StudentProcess(task["box"], threads)
     try:
         SubmissionRun(task, student, report).all()
         report({"done": student.levels})
@@ -334,4 +334,3 @@ def _open_folders() -> None:
 
     tempfile.mkdtemp, tempfile.tempdir = mkdtemp, None
     os.umask(0o022)
-

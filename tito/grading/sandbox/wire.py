@@ -21,7 +21,8 @@ WATCHED = 1 << 18  # unless they have more bytes than this
 HEADER = struct.Struct("<II")
 WRITE = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 READ = json.JSONDecoder().decode
-KINDS = {np.dtype(name).str for name in "? b B h H i I q Q e f d F D".split()}
+KINDS = {text: np.dtype(text) for text in (np.dtype(name).str for name in "? b B h H i I q Q e f d F D".split())}
+IN_ORDER = [list(range(count)) for count in range(33)]  # the axes of an array as C lays it out, by their number
 TYPES = {kind.__name__: kind for kind in (bool, int, float, complex, str, bytes, list, tuple, dict, set, object)}
 SCALARS = {
     name: getattr(np, name)
@@ -32,7 +33,7 @@ SCALARS |= {
     for name in ("complex64", "complex128", "floating", "integer", "number", "generic", "ndarray")
 }
 NAMES = {kind: name for name, kind in (*SCALARS.items(), *TYPES.items())}
-PLAIN = (type(None), bool, int, float, str)
+PLAIN = frozenset((type(None), bool, int, float, str))
 
 
 class WireError(Exception):
@@ -59,24 +60,12 @@ class Encoder:
             return value
         if depth > DEEPEST:
             raise CannotCrossError("a value is nested too deeply to be sent")
-        maker = getattr(self, f"_{kind.__name__}", None) if kind.__module__ == "builtins" else None
-        if maker:
-            return maker(value, depth + 1)
-        if isinstance(value, np.ndarray | np.generic) and value.dtype.str in KINDS:
-            return self._array(value)
-        if isinstance(value, np.dtype) and value.str in KINDS:
-            return ["dtype", value.str]
-        if isinstance(value, type):
-            return ["type", NAMES[value]] if value in NAMES else self.refer(value)
-        if isinstance(value, pathlib.PurePath):
-            return ["path", str(value)]
-        if isinstance(value, tuple):  # a named tuple
-            return self._tuple(tuple(value), depth + 1)
-        if isinstance(value, dict) and kind.__module__ == "collections":
-            return self._dict(dict(value), depth + 1)
-        for plain in (bool, int, float, str):
-            if isinstance(value, plain):
-                return plain(value)
+        way = WAYS.get(kind)
+        if way is None:
+            way = WAYS[kind] = _way(kind)
+        return way(self, value, depth + 1)
+
+    def _other(self, value, depth):
         return self.refer(value)
 
     def _list(self, value, depth):
@@ -114,13 +103,33 @@ class Encoder:
     def _NotImplementedType(self, value, depth):
         raise CannotCrossError("NotImplemented is not a value")
 
-    def _array(self, array):
+    def _dtype(self, value, depth):
+        return ["dtype", value.str] if value.str in KINDS else self.refer(value)
+
+    def _type(self, value, depth):
+        return ["type", NAMES[value]] if value in NAMES else self.refer(value)
+
+    def _path(self, value, depth):
+        return ["path", str(value)]
+
+    def _named_tuple(self, value, depth):
+        return self._tuple(tuple(value), depth)
+
+    def _collection(self, value, depth):
+        return self._dict(dict(value), depth)
+
+    def _ndarray(self, array, depth):
         """dtype, shape in memory order, the axes that bring it back, where its bytes are, whether it is a scalar."""
+        kind = array.dtype.str
+        if kind not in KINDS:
+            return self.refer(array)
         scalar = isinstance(array, np.generic)
-        array = np.asarray(array)
-        axes = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
-        ordered = array.transpose(axes)
-        return ["array", array.dtype.str, list(ordered.shape), axes, *self._put(ordered.tobytes()), scalar]
+        axes = IN_ORDER[array.ndim]
+        if not array.flags.c_contiguous:
+            array = np.asarray(array)
+            axes = sorted(axes, key=lambda axis: -abs(array.strides[axis]))
+            array = array.transpose(axes)
+        return ["array", kind, list(array.shape), axes, *self._put(array.tobytes()), scalar]
 
     def _put(self, data):
         self.blobs.append(data)
@@ -128,6 +137,32 @@ class Encoder:
         if self.length > LONGEST_DATA:
             raise CannotCrossError(f"more than {LONGEST_DATA >> 20} MiB of arrays cannot be sent at once")
         return self.length - len(data), len(data)
+
+
+def _way(kind):
+    """How a value of a type is sent."""
+    if kind.__module__ == "builtins" and kind.__name__ in BUILT_IN:
+        return getattr(Encoder, f"_{kind.__name__}")
+    if issubclass(kind, np.ndarray | np.generic):
+        return Encoder._ndarray
+    if issubclass(kind, np.dtype):
+        return Encoder._dtype
+    if issubclass(kind, type):
+        return Encoder._type
+    if issubclass(kind, pathlib.PurePath):
+        return Encoder._path
+    if issubclass(kind, tuple):
+        return Encoder._named_tuple
+    if issubclass(kind, dict) and kind.__module__ == "collections":
+        return Encoder._collection
+    for plain in (bool, int, float, str):
+        if issubclass(kind, plain):
+            return lambda encoder, value, depth: plain(value)
+    return Encoder._other
+
+
+WAYS: dict = {}  # type -> how its values are sent
+BUILT_IN = set("list tuple set frozenset dict complex bytes slice range ellipsis NotImplementedType".split())
 
 
 def _plain(key):
@@ -200,7 +235,7 @@ class Decoder:
     def _dtype(self, parts, depth):
         if len(parts) != 1 or parts[0] not in KINDS:
             raise WireError("an unknown dtype")
-        return np.dtype(parts[0])
+        return KINDS[parts[0]]
 
     def _type(self, parts, depth):
         kinds = TYPES | SCALARS
@@ -216,17 +251,21 @@ class Decoder:
     def _array(self, parts, depth):
         if len(parts) != 6 or type(parts[0]) is not str or parts[0] not in KINDS or type(parts[5]) is not bool:
             raise WireError("an array has a numeric dtype and six parts")
-        dtype, (shape, axes) = np.dtype(parts[0]), parts[1:3]
-        sound = all(type(part) is list and all(map(_is_int, part)) for part in (shape, axes)) and len(shape) <= 32
-        if not sound or sorted(axes) != list(range(len(shape))) or any(not 0 <= n < 1 << 48 for n in shape):
-            raise WireError("an array's shape or axes make no sense")
+        dtype, shape, axes = KINDS[parts[0]], parts[1], parts[2]
+        sound = type(shape) is list and type(axes) is list and len(shape) <= 32
+        if not sound or not all(map(_is_int, shape)) or any(not 0 <= n < 1 << 48 for n in shape):
+            raise WireError("an array's shape makes no sense")
+        in_order = axes == IN_ORDER[len(shape)]
+        if not all(map(_is_int, axes)) or not in_order and sorted(axes) != IN_ORDER[len(shape)]:
+            raise WireError("an array's axes make no sense")
         data = self._slice_of(parts[3:5])
         if math.prod(shape) * dtype.itemsize != len(data):
             raise WireError("an array's bytes do not fit its shape")
         array = np.frombuffer(data, dtype).reshape(shape).copy()
-        array = array.transpose(np.argsort(axes)) if axes else array
+        if not in_order:
+            array = array.transpose(sorted(axes, key=axes.__getitem__))
         if self.arrays is not None and not parts[5]:
-            self.arrays.append((array, axes, data))
+            self.arrays.append((array, None if in_order else axes, data))
         return array[()] if parts[5] and array.ndim == 0 else array.view(self.kind)
 
     def _slice_of(self, parts):
@@ -281,7 +320,7 @@ class Pipe:
         while len(self.buffer) < count:
             if self.wait:
                 self.wait()
-            part = read(self.reading, 1 << 18)
+            part = read(self.reading, 1 << 16 if count < 1 << 16 else 1 << 18)
             if not part:
                 raise ClosedError("the other side is gone")
             self.buffer += part

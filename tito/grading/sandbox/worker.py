@@ -18,13 +18,16 @@ import time
 import numpy as np  # noqa: F401  (imported before the fork, once)
 
 from tito.grading.sandbox import tester
+from tito.grading.sandbox.box import Box, NotStartedError
 
 GRACE = 4.0  # seconds beyond the submission's wall time before the tester itself is ended
 TESTER_MEMORY = 512 << 20  # bytes that a tester may take beyond what it begins with
 MOST_REPORT = 32 << 20  # bytes of one tester's report
+MOST_BOXES = 4  # that wait for a next submission
 SCARCE = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC)  # a machine that has no more to give
 DEATH_SIGNAL, SUBREAPER = 1, 36
 LIBC = ctypes.CDLL(None)
+boxes: dict[str, Box] = {}  # by the name of their setting
 
 
 def main() -> None:
@@ -38,27 +41,47 @@ def main() -> None:
             settings[task["name"]] = task["setting"]
             tester.warm(task["setting"])
         else:
-            print(json.dumps(run_in_fork({**settings[task["name"]], **task})), flush=True)
+            task = {**settings[task["name"]], **task}
+            print(json.dumps(run_in_fork(task, _box(task))), flush=True)
+    for box in boxes.values():
+        box.stop()
 
 
-def run_in_fork(task: dict) -> dict:
+def _box(task: dict) -> Box:
+    """The box of a task's setting, kept for the next submission."""
+    name = task["name"]
+    if name not in boxes:
+        while len(boxes) >= MOST_BOXES:
+            boxes.pop(next(iter(boxes))).stop()
+        boxes[name] = Box(task["command"], task["environment"], task["user"])
+    return boxes[name]
+
+
+def run_in_fork(task: dict, box: Box) -> dict:
     """The outcome of every cell of one submission, and how it ended.
 
     "infrastructure" is a box that did not start. "escaped" is what came through from the student's side and ended the
     tests. If neither is set and the tester has not "ended", it was killed or crashed.
     """
-    start, used = time.monotonic(), _processor_time()
+    start, used, spent = time.monotonic(), _processor_time(), 0.0
     outcome: dict = {"cells": {}, "level": None, "infrastructure": None, "escaped": None, "overdue": False}
     try:
-        for message in _messages(task, start + task["limits"]["wall"] + GRACE):
+        box.start()
+        spent = box.spent()
+        for message in _messages({**task, "box": box}, start + task["limits"]["wall"] + GRACE):
             if "cell" in message:
                 outcome["cells"][message.pop("cell")] = message
             elif "done" in message:
                 outcome["level"] = message["done"]
             else:
                 outcome |= {name: message[name] for name in ("infrastructure", "escaped", "overdue") if name in message}
+    except NotStartedError as error:
+        outcome["infrastructure"] = str(error)
     except OSError as error:
         outcome["infrastructure"] = f"the tester cannot be started: {error.strerror or error}"
+    if outcome["infrastructure"]:
+        box.stop()  # the next one begins with another
+    used -= max(box.spent() - spent, 0.0)
     outcome["ended"] = outcome["level"] is not None
     outcome["seconds"], outcome["cpu"] = round(time.monotonic() - start, 3), round(_processor_time() - used, 3)
     return outcome
@@ -83,6 +106,8 @@ def _messages(task: dict, deadline: float) -> list[dict]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
         _reap()
+        if "box" in task:
+            task["box"].end()
 
 
 def _child(task: dict, reading: int, writing: int) -> None:
@@ -130,15 +155,14 @@ def _listen(reading: int, deadline: float) -> list[dict]:
 
 
 def _reap() -> None:
-    """Kill and collect every child, until there is none."""
-    while True:
-        for child in _children():
+    """Kill and collect every child but the boxes, until there is none."""
+    kept = {box.process.pid for box in boxes.values() if box.process is not None}
+    while children := set(_children()) - kept:
+        for child in children:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
-        try:
-            os.waitpid(-1, 0)
-        except ChildProcessError:
-            return
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(child, 0)
 
 
 def _children() -> list[int]:
