@@ -123,6 +123,14 @@ def test_a_terminal_gets_colours_unless_it_refuses_them(course, tito_process):
     assert max(map(len, plain.splitlines())) <= 40
 
 
+@pytest.mark.skipif(os.name != "posix", reason="the shell closes it there")
+def test_a_closed_output_is_no_fault(course):
+    words = f'"{sys.executable}" -m tito status'
+    for closed in (">&-", "2>&-", ">&- 2>&-"):
+        ended = subprocess.run(f"{words} {closed}", shell=True, cwd=course.root, capture_output=True)
+        assert ended.returncode == 0 and b"Traceback" not in ended.stderr, closed
+
+
 def test_no_more_threads_is_a_sentence(toy):
     toy.module("01", "alpha", [("double", toy.DOUBLE, toy.TEST_DOUBLE, 1)])
     code = 'import threading\ndef start(self):\n    raise RuntimeError("can\'t start new thread")\n'

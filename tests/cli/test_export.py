@@ -343,6 +343,19 @@ def test_check_names_what_is_out_of_sync(course):
     assert package(course) == before
 
 
+def test_the_copy_of_a_read_only_course_can_be_written_to(course, tmp_path):
+    run(course)
+    for path in [*course.package.rglob("*"), course.package]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        export_to(course, course.modules, tmp_path / "build")
+    finally:
+        for path in [course.package, *course.package.rglob("*")]:
+            path.chmod(0o755 if path.is_dir() else 0o644)
+    made = tmp_path / "build" / "tinytorch"
+    assert all(path.stat().st_mode & 0o200 for path in (made, *made.rglob("*")))
+
+
 def test_export_to_builds_a_whole_package_elsewhere(course, tmp_path):
     run(course)
     before = package(course)

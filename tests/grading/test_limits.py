@@ -305,11 +305,13 @@ def _is_box(process):
 
 VICTIMS = {
     "a worker": lambda process: _is_worker(process) and not _is_worker(process.parent()) and process.children(),
-    "a tester": lambda process: _is_worker(process) and _is_worker(process.parent()) and process.children(),
+    "a tester": lambda process: _is_worker(process)
+    and _is_worker(process.parent())
+    and time.time() - process.create_time() > 0.5,
     "a box": lambda process: _is_box(process) and not _is_box(process.parent()) and process.children(),
     "a student's process": lambda process: _is_box(process)
-    and process.parent().exe() == process.exe()
-    and _is_box(process.parent()),
+    and _is_box(process.parent())
+    and not process.children(),
 }  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """The command line. Each command reads its words, calls the file that does the work, and shows the result."""
 
 import io
+import os
 import signal
 import sys
 from typing import Annotated
@@ -31,6 +32,9 @@ def group(name: str, text: str, **commands) -> None:
 
 def main() -> None:
     """The entry point: a fault of the course or of the question becomes a sentence, not a traceback."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # whoever started tito closed it
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

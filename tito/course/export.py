@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import time
@@ -79,6 +80,8 @@ def export_to(course: Course, modules: Iterable[Module], folder: Path) -> list[P
     package = Path(folder) / course.package.name
     if course.package.is_dir():
         shutil.copytree(course.package, package, ignore=shutil.ignore_patterns("__pycache__", ".*"), dirs_exist_ok=True)
+        for path in (package, *package.rglob("*")):  # the copy of what is read-only is written to
+            path.chmod(path.stat().st_mode | stat.S_IWUSR)
     made = []
     for module in modules:
         for source in module.notebooks:

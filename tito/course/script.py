@@ -47,7 +47,7 @@ def twin_text(source: Path) -> str:
 
 
 def _import_jupytext():
-    """jupytext and nbformat, without what they import and a twin does not need: half of their time, or more.
+    """jupytext and nbformat, without what they import at length and a twin does not need.
 
     That is jupytext's part for Jupyter's server, and the grammar of URLs that jsonschema from 4.25 on builds.
     """
