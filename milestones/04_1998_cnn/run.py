@@ -229,9 +229,9 @@ SETUP = {
     "cifar10-speedrun": """
         24 fixed filters of 2x2 pixels that whiten the pictures, then three blocks of conv 3x3, pool, batch
         normalisation, GELU, conv 3x3, batch normalisation, GELU, 64, 160 and 256 channels wide, the largest pixel of
-        each channel and Linear 256 to 10. SGD with Nesterov momentum 0.85, labels smoothed by 0.2, batches of 400, a
-        rate that rises and falls in straight lines, weights averaged every 5 steps. Pictures of 20, then 26, then 32
-        pixels, shifted by up to 2, mirrored by a coin and from then on in turns.""",
+        each channel and Linear 256 to 10. Muon for the filters, SGD with Nesterov momentum 0.85 for the rest, labels
+        smoothed by 0.2, batches of 400, rates that fall in a straight line. Pictures of 26, then 32 pixels,
+        shifted by up to 2, mirrored by a coin and from then on in turns.""",
 }
 
 
