@@ -205,7 +205,7 @@ def test_the_lab_opens_and_ends(student, system):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = ("--no-browser", f"--port={port}", "--IdentityProvider.token=", "--allow-root")
+    words = ("--no-browser", f"--port={port}", "--", "--IdentityProvider.token=", "--allow-root")
     with student.begin("lab", "02", *words) as process:
         student.until(lambda: answers(f"http://127.0.0.1:{port}/lab/tree/modules/02_activations"), 60)
         for _ in range(2):  # JupyterLab asks for it twice
