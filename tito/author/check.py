@@ -8,7 +8,6 @@ import ast
 import json
 import re
 import subprocess
-import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,7 +16,7 @@ from pathlib import Path
 from tito import CourseError
 from tito.author import answers, expected
 from tito.author.leak_check import quoted
-from tito.author.mutation import shares, try_in_process
+from tito.author.mutation import changes_nothing, shares, try_in_process
 from tito.course import notebook
 from tito.course.lint import lint_notebook
 from tito.course.registry import REGISTRY, Course, Exercise, Module
@@ -234,7 +233,7 @@ def _start(course: Course, pool: ThreadPoolExecutor, mutants: bool) -> list[tupl
     notebooks = [path for module in course.modules for path in module.notebooks]
     planted: dict[Path, list[Future]] = {}
     if mutants:
-        equivalent = _equivalent(course)
+        equivalent = changes_nothing(course)
         for path in sorted(notebooks, key=lambda path: -path.stat().st_size if path.is_file() else 0):
             parts = shares(path, MUTANTS_EACH)
             planted[path] = [_begin(pool, _mutants, course, path, part, equivalent) for part in parts]
@@ -300,17 +299,6 @@ def _liars(course: Course, path: Path) -> Check:
     from tito.author.liars import believed  # the grader's, so not on every system
 
     yield from (f"{path.name}, {problem}" for problem in believed(course, path))
-
-
-def _equivalent(course: Course) -> dict[str, str]:
-    """Changes that alter nothing; they are part of no package, as they quote solutions."""
-    path = course.folder("tests") / "grading" / "equivalent.toml"
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))["equivalent"]
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, KeyError) as error:
-        raise CourseError(f"{path} cannot be read: {error}") from None
 
 
 # Commands

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from tito import CourseError
 from tito.author.liars import believed
-from tito.author.mutation import try_in_process
+from tito.author.mutation import changes_nothing, try_in_process
 from tito.course import notebook
 from tito.course.lint import lint_notebook
 from tito.course.registry import Course, Module
@@ -78,7 +78,7 @@ def check_graded(
     course: Course, module: Module, isolation: str | None = None, unsafe: bool = False
 ) -> Iterator[NotebookReport]:
     """Everything about each notebook of a module, in the grader's own surroundings."""
-    rung = choose(isolation, unsafe)
+    rung, known = choose(isolation, unsafe), changes_nothing(course)
     assignment = prepare(course, module, rung)
     worker = grade.Worker(0)
     try:
@@ -88,7 +88,8 @@ def check_graded(
             if not report.problems:
                 report.problems += _spoiled(assignment, worker, part, module)
                 report.problems += believed(course, part.path)
-            report.mutants, report.alive = try_in_process(part.path, course.package.parent)
+            report.mutants, alive = try_in_process(part.path, course.package.parent)
+            report.alive = [(cell, line, change) for cell, line, change in alive if f"{cell}: {change}" not in known]
             yield report
     finally:
         worker.stop()
