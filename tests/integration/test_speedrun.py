@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tinytorch import Tensor, manual_seed, nn
+from tinytorch.core.optimizers import CHUNK
 from tinytorch.data import loader
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "milestones" / "04_1998_cnn"))
@@ -136,6 +137,28 @@ def test_the_steps_are_those_of_the_published_recipe(dtype, within):
         theirs = theirs.detach().numpy()
         np.testing.assert_allclose(ours.numpy(), theirs, rtol=0, atol=within * np.abs(theirs).max())
     assert np.abs(model[0].bias.numpy()).max() > 0 and not model[0].bias.requires_grad
+
+
+def test_every_filter_is_moved_whole_however_large_and_by_the_same_step():
+    class ByHand(speedrun.Muon):
+        def step(self):
+            for number, p in enumerate(self.parameters):
+                if p.grad is not None:
+                    self.own_data(number)
+                    self.state[number]["step"] += 1
+                    self.update(p.data, p.grad, self.state[number])
+            self.stop_early()
+
+    ways = []
+    for kind in speedrun.Muon, ByHand:
+        manual_seed(0)
+        model = speed_cnn(CLASSES, (16, 56, 72))
+        speedrun.start(model, pictures(20))
+        optimizer = kind(model, speedrun.RATE, speedrun.BATCH, 2)
+        losses = go_on(model, optimizer, speedrun.Falling(optimizer, STEPS), batches(count=3))
+        ways.append({"losses": np.array(losses), **model.state_dict(), **optimizer.state_dict()})
+    assert max(np.size(array) for array in ways[0].values()) > CHUNK
+    assert [name for name in ways[0] if np.asarray(ways[0][name]).tobytes() != np.asarray(ways[1][name]).tobytes()] == []
 
 
 @pytest.mark.parametrize("stop", [7, 16])
