@@ -150,7 +150,8 @@ def test_a_part_of_the_attacks(hostile, run_cases, working, rung):
     }
     names |= {"loops in a function", "writes the gradebook", "reads the hidden tests", "opens sockets", "a fork bomb"}
     cases = [case for case in hostile.CASES if case.name in names]
-    cases += hostile.KERNEL[::4] + hostile.NOT_FUNCTIONS[::6] + hostile.OBJECTS[::6] + hostile.RUNTIME[::7]
+    others = hostile.KERNEL[::4] + hostile.NOT_FUNCTIONS[::6] + hostile.OBJECTS[::6] + hostile.RUNTIME[::7]
+    cases += [case for case in others if "timeout" not in case.status]  # one that has to be waited for is enough
     wrong = run_cases(cases[working.index(rung) :: len(working)], rung)
     assert not wrong, "\n\n".join(wrong)
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ PACKAGE = Path(tinytorch.__file__).resolve().parents[1]
 FOLDER, RECORDS = "04_1998_cnn", 320
 
 for needed in ("matplotlib", "safetensors", "sklearn", "PIL"):
-    pytest.importorskip(needed, reason=f"{needed} is not installed")
+    if find_spec(needed) is None:  # importing them takes seconds
+        pytest.skip(f"{needed} is not installed", allow_module_level=True)
 
 START = f"""
 import runpy, sys

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,8 @@ FOLDERS = ["01_1957_perceptron", "02_1969_xor", "03_1986_mlp", "04_1998_cnn"]
 ACTS = ["1 Challenge", "2 Setup", "3 Experiment", "4 Diagnosis", "5 Reflection", "Verdict"]
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+if find_spec("sklearn") is None:  # its import takes a second
+    pytest.skip("scikit-learn is not installed", allow_module_level=True)
 
 
 def environment(package=PACKAGE, **more):

@@ -23,7 +23,8 @@ BESIDE = Path(sys.executable).with_name("mpiexec")
 MPIEXEC = str(BESIDE) if BESIDE.exists() else shutil.which("mpiexec")
 
 for needed in ("sklearn", "safetensors"):
-    pytest.importorskip(needed, reason=f"{needed} is not installed")
+    if find_spec(needed) is None:  # importing them takes seconds
+        pytest.skip(f"{needed} is not installed", allow_module_level=True)
 needs_mpi = pytest.mark.skipif(
     find_spec("mpi4py") is None or MPIEXEC is None, reason="mpi4py, or an MPI, is not installed"
 )

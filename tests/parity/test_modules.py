@@ -6,23 +6,26 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("torch", reason="PyTorch is not installed")
-sys.path.insert(0, str(Path(__file__).parent))
-torch_modules = pytest.importorskip(
-    "torch_modules", reason="PyTorch's test tools are not to be had", exc_type=ImportError
-)
-
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore")]
-TABLE = json.loads(torch_modules.TABLE.read_text(encoding="utf-8"))
+TABLE = json.loads(Path(__file__).with_name("modules.json").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("name", torch_modules.MODULES)
-def test_samples(name):
+@pytest.fixture(scope="module")
+def torch_modules():
+    """torch_modules.py, imported where these tests run (see test_operators.py)."""
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    sys.path.insert(0, str(Path(__file__).parent))
+    reason = "PyTorch's test tools are not to be had"
+    return pytest.importorskip("torch_modules", reason=reason, exc_type=ImportError)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_samples(torch_modules, name):
     counts, wrong = torch_modules.counted(name)
     assert not wrong, f"{len(wrong)} of {counts['tried']} differ, the first is {wrong[0]}"
     assert counts["agree"] >= TABLE[name]["agree"], f"{TABLE[name]} became {counts}: counts may only grow"
 
 
-def test_the_table_lists_every_module():
+def test_the_table_lists_every_module(torch_modules):
     assert TABLE.keys() == torch_modules.MODULES.keys(), "run `python tests/parity/torch_modules.py`, which writes it"
     assert all(row["agree"] for row in TABLE.values())

@@ -39,6 +39,7 @@ def environment(folder: Path) -> dict[str, str]:
         "PYTHONSAFEPATH": "1",
         "PYTHONIOENCODING": "utf-8:backslashreplace",
         "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # what else is installed would take as long to load as pytest itself
         "MPLBACKEND": "Agg",
         "NO_COLOR": "1",
     }
