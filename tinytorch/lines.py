@@ -118,6 +118,16 @@ ACTIVATIONS = {  # written into y; gradient for y, which may be written into out
 }
 
 
+def activate(flat, activation):
+    """Write the activation of an array (n,) into it, piece by piece."""
+    act, size = ACTIVATIONS[activation][0], kernels.PIECE // flat.itemsize
+    room = _Room(2 if activation == "gelu" else 0, min(size, flat.size), flat.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, flat.size, size):
+            part = flat[start : start + size]
+            act(part, room.views(part.shape))
+
+
 class _Centred:
     """(lines - mean) * factor + bias, part by part: in two passes where mean * scale is small, so that nothing is lost."""
 
