@@ -231,8 +231,8 @@ def _shifts(framed, s, high):
 def _blocks(s, itemsize):
     """[(channels, first row, last row)]: as many as the cache holds beside their result."""
     row, reach = (s.w + 2 * s.pw) * s.n * itemsize, s.dh * (s.kh - 1)
-    wide = max(1, min(s.c, 4 * kernels.PIECE // (row * (s.ho + reach))))
-    high = max(1, min(s.ho, 4 * kernels.PIECE // (row * wide) - reach))
+    wide = max(1, min(s.c, 2 * kernels.PIECE // (row * (s.ho + reach))))
+    high = max(1, min(s.ho, 2 * kernels.PIECE // (row * wide) - reach))
     return [
         (slice(c, min(s.c, c + wide)), a, min(s.ho, a + high))
         for c in range(0, s.c, wide)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from tinytorch import kernels
 from tinytorch.core import activations
 from tinytorch.core.tensor import Tensor
 from tinytorch.kernels import erfc
@@ -151,6 +152,22 @@ def test_the_error_function_is_exact():
     tails = np.array([math.erfc(v) for v in x])
     np.testing.assert_allclose(erfc(x), tails, rtol=1e-13, atol=1e-300)
     assert np.isnan(erfc(np.nan)) and erfc(np.float32(1)).dtype == np.float64
+
+
+@pytest.mark.parametrize("power", [(np.exp2, math.log2(math.e)), (np.exp, 1)], ids=["of 2", "of e"])
+def test_many_numbers_with_either_power(power, monkeypatch):
+    """The exact GELU and its slope, and softmax, whichever power NumPy finds many of at once on this machine."""
+    monkeypatch.setattr(kernels, "_powers", lambda dtype: power)
+    x = np.concatenate([np.linspace(-14, 14, 20_001), [60, -60, 1e4, -1e4, 1e-30, -0.0]]).astype(np.float32)
+    exact = x.astype(np.float64)
+    share, density = 0.5 * erfc(exact / -math.sqrt(2)), np.exp(-0.5 * exact**2) / math.sqrt(2 * math.pi)
+    with np.errstate(all="raise", under="ignore"):
+        out, slope = kernels.gelu(x, "erf")
+        shares = kernels.softmax(x[None, :20_001], -1)
+    np.testing.assert_allclose(out, exact * share, rtol=3e-7, atol=3e-7)
+    np.testing.assert_allclose(slope.values, share + exact * density, rtol=4e-7, atol=4e-7)
+    powers = np.exp(exact[:20_001] - 14)
+    np.testing.assert_allclose(shares[0], powers / powers.sum(), rtol=4e-6)
 
 
 def test_gelu_is_offered_in_both_forms():
