@@ -255,8 +255,13 @@ def convolve_channels(rows, weight, bias, s):
         framed = _framed(rows, s, c, a, b, room)
         seen = _shifts(framed, s, b - a)
         sums = _cut(more, len(seen), b - a, *framed.shape[2:])
-        np.einsum("cij,cijl->cl", weight[c, 0], seen, out=sums.reshape(len(seen), -1)[:, : seen.shape[3]])
-        np.add(sums[:, :, : s.wo].swapaxes(0, 1), 0 if bias is None else bias[c, None, None], out=out[a:b, c])
+        flat = sums.reshape(len(seen), -1)[:, : seen.shape[3]]
+        np.einsum("cij,cijl->cl", weight[c, 0], seen, out=flat)
+        if bias is not None:
+            with np.errstate():
+                kernels.in_lines(flat.shape[1])
+                flat += bias[c, None]
+        np.copyto(out[a:b, c], sums[:, :, : s.wo].swapaxes(0, 1))
     return out
 
 
@@ -271,7 +276,5 @@ def weight_gradient_channels(g, rows, s):
         lines[:, :, s.wo :] = 0
         lines[:, :, : s.wo] = g[a:b, c].swapaxes(0, 1)
         flat = lines.reshape(len(seen), -1)[:, : seen.shape[3]]
-        for i in range(s.kh):
-            for j in range(s.kw):
-                total[c, i, j] += np.vecdot(flat, seen[:, i, j])
+        total[c] += np.vecdot(flat[:, None, None], seen)
     return total[:, None]
