@@ -4,6 +4,8 @@ Source: K. Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024, and 
 others, "Muon: An optimizer for hidden layers in neural networks", 2024); made narrower here for one core.
 """
 
+import math
+
 import numpy as np
 
 from tinytorch import Tensor, nn, no_grad, optim
@@ -81,6 +83,7 @@ class Muon(optim.SGD):
     """
 
     settings = (*optim.SGD.settings, "batch", "stop")
+    chunk = math.inf  # a step depends on all of a layer's filters
 
     def __init__(self, model, lr, batch, stop, without=()):
         super().__init__(model.parameters(), lr, INERTIA, nesterov=True, weight_decay=DECAY * batch / lr)
@@ -90,11 +93,7 @@ class Muon(optim.SGD):
     def step(self):
         if not self.first.requires_grad:
             self.first.grad = None  # of several workers one may have set it
-        for number, p in enumerate(self.parameters):
-            if p.grad is not None:
-                self.own_data(number)
-                self.state[number]["step"] += 1
-                self.update(p.data, p.grad, self.state[number])  # whole: a step depends on all of a layer's filters
+        super().step()
         self.stop_early()
 
     def update(self, w, grad, state):

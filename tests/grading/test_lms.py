@@ -373,6 +373,20 @@ def test_a_notebook_of_nobody_and_of_another_module_is_listed(desk, book, tmp_pa
     assert "1 new" in out and content(desk, "zoe") == book(1), err
 
 
+def test_what_is_no_notebook_inside_is_said_and_the_others_are_taken(desk, book, tmp_path, grade):
+    """Called like the notebook, it was handed in: it is kept, and a person hears at once that it earns nothing."""
+    files = {f"ada/{NAME}": b"%PDF-1.7", f"ben/{NAME}": book(2), f"cleo/{NAME}": b'{"nbformat": 3, "worksheets": []}'}
+    code, out, err = grade("collect", "02", str(lay(tmp_path / "in", files)))
+    said = " ".join(out.split())
+    assert code == 1 and "3 new" in said and content(desk, "ben") == book(2), err
+    assert f"CANNOT BE GRADED: ada, ada/{NAME}: it is not a notebook: the file is not JSON" in said
+    assert f"CANNOT BE GRADED: cleo, cleo/{NAME}: it is not a notebook of format 4" in said and "ben/" not in said
+    assert content(desk, "ada") == b"%PDF-1.7"
+    mended = lay(tmp_path / "again", {f"ada/{NAME}": book(1), f"cleo/{NAME}": book(3)})
+    code, out, err = grade("collect", "02", str(mended))
+    assert code == 0 and "2 changed" in out and "CANNOT" not in out, err
+
+
 def test_a_whole_workspace_in_a_zip(desk, book, tmp_path):
     """A student packs everything: the module's notebook is taken, with the time that tito submit wrote."""
     own = {

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tinytorch import Tensor, manual_seed, nn
+from tinytorch.core.optimizers import CHUNK
 from tinytorch.data import loader
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "milestones" / "04_1998_cnn"))
@@ -136,6 +137,29 @@ def test_the_steps_are_those_of_the_published_recipe(dtype, within):
         theirs = theirs.detach().numpy()
         np.testing.assert_allclose(ours.numpy(), theirs, rtol=0, atol=within * np.abs(theirs).max())
     assert np.abs(model[0].bias.numpy()).max() > 0 and not model[0].bias.requires_grad
+
+
+def test_every_filter_is_moved_whole_however_large_and_by_the_same_step():
+    class ByHand(speedrun.Muon):
+        def step(self):
+            for number, p in enumerate(self.parameters):
+                if p.grad is not None:
+                    self.own_data(number)
+                    self.state[number]["step"] += 1
+                    self.update(p.data, p.grad, self.state[number])
+            self.stop_early()
+
+    ways = []
+    for kind in speedrun.Muon, ByHand:
+        manual_seed(0)
+        model = speed_cnn(CLASSES, (16, 56, 72))
+        speedrun.start(model, pictures(20))
+        optimizer = kind(model, speedrun.RATE, speedrun.BATCH, 2)
+        losses = go_on(model, optimizer, speedrun.Falling(optimizer, STEPS), batches(count=3))
+        arrays = {"losses": losses, **model.state_dict(), **optimizer.state_dict()}
+        assert max(map(np.size, arrays.values())) > CHUNK
+        ways.append({name: np.asarray(array).tobytes() for name, array in arrays.items()})
+    assert ways[0] == ways[1]
 
 
 @pytest.mark.parametrize("stop", [7, 16])

@@ -57,17 +57,17 @@ _HELD = [np.empty(0)]
 _REFERENCES = sys.getrefcount(_HELD[0]) + 1  # to an array that only its tensor and its optimizer hold, while counting
 
 
-def _chunks(w, grad, state):
-    """(w, grad, state) in flat views of at most CHUNK numbers, one after the other; a small parameter comes whole.
+def _chunks(w, grad, state, most):
+    """(w, grad, state) in flat views of at most `most` numbers, one after the other; a small parameter comes whole.
 
     The views follow w's own memory order. A gradient in another order is copied into that order, w never is.
     """
-    if w.size <= CHUNK:
+    if w.size <= most:
         return ((w, grad, state),)
     axes = np.argsort([-stride for stride in w.strides], kind="stable")
     w, grad = w.transpose(axes).reshape(-1), grad.transpose(axes).reshape(-1)
     arrays = {name: a.transpose(axes).reshape(-1) for name, a in state.items() if name != "step"}
-    parts = [slice(start, start + CHUNK) for start in range(0, w.size, CHUNK)]
+    parts = [slice(start, start + most) for start in range(0, w.size, most)]
     return ((w[at], grad[at], {"step": state["step"], **{name: a[at] for name, a in arrays.items()}}) for at in parts)
 
 
@@ -89,6 +89,7 @@ class Optimizer(Checked):
     """
 
     settings, buffers = ("lr",), ()
+    chunk = CHUNK  # numbers that `update` sees at once; math.inf, where a step depends on a whole parameter
 
     def __init__(self, parameters, lr):
         self.parameters = _checked_parameters(parameters)
@@ -106,7 +107,7 @@ class Optimizer(Checked):
             if p.grad.__class__ is not np.ndarray or p.grad.shape != p.data.shape:
                 check_grad(f"parameter {number}", p.grad, p.data.shape)
             self.state[number]["step"] += 1
-            for w, grad, part in _chunks(p.data, p.grad, self.state[number]):
+            for w, grad, part in _chunks(p.data, p.grad, self.state[number], self.chunk):
                 self.update(w, grad, part)
 
     def own_data(self, number):

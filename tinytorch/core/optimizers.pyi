@@ -9,6 +9,7 @@ from tinytorch.refusals import Checked
 class Optimizer(Checked):
     settings: ClassVar[tuple[str, ...]]
     buffers: Any
+    chunk: float
     parameters: list[Tensor]
     lr: float
     state: list[dict[str, Any]]

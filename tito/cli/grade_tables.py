@@ -240,7 +240,7 @@ def collected(found: Collection, module: Module) -> None:
             print(f"kept, does not count: {one_line(one.student)}, {one_line(one.path)}: {one.reason}")
     for one in wanting:
         who = f"{one_line(one.student)}, " if one.student else ""
-        state = "refused" if one.what == "refused" else "NOT TAKEN"
+        state = {"refused": "refused", "unknown": "NOT TAKEN", "other": "NOT TAKEN"}.get(one.what, "CANNOT BE GRADED")
         print(f"{state}: {who}{one_line(one.path)}: {one_line(one.reason)}")
     unknown = [one for one in wanting if one.what == "unknown"]
     if unknown:

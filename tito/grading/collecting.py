@@ -36,7 +36,8 @@ class Collected(NamedTuple):
     """What became of one file.
 
     `what`: new, changed, same, older (kept, not in place), refused, unknown (whose?), other (no notebook of this
-    module), or skipped (made by a program). `like`: ids of those whom it might be.
+    module), or skipped (made by a program). `reason`: why; of one that was taken, why it cannot be graded, if so.
+    `like`: ids of those whom it might be.
     """
 
     student: str
@@ -61,12 +62,14 @@ class Collection:
 
     @property
     def open(self) -> list[Collected]:
-        """What a person has to look at: files without a known owner, refused ones, students of whom nothing came."""
+        """What a person has to look at: files that nobody owns, or were refused, or are no notebook inside, and
+        those of students of whom nothing came."""
         came = {one.student for one in self.files if one.what in TAKEN}
         return [
             one
             for one in self.files
             if one.what in ("unknown", "refused")
+            or (one.what in TAKEN and one.what != "older" and one.reason)
             or (one.what == "other" and NOTEBOOK.search(one.notebook) and one.student not in came)
         ]
 
@@ -82,6 +85,7 @@ class Collector:
         self.budget = Budget()
         self.notes: set[str] = set()
         self.new: dict = {}
+        self.unreadable: dict[str, str] = {}  # digest -> why what is called like a notebook is none
         self.replace = False
 
     def collect(self, sources: list[str], said: Sequence[tuple[str, str]], pattern: str | None) -> list[Collected]:
@@ -93,12 +97,8 @@ class Collector:
                 found += self._exchange()
                 continue
             entries = open_source(Path(source), self.budget)
-            if (
-                len(entries) == 1
-                and entries[0].is_notebook
-                and not zipfile.is_zipfile(source)
-                and Path(source).is_file()
-            ):
+            alone = len(entries) == 1 and entries[0].is_notebook
+            if alone and not zipfile.is_zipfile(source) and Path(source).is_file():
                 singles += entries
             else:
                 found += self._owned(entries, pattern)
@@ -253,12 +253,17 @@ class Collector:
         return read, rest
 
     def _which(self, data: bytes, name: str) -> tuple[str | None, str]:
-        """The notebook of this module that bytes are, by their cells, else by the file's name; None and why not."""
+        """The notebook of this module that bytes are, by their cells, else by the file's name; None and why not.
+
+        What has the name and cannot be read is kept as it is: it was handed in, and `Collected.reason` says so.
+        """
         stem = strip_copy(name)[0]
         by_name = [book for book in self.books if is_called(stem, book.removesuffix(".ipynb"))]
         try:
             ids = {cell.id for cell in parse(data).cells if cell.graded}
         except RejectedError as reason:
+            if by_name:
+                self.unreadable[digest(data)] = str(reason)
             return (by_name[0], "") if by_name else (None, str(reason))
         common = {key: len(ids & own) for key, own in self.cells.items()}
         folder, book = max(common, key=lambda key: (common[key], key[0] == self.module.folder))
@@ -276,7 +281,7 @@ class Collector:
             text = one.students[0].times.get(seen.number)
             stamp = datetime.fromisoformat(text) if text else None
         if stamp is None:
-            stamp, how = _stamp_beside(beside, entry), "timestamp.txt"
+            stamp, how = parse_stamp(_beside(beside, entry, BESIDE[0])), "timestamp.txt"
         if stamp is None:
             stamp, how = entry.made, "file" if entry.zoned else "zip"
             if how == "zip" and seen.system != "canvas":
@@ -326,17 +331,21 @@ class Collector:
         report = []
         for version in reversed(order):
             what = "same" if version.digest == had else "new" if had is None else "changed"
-            reason = ""
+            reason = self.unreadable.get(version.digest, "")
             if version is not current:
                 what = "same" if version.digest in known and current.digest in kept else "older"
-                reason = f"handed in {local(version.moment)}; the one of {local(current.moment)} counts"
-                newer = current.path or current.notebook
-                if version.system == current.system and 0 < version.order < current.order:
-                    reason = f"{newer} was handed in after it, and counts"
-                elif version.stamp == current.stamp:
-                    reason = f"of the same time as {newer}, which counts"
-            report.append(Collected(student, book, what, reason if what == "older" else "", version.path))
+                reason = self._older(version, current) if what == "older" else ""
+            report.append(Collected(student, book, what, reason, version.path))
         return report
+
+    def _older(self, version: Version, current: Version) -> str:
+        """Why another version counts than this."""
+        newer = current.path or current.notebook
+        if version.system == current.system and 0 < version.order < current.order:
+            return f"{newer} was handed in after it, and counts"
+        if version.stamp == current.stamp:
+            return f"of the same time as {newer}, which counts"
+        return f"handed in {local(version.moment)}; the one of {local(current.moment)} counts"
 
     def _before(self, history: History, student: str, target: Path) -> Version | None:
         """The version in place; one that was put there by other means is kept first."""
@@ -370,21 +379,18 @@ def _grade_ids(path: Path) -> frozenset[str]:
     return frozenset(id for cell in cells if (id := cell["metadata"].get("nbgrader", {}).get("grade_id")))
 
 
-def _stamp_beside(beside: dict, entry: Entry) -> datetime | None:
-    found = beside.get((*entry.parts[:-1], "timestamp.txt"))
+def _beside(beside: dict, entry: Entry, name: str) -> str:
+    """What a small file beside a submission says; nothing if there is none that can be read."""
+    found = beside.get((*entry.parts[:-1], name))
     try:
-        return parse_stamp(found.load(1000).decode("ascii")) if found else None
+        return found.load(1000).decode("ascii").strip() if found else ""
     except (RejectedError, UnicodeDecodeError):
-        return None
+        return ""
 
 
 def _secret(beside: dict, entry: Entry) -> str:
     """nbgrader's secret beside a submission, by which its student finds the feedback."""
-    found = beside.get((*entry.parts[:-1], "submission_secret.txt"))
-    try:
-        text = found.load(1000).decode("ascii").strip() if found else ""
-    except (RejectedError, UnicodeDecodeError):
-        return ""
+    text = _beside(beside, entry, BESIDE[1])
     return text if re.fullmatch(r"[0-9a-zA-Z]{16,400}", text) else ""
 
 
