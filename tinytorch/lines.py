@@ -79,11 +79,13 @@ def _means_of_powers(lines, near=None):
     """The means of (lines - near) and of its square over each channel, (C,) in float64."""
     sums, squares = np.empty((2, *lines.shape[:2]))
     room, ones = _room(near is not None, lines), np.ones(lines.shape[2], lines.dtype)
-    for a, c in _parts(lines):
-        part = lines[a, c]
-        if near is not None:
-            part = np.subtract(part, near[c, None], out=room.views(part.shape)[0])
-        sums[a, c], squares[a, c] = part @ ones, np.vecdot(part, part)
+    with np.errstate():
+        kernels.in_lines(lines.shape[2])
+        for a, c in _parts(lines):
+            part = lines[a, c]
+            if near is not None:
+                part = np.subtract(part, near[c, None], out=room.views(part.shape)[0])
+            sums[a, c], squares[a, c] = part @ ones, np.vecdot(part, part)
     count = lines.size // lines.shape[1]
     return sums.sum(axis=0) / count, squares.sum(axis=0) / count
 
@@ -116,6 +118,16 @@ ACTIVATIONS = {  # written into y; gradient for y, which may be written into out
 }
 
 
+def activate(flat, activation):
+    """Write the activation of an array (n,) into it, piece by piece."""
+    act, size = ACTIVATIONS[activation][0], kernels.PIECE // flat.itemsize
+    room = _Room(2 if activation == "gelu" else 0, min(size, flat.size), flat.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, flat.size, size):
+            part = flat[start : start + size]
+            act(part, room.views(part.shape))
+
+
 class _Centred:
     """(lines - mean) * factor + bias, part by part: in two passes where mean * scale is small, so that nothing is lost."""
 
@@ -144,6 +156,7 @@ def normalise(lines, weight, bias, mean, scale, activation):
     )
     room, factor = _room(2 if activation == "gelu" else 0, lines), weight * scale
     with np.errstate(over="ignore", invalid="ignore"):
+        kernels.in_lines(lines.shape[2])
         for at in _parts(lines):
             centred.write(at, out[at], factor, bias)
             act(out[at], room.views(out[at].shape))
@@ -158,6 +171,7 @@ def normalise_gradients(upstream, lines, weight, bias, mean, scale, activation, 
     sums, products = np.empty((2, *lines.shape[:2]))
     room, ones, factor = _room(1 if plain else 3, lines), np.ones(lines.shape[2], lines.dtype), weight * scale
     with np.errstate(over="ignore", invalid="ignore"):
+        kernels.in_lines(lines.shape[2])
         for at in _parts(lines):
             through = upstream[at]
             if not plain:
@@ -173,13 +187,15 @@ def normalise_gradients(upstream, lines, weight, bias, mean, scale, activation, 
     if wants_x:
         each = -factor / count if use_batch_stats else 0 * factor
         tilt, shared = (products * scale * each).astype(g.dtype), (sums * each).astype(g.dtype)
-        for at in _parts(lines):
-            part = g[at]
-            np.multiply(upstream[at] if plain else part, factor[at[1], None], out=part)
-            if use_batch_stats:
-                (rest, *_) = room.views(part.shape)
-                centred.write(at, rest, tilt, shared)
-                part += rest
+        with np.errstate():
+            kernels.in_lines(lines.shape[2])
+            for at in _parts(lines):
+                part = g[at]
+                np.multiply(upstream[at] if plain else part, factor[at[1], None], out=part)
+                if use_batch_stats:
+                    (rest, *_) = room.views(part.shape)
+                    centred.write(at, rest, tilt, shared)
+                    part += rest
     return g if wants_x else None, products.astype(lines.dtype), sums.astype(lines.dtype)
 
 
@@ -215,8 +231,8 @@ def _shifts(framed, s, high):
 def _blocks(s, itemsize):
     """[(channels, first row, last row)]: as many as the cache holds beside their result."""
     row, reach = (s.w + 2 * s.pw) * s.n * itemsize, s.dh * (s.kh - 1)
-    wide = max(1, min(s.c, 4 * kernels.PIECE // (row * (s.ho + reach))))
-    high = max(1, min(s.ho, 4 * kernels.PIECE // (row * wide) - reach))
+    wide = max(1, min(s.c, 2 * kernels.PIECE // (row * (s.ho + reach))))
+    high = max(1, min(s.ho, 2 * kernels.PIECE // (row * wide) - reach))
     return [
         (slice(c, min(s.c, c + wide)), a, min(s.ho, a + high))
         for c in range(0, s.c, wide)
@@ -239,8 +255,13 @@ def convolve_channels(rows, weight, bias, s):
         framed = _framed(rows, s, c, a, b, room)
         seen = _shifts(framed, s, b - a)
         sums = _cut(more, len(seen), b - a, *framed.shape[2:])
-        np.einsum("cij,cijl->cl", weight[c, 0], seen, out=sums.reshape(len(seen), -1)[:, : seen.shape[3]])
-        np.add(sums[:, :, : s.wo].swapaxes(0, 1), 0 if bias is None else bias[c, None, None], out=out[a:b, c])
+        flat = sums.reshape(len(seen), -1)[:, : seen.shape[3]]
+        np.einsum("cij,cijl->cl", weight[c, 0], seen, out=flat)
+        if bias is not None:
+            with np.errstate():
+                kernels.in_lines(flat.shape[1])
+                flat += bias[c, None]
+        np.copyto(out[a:b, c], sums[:, :, : s.wo].swapaxes(0, 1))
     return out
 
 
@@ -255,7 +276,5 @@ def weight_gradient_channels(g, rows, s):
         lines[:, :, s.wo :] = 0
         lines[:, :, : s.wo] = g[a:b, c].swapaxes(0, 1)
         flat = lines.reshape(len(seen), -1)[:, : seen.shape[3]]
-        for i in range(s.kh):
-            for j in range(s.kw):
-                total[c, i, j] += np.vecdot(flat, seen[:, i, j])
+        total[c] += np.vecdot(flat[:, None, None], seen)
     return total[:, None]

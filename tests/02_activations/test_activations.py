@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from tinytorch import kernels
 from tinytorch.core import activations
 from tinytorch.core.tensor import Tensor
 from tinytorch.kernels import erfc
@@ -153,6 +154,22 @@ def test_the_error_function_is_exact():
     assert np.isnan(erfc(np.nan)) and erfc(np.float32(1)).dtype == np.float64
 
 
+@pytest.mark.parametrize("power", [(np.exp2, math.log2(math.e)), (np.exp, 1)], ids=["of 2", "of e"])
+def test_many_numbers_with_either_power(power, monkeypatch):
+    """The exact GELU and its slope, and softmax, whichever power NumPy finds many of at once on this machine."""
+    monkeypatch.setattr(kernels, "_powers", lambda dtype: power)
+    x = np.concatenate([np.linspace(-14, 14, 20_001), [60, -60, 1e4, -1e4, 1e-30, -0.0]]).astype(np.float32)
+    exact = x.astype(np.float64)
+    share, density = 0.5 * erfc(exact / -math.sqrt(2)), np.exp(-0.5 * exact**2) / math.sqrt(2 * math.pi)
+    with np.errstate(all="raise", under="ignore"):
+        out, slope = kernels.gelu(x, "erf")
+        shares = kernels.softmax(x[None, :20_001], -1)
+    np.testing.assert_allclose(out, exact * share, rtol=3e-7, atol=3e-7)
+    np.testing.assert_allclose(slope.values, share + exact * density, rtol=4e-7, atol=4e-7)
+    powers = np.exp(exact[:20_001] - 14)
+    np.testing.assert_allclose(shares[0], powers / powers.sum(), rtol=4e-6)
+
+
 def test_gelu_is_offered_in_both_forms():
     x = np.linspace(-6, 6, 241)
     share = np.array([0.5 * math.erfc(-v / math.sqrt(2)) for v in x])
@@ -166,6 +183,17 @@ def test_gelu_is_offered_in_both_forms():
     for act in (lambda: activations.GELU("erf"), lambda: activations.gelu(Tensor(x), approximate=True)):
         with pytest.raises(ValueError, match='"tanh" or "none"'):
             act()
+
+
+@pytest.mark.parametrize("length", [10, 100, 319, 320, 1000, 9000])
+def test_long_lines_and_short_ones(length):
+    x, before = np.random.default_rng(4).normal(scale=3, size=(20_000 // length + 3, length)), np.getbufsize()
+    powers = np.exp(x - x.max(axis=-1, keepdims=True))
+    shares = powers / powers.sum(axis=-1, keepdims=True)
+    got = activations.softmax(Tensor(x)).data, activations.log_softmax(Tensor(x)).data
+    np.testing.assert_allclose(got[0], shares, rtol=2e-6, atol=1e-8)
+    np.testing.assert_allclose(got[1], np.log(shares), rtol=1e-6, atol=2e-6)
+    assert np.getbufsize() == before, "NumPy's settings are left as they were"
 
 
 def test_softmax_of_nothing_is_nothing():
