@@ -13,8 +13,8 @@ import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, cast
 from urllib.parse import urlsplit
 
 from tinytorch import download as cifar
@@ -24,7 +24,6 @@ from tito.course.storage import replace, temporary, write_atomic
 from tito.pickled import read_batch
 
 NOTE = "checked.json"
-CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -281,17 +280,12 @@ def _told(archive: Path) -> Iterator[None]:
 
 
 def _unpack(archive: Path, source: Source, fresh: Path) -> None:
-    """Write the wanted files, and nothing else that an archive may hold: no paths, no links, no other sizes."""
-    with tarfile.open(archive, "r:gz") as tar:
-        for member in tar:
-            folder, _, name = member.name.removeprefix("./").rpartition("/")
-            if not member.isfile() or member.size > 2 * source.records * source.record:
-                continue
-            if folder == source.folder and name in source.files:
-                with open(fresh / name, "wb") as target:
-                    shutil.copyfileobj(cast(IO[bytes], tar.extractfile(member)), target, CHUNK)
-            elif folder == PICKLED and f"{name}.bin" in source.files:
-                (fresh / f"{name}.bin").write_bytes(read_batch(tar.extractfile(member), name))
+    """Write the wanted files from an archive, in the binary or in the pickled form, and nothing else."""
+    wanted: dict[str, tuple] = {f"{source.folder}/{name}": (name, None) for name in source.files}
+    for name in source.files:
+        batch = name.removesuffix(".bin")
+        wanted[f"{PICKLED}/{batch}"] = name, partial(read_batch, name=batch)
+    cifar.unpack(archive, fresh, wanted, 2 * source.records * source.record)
 
 
 def _copy(path: Path, source: Source, fresh: Path) -> None:

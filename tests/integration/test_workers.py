@@ -94,7 +94,8 @@ def test_the_gradient_of_the_shares_is_that_of_the_whole(count):
     assert done.returncode == 0, done.stderr
     *rows, sums = [line.split() for line in done.stdout.splitlines()]  # of rank 0 alone
     mine = [str(batch // count) for batch in (16, 17)]
-    assert [row[:2] for row in rows] == [["16", mine[0]], ["17", mine[1]]] and sums == ["sums", "2"]  # one sum for each batch
+    assert [row[:2] for row in rows] == [["16", mine[0]], ["17", mine[1]]]
+    assert sums == ["sums", "2"]  # one for each batch
     assert all(float(row[2]) <= 1e-5 and row[3] == "True" for row in rows), rows
 
 

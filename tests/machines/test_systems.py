@@ -90,6 +90,24 @@ def test_a_child_is_apart_from_the_terminal_here():
             assert child.stdout.read() == own
 
 
+FOREVER = """\
+import subprocess, sys
+from pathlib import Path
+child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+Path("number").write_text(str(child.pid), encoding="utf-8")
+child.wait()
+"""
+
+
+def test_a_command_is_run_to_its_end_or_ended_with_what_it_started(tmp_path):
+    said = platform.run([sys.executable, "-c", "import sys; print(input()[::-1]); sys.exit(3)"], 60, "olleh\n")
+    assert (said.returncode, said.stdout.strip(), said.stderr) == (3, "hello", "")
+    with pytest.raises(subprocess.TimeoutExpired):
+        platform.run([sys.executable, "-c", FOREVER], 5.0, cwd=tmp_path)
+    number = int((tmp_path / "number").read_text(encoding="utf-8"))
+    assert not psutil.pid_exists(number) or psutil.Process(number).status() == psutil.STATUS_ZOMBIE
+
+
 def test_a_job_ends_with_its_process_and_holds_it_to_its_time(windows, monkeypatch):
     kernel, seen = Kernel(), {}
 

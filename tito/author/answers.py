@@ -8,10 +8,8 @@ import importlib
 import inspect
 import io
 import json
-import os
 import pkgutil
 import re
-import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -22,6 +20,7 @@ from types import FunctionType
 from typing import cast
 
 from tito import CourseError
+from tito.author.mutation import ask_child
 from tito.course import notebook
 from tito.course.registry import Course, Module
 from tito.course.scaffold import without_hidden
@@ -39,21 +38,9 @@ def check(course: Course, module: Module, path: Path) -> Iterator[str]:
         raise CourseError("functions are tried in forks, which this system lacks: use Linux, WSL or macOS")
     later = [target for one in course.modules if one.number >= module.number for target in one.targets.values()]
     later = [f"{course.lib_name}.{target}" for target in later]
-    environment = course.environment(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", MPLBACKEND="Agg")
-    environment["PYTHONPATH"] += os.pathsep + str(Path(__file__).resolve().parents[2])
-    command = [sys.executable, "-P", "-c", "from tito.author.answers import main; main()"]
     tests = {solution: list(one.tests) for one in module.exercises for solution in one.solution}
-    question = json.dumps([str(path), course.lib_name, later, tests])
-    try:
-        done = subprocess.run(
-            command, input=question, env=environment, capture_output=True, encoding="utf-8", timeout=PATIENCE
-        )
-    except subprocess.TimeoutExpired:
-        raise CourseError(f"the functions beside {path.name} took over {PATIENCE} s") from None
-    if done.returncode:
-        said = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-        raise CourseError(f"{path.name}: no function could be tried: {said[0]}")
-    for cell, where, name, test in json.loads(done.stdout):
+    question = [str(path), course.lib_name, later, tests]
+    for cell, where, name, test in ask_child("functions", path, course.package.parent, question, PATIENCE):
         yield f"{path.name}, {cell}: {name} in the place of {where} passes {test}"
 
 

@@ -146,12 +146,11 @@ def ask_child(what: str, path: Path, folder: Path, question: list, patience: int
     """
     threads = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
     places = os.pathsep.join([str(folder), str(Path(__file__).resolve().parents[2])])
-    module = {"mutants": "mutation", "liars": "liars"}[what]
+    module = {"mutants": "mutation", "liars": "liars", "functions": "answers"}[what]
     command = [sys.executable, "-P", "-c", f"from tito.author.{module} import main; main()"]
-    options |= {"env": {**os.environ, **threads, "PYTHONPATH": places}, "timeout": patience}
-    pipes: dict[str, Any] = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
+    environment = {**os.environ, **threads, "PYTHONPATH": places}
     try:
-        done = subprocess.run(command, input=json.dumps(question), **options, **pipes)
+        done = platform.run(command, patience, json.dumps(question), env=environment, **options)
     except subprocess.TimeoutExpired:
         raise CourseError(f"the {what} of {path.name} took over {patience} s") from None
     if done.returncode:

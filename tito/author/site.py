@@ -19,6 +19,7 @@ from tito import CourseError, milestone
 from tito.author import finish, leak_check
 from tito.course import notebook, scaffold, storage
 from tito.course.registry import Course, Module
+from tito.runner import platform
 from tito.web import page
 
 LIMIT = 300  # seconds a cell, or a milestone, may take
@@ -179,9 +180,7 @@ def _play(course: Course, one: milestone.Milestone, pages: Path, tell: Tell) -> 
     with storage.temporary() as runs:
         command = [sys.executable, str(one.path(course)), "--runs", runs]
         try:
-            ended = subprocess.run(
-                command, cwd=runs, env=_environment(course), capture_output=True, encoding="utf-8", timeout=LIMIT
-            )
+            ended = platform.run(command, LIMIT, cwd=runs, env=_environment(course))
         except subprocess.TimeoutExpired:
             raise CourseError(f"milestone {one.folder} took over {LIMIT} s") from None
         drawn = sorted(Path(runs).rglob("*.png"))

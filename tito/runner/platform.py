@@ -43,6 +43,21 @@ def end(process: subprocess.Popen) -> None:
     process.wait()
 
 
+def run(command: list[str], seconds: float, given: str = "", **options) -> subprocess.CompletedProcess:
+    """Run a command of ours to its end: its code and what it said to `given`.
+
+    After `seconds` (subprocess.TimeoutExpired), or where this process is interrupted, it ends with all it started.
+    """
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with start(command, encoding="utf-8", errors="replace", **pipes, **options) as process:
+        try:
+            said = process.communicate(given, timeout=seconds)
+        except BaseException:
+            end(process)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, *said)
+
+
 def _end_tree(process: subprocess.Popen) -> None:
     """Windows: end a process and whatever has it for an ancestor, also where no job holds them together."""
     try:
