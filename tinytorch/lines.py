@@ -79,11 +79,13 @@ def _means_of_powers(lines, near=None):
     """The means of (lines - near) and of its square over each channel, (C,) in float64."""
     sums, squares = np.empty((2, *lines.shape[:2]))
     room, ones = _room(near is not None, lines), np.ones(lines.shape[2], lines.dtype)
-    for a, c in _parts(lines):
-        part = lines[a, c]
-        if near is not None:
-            part = np.subtract(part, near[c, None], out=room.views(part.shape)[0])
-        sums[a, c], squares[a, c] = part @ ones, np.vecdot(part, part)
+    with np.errstate():
+        kernels.in_lines(lines.shape[2])
+        for a, c in _parts(lines):
+            part = lines[a, c]
+            if near is not None:
+                part = np.subtract(part, near[c, None], out=room.views(part.shape)[0])
+            sums[a, c], squares[a, c] = part @ ones, np.vecdot(part, part)
     count = lines.size // lines.shape[1]
     return sums.sum(axis=0) / count, squares.sum(axis=0) / count
 
@@ -116,6 +118,16 @@ ACTIVATIONS = {  # written into y; gradient for y, which may be written into out
 }
 
 
+def activate(flat, activation):
+    """Write the activation of an array (n,) into it, piece by piece."""
+    act, size = ACTIVATIONS[activation][0], kernels.PIECE // flat.itemsize
+    room = _Room(2 if activation == "gelu" else 0, min(size, flat.size), flat.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, flat.size, size):
+            part = flat[start : start + size]
+            act(part, room.views(part.shape))
+
+
 class _Centred:
     """(lines - mean) * factor + bias, part by part: in two passes where mean * scale is small, so that nothing is lost."""
 
@@ -144,6 +156,7 @@ def normalise(lines, weight, bias, mean, scale, activation):
     )
     room, factor = _room(2 if activation == "gelu" else 0, lines), weight * scale
     with np.errstate(over="ignore", invalid="ignore"):
+        kernels.in_lines(lines.shape[2])
         for at in _parts(lines):
             centred.write(at, out[at], factor, bias)
             act(out[at], room.views(out[at].shape))
@@ -158,6 +171,7 @@ def normalise_gradients(upstream, lines, weight, bias, mean, scale, activation, 
     sums, products = np.empty((2, *lines.shape[:2]))
     room, ones, factor = _room(1 if plain else 3, lines), np.ones(lines.shape[2], lines.dtype), weight * scale
     with np.errstate(over="ignore", invalid="ignore"):
+        kernels.in_lines(lines.shape[2])
         for at in _parts(lines):
             through = upstream[at]
             if not plain:
@@ -173,13 +187,15 @@ def normalise_gradients(upstream, lines, weight, bias, mean, scale, activation, 
     if wants_x:
         each = -factor / count if use_batch_stats else 0 * factor
         tilt, shared = (products * scale * each).astype(g.dtype), (sums * each).astype(g.dtype)
-        for at in _parts(lines):
-            part = g[at]
-            np.multiply(upstream[at] if plain else part, factor[at[1], None], out=part)
-            if use_batch_stats:
-                (rest, *_) = room.views(part.shape)
-                centred.write(at, rest, tilt, shared)
-                part += rest
+        with np.errstate():
+            kernels.in_lines(lines.shape[2])
+            for at in _parts(lines):
+                part = g[at]
+                np.multiply(upstream[at] if plain else part, factor[at[1], None], out=part)
+                if use_batch_stats:
+                    (rest, *_) = room.views(part.shape)
+                    centred.write(at, rest, tilt, shared)
+                    part += rest
     return g if wants_x else None, products.astype(lines.dtype), sums.astype(lines.dtype)
 
 

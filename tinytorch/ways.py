@@ -4,6 +4,7 @@ NumPy, and what the layers stand on. First functions on arrays; then what they c
 what it asks before it puts layers together.
 """
 
+import copy
 import math
 import sys
 from functools import lru_cache
@@ -11,12 +12,12 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from tinytorch import lines
+from tinytorch import kernels, lines
 from tinytorch.core.activations import GELU, ReLU, gelu, relu
 from tinytorch.core.autograd import BACKWARD, gradient
-from tinytorch.core.layers import Module
+from tinytorch.core.layers import Module, Sequential
 from tinytorch.core.spatial import Conv2d, MaxPool2d, Window
-from tinytorch.core.tensor import Tensor, operation
+from tinytorch.core.tensor import Tensor, grad_enabled, operation
 from tinytorch.images import lowest, padded
 
 CELLS = Window((2, 2), (2, 2))  # the pooling that core.fast has a way of its own for
@@ -24,6 +25,7 @@ PART = 1 << 19  # bytes of results made before they are used again: half of a se
 SMALL = 1 << 16  # bytes up to which numbers are compared by their bytes, and weights are added up over several images
 NORM = 1 << 14  # numbers from which on batch normalisation is worth a way of its own
 PAIRS = 1 << 10  # weights of one pixel from which on convolution by pairs is quicker where pooling follows at once
+FOLD = 1  # places of the images for each weight of a channel from which on normalising goes into the weights
 FUSED = 1.35  # up to this loss in its convolution the fused block still wins
 
 
@@ -469,10 +471,19 @@ def _suits(layer, x):
     return long and all(isinstance(t, Tensor) and t.dtype == x.dtype and t.shape == x.shape[1:2] for t in held)
 
 
+def _is_norm(layer):
+    """Whether this is a BatchNorm2d exactly as written."""
+    if not isinstance(layer, Module):
+        return False
+    blocks = _norm_written()
+    return (
+        bool(blocks) and type(layer) is blocks.BatchNorm2d and not {"forward", "normalise_batch"} & vars(layer).keys()
+    )
+
+
 def fuse_norm(layer, rest):
     """(function, number of layers) for a BatchNorm2d exactly as written and the activation after it, or None."""
-    blocks = _norm_written()
-    if not blocks or type(layer) is not blocks.BatchNorm2d or {"forward", "normalise_batch"} & vars(layer).keys():
+    if not _is_norm(layer):
         return None
     activation, used = _activation(rest)
 
@@ -492,3 +503,86 @@ def fuse_norm(layer, rest):
         return norm_activation2d(x, layer.weight, layer.bias, mean, var, layer.eps, layer.training, activation)
 
     return run, used
+
+
+# In use, nothing recorded: batch normalisation in the weights of the convolution before it. The layers stay as they are,
+# and the weights are made anew at every call, so that they follow whatever changes: that costs a pass over them. Where
+# there are fewer results than weights, the results are normalised in place instead.
+
+
+def fold_norm(layer, rest):
+    """(function, number of layers) for a Conv2d, a BatchNorm2d in use after it and the activation after that, or None.
+
+    Max pooling may stand before the normalisation, or 2x2 of it after a ReLU. All exactly as written.
+    """
+    if grad_enabled.get() or not rest:
+        return None
+    at = int(type(rest[0]) is MaxPool2d and "forward" not in vars(rest[0]))
+    if len(rest) <= at or not _is_norm(norm := rest[at]) or norm.training:
+        return None
+    if "forward" in vars(layer) or _methods() != _WRITTEN:
+        return None
+    activation, used = _activation(rest[at + 1 :])
+    block = is_block(layer, rest[1:]) if not at and activation == "relu" else 0
+    before, after = (layer, *rest[:at]), rest[at + 1 : at + 1 + max(used, block)]
+
+    def run(x):
+        x = x if isinstance(x, Tensor) else Tensor(x)
+        scale = _scale(layer, norm, x)
+        folded = None if scale is None else _folded(layer, norm, scale, x, at)
+        if folded:
+            out = Sequential(folded, *rest[:at], *after[:block])(x)
+            return out if block else _activated(out, activation, after)
+        out = Sequential(*before)(x)
+        if scale is None or out.size >= NORM:
+            return Sequential(norm, *after)(out)
+        mean, bias = norm.running_mean.data, norm.bias
+        out.data -= mean[:, None, None]
+        out.data *= scale[:, None, None]
+        if bias is not None:
+            out.data += bias.data[:, None, None]
+        return _activated(out, activation, after)
+
+    return run, at + 1 + len(after)
+
+
+def _scale(layer, norm, x):
+    """(O,): what normalising multiplies by, if all are floats of one kind and fit; else None."""
+    held = [t for t in (layer.bias, norm.weight, norm.bias) if t is not None] + [norm.running_mean, norm.running_var]
+    if not isinstance(layer.weight, Tensor) or x.ndim not in (3, 4) or not x.size or x.dtype.char not in "fd":
+        return None
+    if x.dtype != layer.weight.dtype or norm.num_features != layer.out_channels:
+        return None
+    if not all(isinstance(t, Tensor) and t.dtype == x.dtype and t.shape == (layer.out_channels,) for t in held):
+        return None
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale = 1 / np.sqrt(norm.running_var.data + x.dtype.type(norm.eps))
+        return scale if norm.weight is None else scale * norm.weight.data
+
+
+def _folded(layer, norm, scale, x, pooled):
+    """The convolution that normalises, too; None where that costs more, loses digits, or turns what is pooled round."""
+    mean, bias, weight = norm.running_mean.data, layer.bias, layer.weight.data
+    places = x.size // max(1, layer.in_channels * math.prod(layer.stride))
+    if FOLD * places < weight[0].size or pooled and not (scale >= 0).all():
+        return None
+    with np.errstate(invalid="ignore"):
+        far = np.abs(mean * scale) if bias is None else np.maximum(np.abs(mean), np.abs(bias.data)) * np.abs(scale)
+    if not (far <= lines.NEAR).all():
+        return None
+    shift = (-mean if bias is None else bias.data - mean) * scale
+    found, made = copy.copy(layer), kernels.empty(weight.shape, weight.dtype)
+    np.multiply(weight, scale[:, None, None, None], out=made)
+    found.weight = Tensor(made, made.dtype)
+    found.bias = Tensor(shift if norm.bias is None else shift + norm.bias.data, shift.dtype)
+    return found
+
+
+def _activated(out, activation, layers):
+    """The layers after the normalisation, the first of which is the activation: that one in place, as nobody else has out."""
+    if activation != "none" and np.may_share_memory(flat := out.data.ravel("K"), out.data):
+        lines.activate(flat, activation)
+        layers = layers[1:]
+    for layer in layers:
+        out = layer(out)
+    return out

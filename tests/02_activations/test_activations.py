@@ -168,6 +168,17 @@ def test_gelu_is_offered_in_both_forms():
             act()
 
 
+@pytest.mark.parametrize("length", [10, 100, 319, 320, 1000, 9000])
+def test_long_lines_and_short_ones(length):
+    x, before = np.random.default_rng(4).normal(scale=3, size=(20_000 // length + 3, length)), np.getbufsize()
+    powers = np.exp(x - x.max(axis=-1, keepdims=True))
+    shares = powers / powers.sum(axis=-1, keepdims=True)
+    got = activations.softmax(Tensor(x)).data, activations.log_softmax(Tensor(x)).data
+    np.testing.assert_allclose(got[0], shares, rtol=2e-6, atol=1e-8)
+    np.testing.assert_allclose(got[1], np.log(shares), rtol=1e-6, atol=2e-6)
+    assert np.getbufsize() == before, "NumPy's settings are left as they were"
+
+
 def test_softmax_of_nothing_is_nothing():
     for function in (activations.softmax, activations.log_softmax):
         for shape in ((2, 0), (0, 2), (0,)):

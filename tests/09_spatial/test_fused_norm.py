@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tinytorch import lines, nn, ways
 from tinytorch.backend import BACKENDS, use_backend
@@ -128,10 +130,11 @@ def test_statistics_wherever_the_mean_lies(middle, spread, in_rows, dtype):
     rng = np.random.default_rng(3)
     images = (middle + spread * rng.standard_normal((16, 4, 13, 12))).astype(dtype)
     images[:, 1] -= 7
+    before = np.getbufsize()
     given = fast.as_images(np.ascontiguousarray(fast.as_rows(images))) if in_rows else images
     mean, var = lines.moments(lines.lines_of(given))
     exact = images.astype("float64")
-    assert mean.dtype == var.dtype == dtype and (var >= 0).all()
+    assert mean.dtype == var.dtype == dtype and (var >= 0).all() and np.getbufsize() == before
     close = 3e-6 if dtype == "float32" else 1e-13
     np.testing.assert_allclose(mean, exact.mean((0, 2, 3)), rtol=close, atol=close)
     np.testing.assert_allclose(var, exact.var((0, 2, 3)), rtol=close, atol=close * (1 + abs(middle)))
@@ -154,3 +157,153 @@ def test_a_layer_alone_gives_what_it_gives_in_a_chain(training, middle):
     for mine, chained, right in zip(*found, strict=True):
         np.testing.assert_array_equal(mine, chained)
         np.testing.assert_allclose(mine, right, rtol=1e-4, atol=2e-5)
+
+
+# In use: normalising in the weights of the convolution before it
+
+
+def in_use(settings, seed, dtype, pool=(), after=(), bias=True, weight=True, shift=True, near_zero=False, eps=1e-5):
+    """(chain in evaluation mode with drawn weights and statistics, the norm)."""
+    rng = np.random.default_rng(seed)
+    manual_seed(seed)
+    conv = nn.Conv2d(*settings.pop("channels"), settings.pop("kernel"), bias=bias, **settings)
+    norm = nn.BatchNorm2d(conv.out_channels, eps=eps)
+    for tensor in (conv.bias, norm.weight, norm.bias, norm.running_mean):
+        if tensor is not None:
+            tensor.data = rng.standard_normal(tensor.shape).astype("float32")
+    norm.running_var.data = (1e-30 if near_zero else 1) * rng.random(norm.running_var.shape, "float32")
+    if seed % 2:
+        norm.weight.data = np.abs(norm.weight.data)
+    norm.weight, norm.bias = norm.weight if weight else None, norm.bias if shift else None
+    return nn.Sequential(conv, *pool, norm, *after).eval().astype(dtype), norm
+
+
+def used(name, net, x):
+    with use_backend(name), no_grad():
+        return net(Tensor(x, dtype=x.dtype)).data
+
+
+def same(mine, right):
+    """Equal to 1e-5 (float32) or 1e-10 (float64) of the largest number."""
+    assert mine.dtype == right.dtype and mine.shape == right.shape
+    np.testing.assert_array_equal(np.isnan(mine), np.isnan(right))
+    close = 1e-5 if mine.dtype == np.float32 else 1e-10
+    assert not mine.size or np.nanmax(np.abs(mine - right)) <= close * max(1, np.nanmax(np.abs(right)))
+
+
+POOLS = {"none": (), "2x2": (nn.MaxPool2d(2),), "3x2": (nn.MaxPool2d((3, 2), 1, (1, 0), ceil_mode=True),)}
+AFTER = {
+    "none": (), "ReLU": (ReLU(),), "relu": (relu,), "GELU": (GELU(),), "block": (ReLU(), nn.MaxPool2d(2)),
+    "exact": (GELU("none"),), "norm": (nn.BatchNorm2d(16), ReLU()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fold", [0, ways.FOLD, np.inf])
+@given(
+    st.fixed_dictionaries(
+        {
+            "channels": st.sampled_from([(1, 16), (16, 16), (64, 16)]),
+            "kernel": st.sampled_from([(1, 1), (3, 3), (2, 3)]),
+            "stride": st.integers(1, 2),
+            "padding": st.integers(0, 1),
+            "dilation": st.integers(1, 2),
+        }
+    ),
+    st.sampled_from(["float32", "float64"]),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([None, 0, 1, 2, 17]),
+    st.sampled_from([1, 6, 11]),
+    st.sampled_from(sorted(POOLS)),
+    st.sampled_from(sorted(AFTER)),
+    st.tuples(st.booleans(), st.booleans(), st.booleans(), st.booleans()),
+)
+def test_normalising_in_the_weights_equals_windows(fold, settings, dtype, seed, images, side, pool, after, given):
+    bias, weight, shift, near_zero = given
+    if side == 1:  # pictures of one pixel
+        settings, pool, after = settings | {"kernel": 1}, "none", "ReLU" if after == "block" else after
+    eps = 1e-12 if near_zero else 1e-5
+    net, norm = in_use(dict(settings), seed, dtype, POOLS[pool], AFTER[after], bias, weight, shift, near_zero, eps)
+    if near_zero:  # as of channels that are dead, or nearly: the deviation from the mean is all that counts
+        norm.running_mean.data = np.zeros_like(norm.running_mean.data)
+    shape = settings["channels"][0], side, side
+    x = np.random.default_rng(seed).standard_normal(shape if images is None else (images, *shape)).astype(dtype)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ways, "FOLD", fold)
+        try:
+            right = used("windows", net.astype(dtype), x)
+        except ValueError as error:
+            with pytest.raises(ValueError) as mine:
+                used("fast", net, x)
+            assert str(mine.value) == str(error)
+        else:
+            same(used("fast", net, x), right)
+
+
+def folds(net, x):
+    """How often normalising goes into weights."""
+    with pytest.MonkeyPatch.context() as patch:
+        made, usual = [], ways._folded
+        patch.setattr(ways, "_folded", lambda *given: made.append(usual(*given)) or made[-1])
+        used("fast", net, x)
+    return sum(folded is not None for folded in made)
+
+
+def plain(**more):
+    """A chain with a scale above 0, and many images for it."""
+    net, norm = in_use({"channels": (3, 8), "kernel": 3}, 1, "float32", **more)
+    return net, norm, np.random.default_rng(0).standard_normal((32, 3, 9, 9)).astype("float32")
+
+
+def test_when_normalising_goes_into_weights():
+    for pool in POOLS.values():
+        net, norm, x = plain(pool=pool, after=(GELU(),))
+        assert folds(net, x) == 1 and folds(net.train(), x) == 0
+        assert folds(net.eval(), x.astype("float64")) == 0 and folds(net, x[0, :, :5, :5]) == 0
+        with use_backend("fast"):
+            assert net(Tensor(x)).requires_grad  # recorded: layer by layer
+        norm.weight.data[2] = -1
+        assert folds(net, x) == (not pool)  # the largest is not the largest any more
+        norm.running_mean.data[:] = 1e6
+        assert folds(net, x) == 0  # it would lose digits
+    net, norm, x = plain(after=(ReLU(), nn.MaxPool2d(2)))
+    with use_backend("fast"), no_grad():
+        assert len(list(net.plan())) == 1 and len(list(net.train().plan())) == 3
+
+
+def test_weights_that_normalise_follow_every_change():
+    net, norm, x = plain(pool=POOLS["2x2"], after=(GELU(),))
+    conv, seen = net[0], [used("fast", net, x)]
+    for array in (conv.weight.data, conv.bias.data, norm.weight.data, norm.bias.data, norm.running_mean.data):
+        before = conv.weight.data.copy()
+        array += 0.25  # in place, which no tensor notices
+        seen.append(used("fast", net, x))
+        same(seen[-1], used("windows", net, x))
+        assert not np.allclose(seen[-1], seen[-2], atol=1e-3)
+        assert array is conv.weight.data or np.array_equal(before, conv.weight.data)
+    norm.running_var.data, norm.eps = norm.running_var.data + 1, 0.5
+    same(used("fast", net, x), used("windows", net, x))
+    used("fast", net.train(), x), net.eval()  # the statistics move
+    same(used("fast", net, x), used("windows", net, x))
+
+
+def test_what_is_not_as_written_is_not_put_into_weights(monkeypatch):
+    net, norm, x = plain()
+    for kind, name in ((nn.Conv2d, "forward"), (nn.BatchNorm2d, "forward"), (nn.Module, "__call__")):
+        usual, called = getattr(kind, name), []
+        monkeypatch.setattr(
+            kind, name, lambda self, x, usual=usual, called=called: called.append(self) or usual(self, x)
+        )
+        used("fast", net, x)
+        assert (net[0] if kind is nn.Conv2d else norm) in called
+        monkeypatch.undo()
+    norm.forward = lambda x: x * 0
+    assert not used("fast", net, x).any()
+    del norm.forward
+    norm.running_mean = None  # statistics that are not there: whatever the layer itself says
+    for name in ("fast", "windows"):
+        with pytest.raises(Exception, match="."):
+            used(name, net, x)
+    assert folds(nn.Sequential(nn.Conv2d(3, 8, 3), Louder(8)).eval(), x) == 0
+    wrong = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(7)).eval()
+    with pytest.raises(ValueError, match="expected 7 channels, got 8"):
+        used("fast", wrong, x)

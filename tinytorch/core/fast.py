@@ -683,14 +683,15 @@ def _sizes_of_block(x_shape, channels, weight_shape, *settings):
 def fuse(layer, rest):
     """(function, number of layers) if 2x2 max pooling follows, after a ReLU or not, all as written, else None: Sequential asks.
 
-    And what ways.fuse_norm offers for batch normalisation.
+    And what ways offers for batch normalisation, alone or after a convolution.
     """
     if type(layer) is not Conv2d:
         return ways.fuse_norm(layer, rest)
     called = spatial.backends.kernels()  # those that layers call
     mine = called.get("conv2d") is conv2d and called.get("max_pool2d") is max_pool2d
-    used = ways.is_block(layer, rest) if mine else 0
-    if not used:
+    if mine and (offer := ways.fold_norm(layer, rest)):
+        return offer
+    if not mine or not (used := ways.is_block(layer, rest)):
         return None
 
     def block(x, weight, bias, s):

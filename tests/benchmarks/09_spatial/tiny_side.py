@@ -132,8 +132,8 @@ class TinySide:
         return run
 
     def inference(self, name: str, images: int):
-        """Logits, without recording."""
-        model, x = network(name), batch_of(name, images)[0]
+        """Logits in use, without recording."""
+        model, x = network(name).eval(), batch_of(name, images)[0]
 
         def run():
             with no_grad():

@@ -106,8 +106,8 @@ class TorchSide:
         return run
 
     def inference(self, name: str, images: int):
-        """Logits, without recording."""
-        model, x = self.network(name), self.tensor(batch_of(name, images)[0])
+        """Logits in use, without recording."""
+        model, x = self.network(name).eval(), self.tensor(batch_of(name, images)[0])
 
         def run():
             with torch.no_grad():
