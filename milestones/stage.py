@@ -182,16 +182,17 @@ class Stage:
         self.expect(*self.default)
         return self.options
 
-    def expect(self, epochs, seeds, part=1.0):
+    def expect(self, epochs, seeds, part=1.0, variant=""):
         """What the verdict is about, and how much of the data is used; options that were given go before.
 
-        Runs that are not judged are kept in a folder of their own, so that they replace none that are.
+        Runs that are not judged are kept in a folder of their own, so that they replace none that are; variant: how
+        they differ from what is judged, the name of a folder in there.
         """
         self.default_epochs, self.epochs = epochs, self.options.epochs or epochs
         self.seeds = tuple(dict.fromkeys(self.options.seeds or seeds))
-        whole = self.epochs == epochs and part == 1
+        whole = self.epochs == epochs and part == 1 and not variant
         base = self.options.runs or ROOT / setting("runs_path", "runs")
-        self.runs = base / self.folder / ("" if whole else "trial")
+        self.runs = base / self.folder / ("" if whole else Path("trial", variant))
 
     def command(self):
         """How this milestone was called, for messages that say what to type next."""

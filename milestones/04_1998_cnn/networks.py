@@ -52,6 +52,9 @@ def shares(x):
     return x / x.shape[-1]
 
 
+INGREDIENTS = "whitening", "dirac", "muon", "biases", "turns"  # what of the speedrun can be left out
+
+
 def speed_cnn(num_classes=10, channels=(64, 160, 256)):
     """The speedrun's: 24 fixed filters of 2x2 pixels, three blocks of two convolutions, pooling and a dense layer.
 

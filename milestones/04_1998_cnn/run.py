@@ -3,8 +3,10 @@
 By default it reads 8x8 digits with 810 parameters; with --data cifar10 a wider one learns colour photographs.
 """
 
+import argparse
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -29,7 +31,7 @@ from fitting import (
     show_samples,
     slopes_agree,
 )
-from networks import NETWORKS, mlp_of, spatial
+from networks import INGREDIENTS, NETWORKS, mlp_of, spatial
 from stage import ROOT, Stage, UnusableError, count, given, percent, positive, setting, span
 from train import recipe
 
@@ -40,7 +42,7 @@ from tinytorch.backend import backend
 
 
 def digits_task(options):
-    part = 0.2 if options.quick else 1.0
+    part = QUICK if options.quick else 1.0
     networks = {"cnn": NETWORKS["digits"]}
     if options.mlp:
         networks["mlp"] = mlp_of(64, 11)
@@ -55,6 +57,7 @@ def digits_task(options):
     )
 
 
+QUICK = 0.2  # share of the pictures, of those to be tested on the least
 MODELS = {  # task, width of the MLP beside it (0: none), epochs, epochs of --quick, accuracy needed
     "wide": ("cifar10", 177, 10, 6, 0.76),
     "deep": ("cifar10-deep", 313, 15, 2, 0.85),
@@ -68,7 +71,8 @@ def cifar_task(options):
     networks = {"cnn": NETWORKS[name]}
     if options.mlp and hidden:
         networks["mlp"] = mlp_of(3072, hidden)
-    folder, part = options.data_dir or ROOT / setting("data_path", "data"), 0.2 if options.quick else 1.0
+    folder = options.data_dir or ROOT / setting("data_path", "data")
+    part = options.part or (QUICK if options.quick else 1.0)
     task = Task(
         name,
         lambda seed: cifar_data(folder, seed, part),
@@ -85,20 +89,22 @@ def cifar_task(options):
 
 
 def speedrun_task(options, task):
-    """The same with the recipe, the batches and the looks at test time of `speedrun`."""
+    """The same with the recipe, the batches and the looks at test time of `speedrun`, but for what is left out."""
     import speedrun
+
+    without = options.without
 
     def data(seed, plain=task.data):
         found = plain(seed)
         found.train = speedrun.Alternating(
-            found.train.dataset, found.test.transform, seed, options.epochs or task.epochs
+            found.train.dataset, found.test.transform, seed, options.epochs or task.epochs, without
         )
         return found
 
     def start(model, found):
-        speedrun.start(model, found.train.normalize(found.train.dataset.arrays[0][:5000]))
+        speedrun.start(model, found.train.normalize(found.train.dataset.arrays[0][:5000]), without)
 
-    task.data, task.start, task.recipe = data, start, speedrun.recipe
+    task.data, task.start, task.recipe = data, start, partial(speedrun.recipe, without=without)
     task.loss = nn.CrossEntropyLoss(label_smoothing=speedrun.SMOOTHING)
     task.views = lambda model, found: speedrun.accuracy_of_views(model, found.test)
     return task
@@ -118,7 +124,7 @@ def cifar_data(folder, seed, part=1.0, batch=64):
     except (OSError, ValueError) as error:
         raise UnusableError(f"{error}\nOr type: tito data fetch cifar10") from error
     images, labels = share_of((train.images, train.labels), part)
-    test_images, test_labels = share_of((test.images, test.labels), part)
+    test_images, test_labels = share_of((test.images, test.labels), max(part, QUICK))
     mean, std = loader.channel_statistics(images)
     normalize = loader.Normalize(mean, std)
     augment = loader.Compose(
@@ -358,8 +364,13 @@ def draw(stage, task, kept):
 def play(stage):
     if stage.options.model != "wide" and stage.options.data != "cifar10":
         raise UnusableError(f"--model {stage.options.model} is for photographs: add --data cifar10")
+    if stage.options.model != "speedrun" and stage.options.without:
+        raise UnusableError(f"--without {stage.options.without[0]} is for the speedrun: add --model speedrun")
+    if stage.options.data != "cifar10" and stage.options.part:
+        raise UnusableError(f"--part {stage.options.part:g} is for photographs: add --data cifar10")
     task = TASKS[stage.options.data](stage.options)
-    stage.expect(task.epochs, task.seeds, task.part)
+    without = [f"without {name}" for name in sorted(set(stage.options.without))]
+    stage.expect(task.epochs, task.seeds, task.part, " ".join(without).replace(" ", "-"))
     if workers.started():
         stage.crew = workers.join()
     elif stage.options.workers > 1:
@@ -379,10 +390,10 @@ def play(stage):
     page = stage.draw(f"{task.name}.png", lambda: draw(stage, task, kept))
     stage.act("Reflection")
     reflection(stage, task, kept)
-    return verdict(stage, task, kept, page, note)
+    return verdict(stage, task, kept, page, note, without)
 
 
-def verdict(stage, task, kept, page, note):
+def verdict(stage, task, kept, page, note, without=()):
     score, whose = judged_score(task, kept["cnn"])
     needed = f"{plain_score(task, kept['cnn'])} (needed {percent(task.needed)})"
     stage.require(f"test accuracy, {whose}: {percent(score)}{needed}", score >= task.needed)
@@ -391,7 +402,7 @@ def verdict(stage, task, kept, page, note):
     part = "" if task.part == 1 else f"trained on {100 * task.part:.0f} % of the data"
     if task.long:
         note = f"{cost(kept)} {note}"
-    return stage.verdict(" and ".join(filter(None, [stage.why_not(), part])), page, note)
+    return stage.verdict(" and ".join(filter(None, [stage.why_not(), part, *without])), page, note)
 
 
 def cost(kept):
@@ -409,11 +420,25 @@ def cost(kept):
     )
 
 
+def share(text):
+    """A number above 0 and at most 1, for an option."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0
+    if not 0 < number <= 1:
+        raise argparse.ArgumentTypeError(f"give a number above 0 and at most 1, not {text!r}")
+    return number
+
+
 def more(parser):
     parser.add_argument("--data", choices=TASKS, default="digits", help="what to learn (default: digits)")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where cifar-10-batches-bin lies (default: data/)")
     parser.add_argument("--model", choices=MODELS, default="wide", help="which network learns cifar10")
     parser.add_argument("--quick", action="store_true", help="a fifth of the data (not judged)")
+    parser.add_argument("--part", type=share, metavar="S", help="so much of cifar10: 0.1 is a tenth (not judged)")
+    left_out = "leave this part of the speedrun out; may be repeated (not judged)"
+    parser.add_argument("--without", choices=INGREDIENTS, action="append", default=[], help=left_out)
     parser.add_argument("--workers", type=positive, default=1, metavar="N", help="processes that train together (MPI)")
     parser.add_argument("--no-mlp", action="store_false", dest="mlp", help="leave out the MLP beside it")
 

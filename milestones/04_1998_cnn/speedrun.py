@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from tinytorch import Tensor, no_grad, optim
+from tinytorch import Tensor, nn, no_grad, optim
 from tinytorch.core.optimizers import Scheduler, momentum_
 from tinytorch.data import loader
 
@@ -18,6 +18,7 @@ SMOOTHING, FRAME = 0.2, 2
 RATE, MOMENTUM = 0.1, 0.6  # of the filters, which Muon moves
 BIAS, HEAD, DECAY, INERTIA = 0.053, 0.67, 2e-6, 0.85  # of the others, which SGD moves; for the *sum* over a batch
 STOP = 3  # epochs for which the first bias is trained
+SLOW = 11.5 / 1024 / (1 + 1 / (1 - INERTIA))  # as BIAS, for SGD of all that has no rate of its own
 
 
 # The start --------------------------------------------------------------------------------------------------------
@@ -35,21 +36,26 @@ def whitening(images, eps=5e-4):
     return np.concatenate([filters, -filters]).astype(np.float32)
 
 
-def start(model, images):
+def start(model, images, without=()):
     """Set the first filters by these normalised images; let the other convolutions hand channels on as they are.
 
-    The last layer's weights are brought to a standard deviation of 1.
+    The last layer's weights are brought to a standard deviation of 1. without: ingredients to leave out.
     """
-    model[0].weight.data = whitening(images)
+    learned = "whitening" in without
+    model[0].weight.requires_grad = learned
+    model[0].weight.data = model[0].weight.data / np.float32(6**0.5) if learned else whitening(images)
     for layer in model[1:]:
         weight = getattr(layer, "weight", None)
         if weight is not None and weight.ndim == 4:
             weight.data = weight.data / np.float32(6**0.5)  # as small as PyTorch's
-            channels = np.arange(min(weight.shape[:2]))
-            weight.data[channels] = 0
-            weight.data[channels, channels, 1, 1] = 1
+            if "dirac" not in without:
+                channels = np.arange(min(weight.shape[:2]))
+                weight.data[channels] = 0
+                weight.data[channels, channels, 1, 1] = 1
         elif weight is not None:
             weight.data = weight.data / weight.data.std()
+        elif "biases" in without and isinstance(layer, nn.BatchNorm2d):
+            layer.weight = nn.BatchNorm2d(layer.bias.size).weight
 
 
 # The steps --------------------------------------------------------------------------------------------------------
@@ -73,14 +79,16 @@ class Muon(optim.SGD):
     """For a `speed_cnn`: filters keep their length and turn by `orthogonal` steps, the rest takes steps of SGD.
 
     lr: of the filters, relative to their length. batch: pictures a step. stop: steps that train the first bias.
+    without: ingredients to leave out.
     """
 
     settings = (*optim.SGD.settings, "batch", "stop")
     chunk = math.inf  # a step depends on all of a layer's filters
 
-    def __init__(self, model, lr, batch, stop):
+    def __init__(self, model, lr, batch, stop, without=()):
         super().__init__(model.parameters(), lr, INERTIA, nesterov=True, weight_decay=DECAY * batch / lr)
         self.batch, self.stop, self.first, self.rate = batch, stop, model[0].bias, lr
+        self.rates = {1: SLOW if "biases" in without else BIAS, 2: HEAD, 4: SLOW if "muon" in without else None}
 
     def step(self):
         if not self.first.requires_grad:
@@ -90,9 +98,8 @@ class Muon(optim.SGD):
 
     def update(self, w, grad, state):
         """Change `w` in place; `grad`, of a batch's mean loss, stays as it is."""
-        if w.ndim != 4:
-            rate = (BIAS if w.ndim == 1 else HEAD) * self.batch / self.rate
-            super().update(w, grad * w.dtype.type(rate), state)
+        if rate := self.rates[w.ndim]:
+            super().update(w, grad * w.dtype.type(rate * self.batch / self.rate), state)
             return
         way = momentum_(grad, state["momentum_buffer"], MOMENTUM, nesterov=True).reshape(len(w), -1)
         w *= len(w) ** 0.5 / np.linalg.norm(w)
@@ -121,9 +128,10 @@ class Falling(Scheduler):
         return self.base_lr * max(0.0, 1 - n / self.total_steps)
 
 
-def recipe(label, model, epochs, steps):
+def recipe(label, model, epochs, steps, without=()):
     """(optimizer, scheduler) for `steps` batches in all."""
-    optimizer = Muon(model, RATE, BATCH, steps * STOP // max(STOP + 1, epochs))
+    stop = steps if "whitening" in without else steps * STOP // max(STOP + 1, epochs)
+    optimizer = Muon(model, RATE, BATCH, stop, without)
     return optimizer, Falling(optimizer, steps)
 
 
@@ -140,21 +148,25 @@ def shrunk(images, side):
 
 
 class Alternating(loader.DataLoader):
-    """Batches in a new order each epoch: small pictures first, shifted a little, mirrored by a coin, then in turns."""
+    """Batches in a new order each epoch: small pictures first, shifted a little, mirrored by a coin, then in turns.
 
-    def __init__(self, dataset, normalize, seed, epochs):
+    without "turns", a coin decides in every epoch.
+    """
+
+    def __init__(self, dataset, normalize, seed, epochs, without=()):
         batch = min(BATCH, max(1, len(dataset) // 8))
         super().__init__(dataset, batch, shuffle=True, seed=seed, drop_last=True, prefetch=1)
         self.normalize, self.epochs, self.crop = normalize, epochs, loader.RandomCrop(32, FRAME)
-        self.coins = loader.epoch_rng(seed, 0, len(self) + 1).random(len(dataset)) < 0.5
+        self.turns = "turns" not in without
 
     def batches(self, epoch):
         order = loader.epoch_batches(len(self.dataset), self.batch_size, True, True, loader.epoch_rng(self.seed, epoch))
+        coins = loader.epoch_rng(self.seed, 0 if self.turns else epoch, len(self) + 1).random(len(self.dataset)) < 0.5
         side = SIDES[min(epoch * len(SIDES) // self.epochs, len(SIDES) - 1)]
         for number, indices in enumerate(order, start=1):
             images, labels = loader.fetch(self.dataset, indices)
             images = self.crop(images, loader.epoch_rng(self.seed, epoch, number))
-            mirrored = self.coins[indices] ^ bool(epoch % 2)
+            mirrored = coins[indices] ^ bool(self.turns and epoch % 2)
             images[mirrored] = images[mirrored, ..., ::-1]
             images = self.normalize(images)
             yield images if side == 32 else shrunk(images, side), labels

@@ -133,6 +133,18 @@ def test_a_modules_page_says_what_every_exercise_asks_and_is_worth(course, check
     assert "docs/day.md names `tito tset 01`: there is no command tito tset" in problem.replace("\\", "/")
 
 
+def test_numbered_exercises_count_from_one(course, check):
+    def number(*numbers):
+        texts = [f"### Exercise {n}: more" for n in numbers]
+        cells = [{"cell_type": "markdown", "id": f"h{i}", "metadata": {}, "source": s} for i, s in enumerate(texts)]
+        course.notebook("01", "alpha", [("double", SOLVED, course.TEST_DOUBLE, 100)], cells)
+
+    number(1, 2)
+    assert check("--no-mutants") == []
+    number(1, 3)
+    assert "after Exercise 1 the heading Exercise 3 follows: number them anew" in "\n".join(check("--no-mutants"))
+
+
 def test_what_a_module_imports_it_requires_and_its_second_notebook_is_a_bonus_of_fifty(course, check):
     uses = "#| export\nfrom tinytorch.core.alpha import double\ndef later():\n    from tinytorch.core.beta import f"
     course.module("02", "beta", [("f", SOLVED.replace("double", "f"), course.TEST_DOUBLE, 100)], hints=HINTS)

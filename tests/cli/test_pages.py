@@ -51,7 +51,8 @@ axe.run(document, {iframes: false}).then((r) => done(r.violations.map((v) => [v.
 
 @pytest.fixture
 def course(toy):
-    formula = {**toy.cell("code", "lesson", ""), "cell_type": "markdown", "source": "# Twice\n\nIt is $2x$."}
+    words = "# Twice\n\nIt is $2x$.\n\n**Time**: 2 hours."
+    formula = {**toy.cell("code", "lesson", ""), "cell_type": "markdown", "source": words}
     for key in ("execution_count", "outputs"):
         del formula[key]
     toy.use = lambda *more: toy.module("01", "alpha", [("double", SOLUTION, TEST, 10)], extra=(formula, *more))
@@ -244,8 +245,10 @@ def test_slides_ask_before_they_show_and_need_no_network(course, tito):
     text = (course.root / "talk" / "01_alpha.html").read_text(encoding="utf-8")
     question, figure, notes = (text.index(mark) for mark in ("<em>steep</em>", 'src="data:image/png', "It grows by 3"))
     assert "Type it in" not in text and "fails" not in text, "a slide ends with its question"
+    assert "It is <math" in text and "2 hours" not in text, "what a lesson needs is not for the wall"
     assert text.index("Curves") < question < figure < notes and "<math" in text
     assert re.search(r'<aside class="notes"[^>]*>', text).start() < notes
+    assert 'navigationMode: "linear"' in text, "the arrow to the right leads to the figure, not past it"
     named = re.findall(r'(?:src|href)="([^"#]+)"', text)
     assert all(link.startswith("data:") or (course.root / "talk" / link).is_file() for link in named)
     styles = "".join(path.read_text(encoding="utf-8") for path in (course.root / "talk").rglob("*.css"))

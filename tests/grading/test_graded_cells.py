@@ -2,7 +2,8 @@
 
 import pytest
 
-from tito.author.graded_cells import check_graded
+from tito.author.graded_cells import NotebookReport, check_graded
+from tito.cli import grade_tables
 from tito.course import notebook
 from tito.course.registry import Course
 from tito.grading.sandbox import isolation
@@ -92,3 +93,10 @@ def test_a_test_of_the_shape_alone_is_not(loose):
 @pytest.mark.parametrize("name", LOOSE)
 def test_a_cell_that_pays_a_liar_is_told(loose, name):
     assert any(f"test_{name} pays a liar ({LOOSE[name][2]}" in problem for problem in loose.problems), loose.problems
+
+
+def test_what_to_do_with_a_mutant_that_lives_on_is_said(capsys):
+    grade_tables.notebook_report(NotebookReport("alpha_dev.ipynb", mutants=50, alive=[("double", 4, "2 -> 3")]))
+    assert "lives on: double, line 4: 2 -> 3\n  Let a test notice it, or" in capsys.readouterr().out
+    grade_tables.notebook_report(NotebookReport("alpha_dev.ipynb", mutants=50))
+    assert "Let a test" not in capsys.readouterr().out

@@ -944,8 +944,7 @@ def test_an_hour_that_the_clocks_leave_out_is_the_next(berlin):
 
 
 @pytest.mark.slow
-def test_more_time_for_one(desk, book, tmp_path, grade, monkeypatch):
-    monkeypatch.setenv("TZ", "Europe/Berlin")
+def test_more_time_for_one(desk, book, tmp_path, grade, berlin):
     lay(tmp_path / "in", {f"{id}/{NAME}": book(1) for id in ("ada", "ben")}
         | {f"{id}/timestamp.txt": b"2026-12-25 12:00:00 UTC" for id in ("ada", "ben")})  # fmt: skip
     code, out, err = grade("extend", "02", "ada", "--until", "2026-12-31")

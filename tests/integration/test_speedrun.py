@@ -13,7 +13,7 @@ from tinytorch.data import loader
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "milestones" / "04_1998_cnn"))
 
 import speedrun
-from networks import speed_cnn
+from networks import INGREDIENTS, speed_cnn
 
 WIDTHS, STEPS, CLASSES = (16, 20, 24), 20, 10
 
@@ -24,13 +24,13 @@ def pictures(count, side=32, seed=0):
     return np.lib.stride_tricks.sliding_window_view(noise, (5, 5), (2, 3)).mean((-1, -2)).astype(np.float32) * 5
 
 
-def begun(dtype=np.float32):
+def begun(dtype=np.float32, without=()):
     """(network, optimizer, schedule) before the first of STEPS steps, of which the first bias takes part in 15."""
     manual_seed(0)
     model = speed_cnn(CLASSES, WIDTHS)
-    speedrun.start(model, pictures(20))
+    speedrun.start(model, pictures(20), without)
     model.astype(dtype)
-    optimizer, schedule = speedrun.recipe("cnn", model, 4, STEPS)
+    optimizer, schedule = speedrun.recipe("cnn", model, 4, STEPS, without)
     return model, optimizer, schedule
 
 
@@ -218,6 +218,35 @@ def test_pictures_are_mirrored_in_turns_and_an_epoch_depends_on_its_number_alone
     assert all(once[label] != twice[label] for label in once) and 20 < sum(once.values()) < 60
     assert left(0) == once and [x.shape[-1] for x, _ in batches.batches(0)] == [speedrun.SIDES[0]] * 8
     assert [x.shape[-1] for x, _ in batches.batches(1)] == [speedrun.SIDES[5]] * 8
+    batches = speedrun.Alternating(data, loader.Normalize(0.5, 0.5), seed=3, epochs=2, without=("turns",))
+    once, twice = left(0), left(1)
+    assert 20 < sum(once[label] != twice[label] for label in once) < 60
+
+
+def test_each_ingredient_can_be_left_out_and_the_others_stay():
+    model, before = begun()[0], begun()[0].state_dict()
+    filters = {f"{at}.weight" for at, layer in enumerate(model) if isinstance(layer, nn.Conv2d)} - {"0.weight"}
+    norms = {f"{at}.weight" for at, layer in enumerate(model) if isinstance(layer, nn.BatchNorm2d)}
+    moved, after = {}, {}
+    bias = next(f"{at}.bias" for at, layer in enumerate(model) if isinstance(layer, nn.BatchNorm2d))
+    for left_out in (None, *INGREDIENTS):
+        model, optimizer, schedule = begun(without=(left_out,))
+        start = model.state_dict()
+        other = {name for name in before if not np.array_equal(start[name], before[name])}
+        assert other == {"whitening": {"0.weight"}, "dirac": filters}.get(left_out, set()), left_out
+        assert np.isfinite(go_on(model, optimizer, schedule, batches(count=2))).all()
+        after[left_out] = end = model.state_dict()
+        trained = {name for name, p in model.named_parameters() if not np.array_equal(end[name], start[name])}
+        moved[left_out] = trained
+
+    more = {"whitening": {"0.weight"}, "biases": norms}
+    assert {name: moved[name] - moved[None] for name in INGREDIENTS} == {n: more.get(n, set()) for n in INGREDIENTS}
+    for name in filters:
+        assert not np.allclose(after["muon"][name], after[None][name], atol=1e-3), name
+    optimizer, weight, slope = begun(without=("muon",))[1], np.zeros((2, 3, 3, 3)), pictures(2, 3).astype(float)
+    optimizer.update(weight, slope, {"step": 1, "momentum_buffer": np.zeros_like(weight)})
+    np.testing.assert_allclose(weight, -11.5 / 1024 / (1 + 1 / 0.15) * 400 * 1.85 * slope)  # Nesterov's first
+    assert np.abs(after[None][bias]).max() > 10 * np.abs(after["biases"][bias]).max() > 0
 
 
 def test_the_views_are_six_looks_that_count_as_one():

@@ -183,6 +183,16 @@ def _page(course: Course, module: Module) -> Check:
             yield f"{path.name}: its table lacks the row | {wanted} |"
 
 
+def _headings(course: Course, module: Module) -> Check:
+    """Where exercises are numbered, they count from 1."""
+    for path in module.notebooks:
+        prose = "\n".join(cell["source"] for cell in notebook.read(path)["cells"] if cell["cell_type"] == "markdown")
+        for wanted, found in enumerate(re.findall(r"^#+ Exercise (\d+)", prose, re.M), 1):
+            if int(found) != wanted:
+                yield f"{path.name}: after Exercise {wanted - 1} the heading Exercise {found} follows: number them anew"
+                break
+
+
 def _prose(course: Course, module: Module) -> Check:
     """A notebook is read in one sitting."""
     for path in module.notebooks:
@@ -222,7 +232,7 @@ def _committed(course: Course, path: Path, since: str) -> dict | None:
         return None
 
 
-RULES = (_form, _claims, _exercises, _hints, _points, _prose, _requires, _page)  # of each module
+RULES = (_form, _claims, _exercises, _hints, _points, _headings, _prose, _requires, _page)  # of each module
 
 
 # Running

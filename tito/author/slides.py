@@ -1,6 +1,7 @@
 """`tito dev slides`: a lesson's figures as slides that need no network, by nbconvert and sphinx-revealjs's reveal.js.
 
-A figure is two slides, one below the other: its question, then itself. What to see stands in the notes (key S).
+A figure is two slides, one below the other: its question, then itself; the arrow to the right leads through both.
+What to see stands in the notes (key S).
 """
 
 import base64
@@ -18,10 +19,12 @@ from tito.course.registry import Course, Module
 
 THEME = ("dist/theme/white.css", "dist/theme/fonts/source-sans-pro")
 FILES = ("LICENSE", "dist/reveal.js", "dist/reveal.css", *THEME, "plugin/notes")
+# the theme's own style comes behind it: what is meant to win says .slides too
 LOOK = """
-.reveal {font-size: 30px} .reveal h1 {font-size: 2em} .reveal h2 {font-size: 1.4em}
-.reveal h1, .reveal h2 {text-transform: none; text-align: left} .reveal p, .reveal li {text-align: left}
-.reveal img {display: block; margin: 0 auto; max-width: 940px; max-height: 640px}
+.reveal .slides .jp-RenderedMarkdown {font-size: 28px} .reveal .slides table {font-size: 22px}
+.reveal .slides h1 {font-size: 1.8em} .reveal .slides h2 {font-size: 1.4em}
+.reveal .slides :is(h1, h2) {text-transform: none} .reveal .slides :is(h1, h2, p, li) {text-align: left}
+.reveal .slides img {display: block; margin: 0; width: 100%; max-width: 100%; max-height: 600px; object-fit: contain}
 .jp-Cell {padding: 0} .jp-InputPrompt, .jp-OutputPrompt {display: none}
 """
 # nbconvert's template asks other machines for four scripts; this one only what lies beside the slides
@@ -32,7 +35,10 @@ TEMPLATE = """{%- extends 'reveal/index.html.j2' -%}
 {%- block footer_js -%}
 <script src="reveal/dist/reveal.js"></script>
 <script src="reveal/plugin/notes/notes.js"></script>
-<script>Reveal.initialize({hash: true, slideNumber: "c/t", width: 1000, height: 720, plugins: [RevealNotes]});</script>
+<script>
+Reveal.initialize({hash: true, slideNumber: "c/t", width: 1280, height: 720, margin: 0.02, navigationMode: "linear",
+                   plugins: [RevealNotes]});
+</script>
 {%- endblock -%}
 """.replace("LOOK", LOOK)
 _MATH = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+)\$", re.S)
@@ -97,8 +103,11 @@ def _picture(output: dict, cell: dict) -> tuple[bytes, str]:
 
 
 def _title(nb: dict) -> list:
+    """The lesson's heading and its first paragraph, with the list or table that ends it; the rest is for readers."""
     first = next(cell["source"] for cell in nb["cells"] if cell["cell_type"] == "markdown")
-    return [_markdown(first.split("\n## ")[0], "slide")]
+    blocks = first.split("\n\n")
+    listed = blocks[2:] and re.match(r"[-|] ", blocks[2])
+    return [_markdown("\n\n".join(blocks[: 3 if listed else 2]), "slide")]
 
 
 def _cells(slide: Slide) -> list:

@@ -208,6 +208,8 @@ def notebook_report(report: NotebookReport) -> None:
         print(f"  {problem}")
     for cell, line, change in report.alive:
         print(f"  lives on: {cell}, line {line}: {change}")
+    if report.alive:
+        print("  Let a test notice it, or say in tests/grading/equivalent.toml why nobody could.")
 
 
 def notebook_data(report: NotebookReport) -> dict:
