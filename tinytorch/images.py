@@ -42,6 +42,15 @@ def one(value, name):
     return pair(value, name, 1)[0]
 
 
+def statistics(x):
+    """Mean and variance of each channel of images (B, C, H, W), floats: (C,) each, in their dtype.
+
+    The sums are those of float64: a mean that is off by a digit of float32 makes noise of a constant channel.
+    """
+    mean = np.mean(x, (0, 2, 3), np.float64, keepdims=True).astype(x.dtype)
+    return mean.ravel(), np.var(x, (0, 2, 3), mean=mean)
+
+
 def as_float(array):
     """The array itself if it holds floats; integers and booleans, which have no fractions, as float32."""
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":

@@ -62,6 +62,19 @@ def test_batch_norm_gradients():
             assert gradcheck(forward, np.array([0.4, -1.2]))
 
 
+@pytest.mark.parametrize("images", [(3, 2, 7, 7), (16, 2, 16, 16), (2, 4, 70, 71)])
+@pytest.mark.parametrize("value", [1e6, 123456.7, 0.1])
+def test_a_constant_channel_becomes_zeros(value, images):
+    """A mean that is off by one digit of float32 would be as large as the deviation that eps allows."""
+    x = np.random.default_rng(5).standard_normal(images).astype(np.float32)
+    x[:, 1] = value
+    layer = BatchNorm2d(images[1])
+    out = layer(Tensor(x)).numpy()
+    assert not out[:, 1].any() and out.dtype == layer.running_mean.dtype == np.float32
+    assert layer.running_mean.numpy()[1] == pytest.approx(0.1 * value)
+    assert layer.running_var.numpy()[1] == np.float32(0.9)
+
+
 def test_batch_norm_messages_and_repr():
     assert repr(BatchNorm2d(3)) == "BatchNorm2d(3, eps=1e-05, momentum=0.1)"
     with pytest.raises(ValueError, match="expected 3 channels, got 2"):

@@ -14,7 +14,7 @@ from .autograd import gradient
 from .layers import Sequential
 from .spatial import Conv2d
 from .tensor import Tensor, ones, operation, zeros
-from ..images import ImageLayer, as_float, check_images, one, one_or_many
+from ..images import ImageLayer, as_float, check_images, one, one_or_many, statistics
 from ..refusals import switch
 
 # %% ../../modules/09_spatial/blocks_dev.ipynb #DepthwiseSeparable2d
@@ -140,7 +140,7 @@ class BatchNorm2d(ImageLayer):
         if values == 1:
             raise ValueError(f"one value per channel has no variance, got {x.shape}: take more images, or call eval()")
         rate = 1 / (self.num_batches_tracked.item() + 1) if self.momentum is None else self.momentum
-        mean, var = (Tensor(f(x.data, axis=(0, 2, 3)), x.dtype) for f in (np.mean, np.var))
+        mean, var = (Tensor(found, x.dtype) for found in statistics(x.data))
         self.running_mean = self.running_mean * (1 - rate) + mean * rate
         self.running_var = self.running_var * (1 - rate) + var * (rate * values / (values - 1))
         self.num_batches_tracked = self.num_batches_tracked + 1
