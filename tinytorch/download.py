@@ -1,19 +1,15 @@
-"""Where pictures come from: scikit-learn's digits, and CIFAR-10, fetched and unpacked. Given, for Module 08.
+"""CIFAR-10, fetched and unpacked: all six files or, if anything fails, none. Given, for Module 08.
 
-Only NumPy is imported at import time; pooch, which downloads, when something is to be fetched.
+Only the standard library is imported at import time; pooch, which downloads, when something is to be fetched.
 """
 
 import importlib
-import importlib.util
 import shutil
 import sys
 import tarfile
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
-DIGITS = "datasets/data/digits.csv.gz"  # in the folder of scikit-learn, whose import takes a second
 CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 CIFAR_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
 CIFAR_FOLDER, CIFAR_ARCHIVE = "cifar-10-batches-bin", CIFAR_URL.rpartition("/")[2]
@@ -28,46 +24,6 @@ def import_optional(module, package):
         return importlib.import_module(module)
     except ImportError as error:
         raise ImportError(f"this needs the package {package}, which is not installed: pip install {package}") from error
-
-
-def read_digits():
-    """scikit-learn's 1,797 digits: images (1797, 8, 8) of 0 to 16 and labels (1797,), both float64."""
-    spec = importlib.util.find_spec("sklearn")
-    folders = spec.submodule_search_locations if spec else None
-    file = Path(folders[0], DIGITS) if folders else None
-    if file is None or not file.is_file():  # none is installed, or one that keeps them elsewhere
-        bunch = import_optional("sklearn.datasets", "scikit-learn").load_digits()
-        return bunch.images, bunch.target
-    table = np.loadtxt(file, delimiter=",")
-    return table[:, :-1].reshape(-1, 8, 8), table[:, -1]
-
-
-def stratified(labels, count, seed):
-    """The indices of all `labels` (N,), ints from 0, but `count`, and of those: each label has its share of both.
-
-    They are the ones of scikit-learn's train_test_split, in its order.
-    """
-    rng, sizes = np.random.RandomState(seed), np.bincount(labels)
-    train = _shares(sizes, len(labels) - count, rng)
-    test = _shares(sizes - train, count, rng)
-    parts = [], []
-    for label, size in enumerate(sizes):
-        order = np.flatnonzero(labels == label)[rng.permutation(size)]
-        parts[0].extend(order[: train[label]])
-        parts[1].extend(order[train[label] : train[label] + test[label]])
-    return tuple(rng.permutation(part) for part in parts)
-
-
-def _shares(sizes, count, rng):
-    """How many of each group, if `count` are taken in all: as its size says, the remainders by lot where they tie."""
-    exact = sizes / sizes.sum() * count
-    shares = np.floor(exact).astype(int)
-    remainders = exact - shares
-    for remainder in np.unique(remainders)[::-1]:
-        if missing := count - shares.sum():
-            tied = np.flatnonzero(remainders == remainder)
-            shares[rng.choice(tied, size=min(len(tied), missing), replace=False)] += 1
-    return shares
 
 
 def cifar_fault(path, records=None):

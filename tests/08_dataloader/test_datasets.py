@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinytorch.data.loader
-from tinytorch import download
 from tinytorch.core.tensor import Tensor
 from tinytorch.data.loader import Dataset, TensorDataset, collate, digits, epoch_batches, epoch_rng, fetch
 
@@ -110,27 +109,8 @@ def test_digits_split():
     assert np.array_equal(np.sort(whole.sum(1)), np.sort(np.concatenate([other[0], other[2]]).reshape(-1, 64).sum(1)))
 
 
-def test_digits_are_read_and_split_as_scikit_learn_does_wherever_they_lie(monkeypatch):
-    datasets = pytest.importorskip("sklearn.datasets", reason="scikit-learn is not installed")
-    from sklearn.model_selection import train_test_split
-
-    x, y = datasets.load_digits(return_X_y=True)
-    for seed in (*range(20), 2**32 - 1):
-        train_x, test_x, train_y, test_y = train_test_split(x / 16, y, test_size=360, stratify=y, random_state=seed)
-        found = digits(seed)
-        for ours, theirs in zip(found, (train_x, train_y, test_x, test_y), strict=True):
-            np.testing.assert_array_equal(ours.reshape(theirs.shape), theirs)
-    monkeypatch.setattr(download, "DIGITS", "nowhere")
-    assert all(map(np.array_equal, found, digits(2**32 - 1)))
-    sizes = np.random.default_rng(0).integers(2, 9, (20, 4))  # where remainders tie
-    for seed, labels in enumerate(np.repeat(np.arange(4), counts) for counts in sizes):
-        expected = train_test_split(np.arange(len(labels)), test_size=4, stratify=labels, random_state=seed)
-        assert all(map(np.array_equal, download.stratified(labels, 4, seed), expected))
-
-
 def test_digits_without_scikit_learn(monkeypatch):
-    for name in ("sklearn", "sklearn.datasets"):
-        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(ImportError, match="scikit-learn.*pip install scikit-learn"):
         digits()
 

@@ -16,7 +16,7 @@ import numpy as np
 from ..core.tensor import Tensor
 from tinytorch.download import (
     CIFAR_FOLDER, CIFAR_MD5, CIFAR_RECORD, CIFAR_TEST, CIFAR_TRAIN, CIFAR_URL, cifar_advice, cifar_fault,
-    install_cifar, read_digits, stratified,
+    import_optional, install_cifar,
 )
 from tinytorch.refusals import (
     check_batch,
@@ -47,10 +47,12 @@ def digits(seed=0):
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998.
     """
     check_int("seed", seed, 0)
-    images, labels = read_digits()
-    images, labels = (images[:, None] / 16).astype(np.float32), labels.astype(np.int64)
-    train, test = stratified(labels, 360, seed)
-    return images[train], labels[train], images[test], labels[test]
+    bunch = import_optional("sklearn.datasets", "scikit-learn").load_digits()
+    split = import_optional("sklearn.model_selection", "scikit-learn").train_test_split
+    images = (bunch.images[:, None] / 16).astype(np.float32)
+    labels = bunch.target.astype(np.int64)
+    train_x, test_x, train_y, test_y = split(images, labels, test_size=360, stratify=labels, random_state=seed)
+    return train_x, train_y, test_x, test_y
 
 # %% ../../modules/08_dataloader/dataloader_dev.ipynb #dataset
 class Dataset:
