@@ -269,7 +269,7 @@ block_rules(convolve_pairs)
 
 def offered(x, weight, bias, s, pooled=False, relu=False):
     """The result of convolve_pairs, or None where other ways are quicker, or right: of numbers without end it makes NaN."""
-    if x.dtype != weight.dtype or bias is not None and np.shape(bias) != (s.o,) or not worth_pairs(s, pooled, relu):
+    if not worth_pairs(s, pooled, relu) or x.dtype != weight.dtype or bias is not None and np.shape(bias) != (s.o,):
         return None
     out = convolve_pairs(x, weight, bias, s, pooled, relu)
     return None if math.isnan(out.data.min()) else out
