@@ -3,11 +3,13 @@
 Only the standard library is imported at import time; pooch, which downloads, when something is to be fetched.
 """
 
+import gzip
 import importlib
 import shutil
 import sys
 import tarfile
 import tempfile
+import zlib
 from pathlib import Path
 
 CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
@@ -76,19 +78,25 @@ def fetch_archive(url, md5, target, local):
 def unpack(archive, folder, wanted, largest):
     """Write what a .tar.gz holds of `wanted`, its place there -> (name in `folder`, what makes the bytes, or None).
 
-    Only plain files of at most `largest` bytes are written: no paths, links or surprises from the archive.
+    Only plain files of at most `largest` bytes are written: no paths, links or surprises from the archive. It is read to
+    its end, where its checksum stands; of a damaged one, OSError, EOFError or tarfile.TarError.
     """
-    with tarfile.open(archive, "r:gz") as tar:
-        for member in tar:
-            place = member.name.removeprefix("./")
-            if place not in wanted or not member.isfile() or member.size > largest:
-                continue
-            name, read = wanted[place]
-            with tar.extractfile(member) as source, open(folder / name, "wb") as target:
-                if read:
-                    target.write(read(source))
-                else:
-                    shutil.copyfileobj(source, target, 1 << 20)
+    try:
+        with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+            for member in tar:
+                place = member.name.removeprefix("./")
+                if place not in wanted or not member.isfile() or member.size > largest:
+                    continue
+                name, read = wanted[place]
+                with tar.extractfile(member) as source, open(folder / name, "wb") as target:
+                    if read:
+                        target.write(read(source))
+                    else:
+                        shutil.copyfileobj(source, target, 1 << 20)
+            while stream.read(1 << 20):
+                pass
+    except zlib.error as error:
+        raise tarfile.ReadError(str(error)) from error
 
 
 def unpack_cifar(archive, folder, records):

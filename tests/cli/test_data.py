@@ -244,7 +244,20 @@ def test_an_archive_can_write_nothing_else(toy, tito, small, tmp_path):
     assert not list(tmp_path.rglob("escaped"))
 
 
-@pytest.mark.parametrize("sent", [b"no archive", ARCHIVE[: len(ARCHIVE) // 2], packed({"data_batch_1.bin": b"x"})])
+def damaged(place):
+    """The archive with another byte there, counted from its end."""
+    return ARCHIVE[:-place] + bytes([ARCHIVE[-place] ^ 85]) + ARCHIVE[1 - place :]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"no archive",
+        ARCHIVE[: len(ARCHIVE) // 2],
+        packed({"data_batch_1.bin": b"x"}),
+        *(damaged(place) for place in (6, len(ARCHIVE) // 4, len(ARCHIVE) // 2, len(ARCHIVE) // 4 * 3)),
+    ],
+)
 def test_a_bad_archive_leaves_nothing_behind(toy, tito, small, tmp_path, sent):
     (tmp_path / "bad.tar.gz").write_bytes(sent)
     done = tito("data", "fetch", "cifar10", "--from", str(tmp_path / "bad.tar.gz"))
