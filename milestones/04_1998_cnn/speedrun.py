@@ -102,7 +102,7 @@ class Muon(optim.SGD):
             super().update(w, grad * w.dtype.type(rate * self.batch / self.rate), state)
             return
         way = momentum_(grad, state["momentum_buffer"], MOMENTUM, nesterov=True).reshape(len(w), -1)
-        w *= len(w) ** 0.5 / np.linalg.norm(w)
+        w *= len(w) ** 0.5 / (np.linalg.norm(w) or 1)
         w -= self.lr * orthogonal(way).reshape(w.shape)
 
     def stop_early(self):

@@ -125,6 +125,10 @@ def test_filters_turn_and_keep_their_length():
     optimizer.lr = 0.0
     go_on(model, optimizer, schedule, batches(count=1))
     np.testing.assert_allclose(model[2].weight.numpy(), before * (4 / np.linalg.norm(before)), rtol=1e-6)
+    model[2].weight.data = before * 0  # which have no length to keep
+    optimizer.lr = 0.1
+    go_on(model, optimizer, schedule, batches(count=1))
+    assert np.isfinite(model[2].weight.numpy()).all() and model[2].weight.numpy().any()
 
 
 @pytest.mark.parametrize(("dtype", "within"), [(np.float64, 1e-6), (np.float32, 1e-3)])
