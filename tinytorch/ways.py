@@ -189,34 +189,67 @@ def weight_gradient_taps(g, seen_x, x, s):
     return total
 
 
-# Convolution with kernels of one pixel: a product for each image
+# Convolution with a product for each image: kernels of one pixel, whose images stay as they are, and single images
+
+
+def _columns(x, s):
+    """What each result of an image sees, side by side: (N, C * kh * kw, H_out * W_out), by one copy or none."""
+    x = padded(x, (s.ph, s.pw))
+    if s.kh * s.kw == 1:
+        return x[:, :, :: s.sh, :: s.sw].reshape(s.n, s.c, s.ho * s.wo)
+    x = np.ascontiguousarray(x)
+    image, channel, down, across = x.strides
+    seen = kernels.empty((s.n, s.c, s.kh, s.kw, s.ho, s.wo), x.dtype)
+    strides = image, channel, s.dh * down, s.dw * across, s.sh * down, s.sw * across
+    np.copyto(seen, np.ndarray(seen.shape, x.dtype, x, 0, strides))
+    return seen.reshape(s.n, -1, s.ho * s.wo)
 
 
 def convolve_points(x, weight, bias, s):
-    """One product for each image, whose pixels stay where they are."""
-    seen = x[:, :, :: s.sh, :: s.sw].reshape(s.n, s.c, s.ho * s.wo)
-    out = (weight.reshape(s.o, s.c) @ seen).reshape(s.n, s.o, s.ho, s.wo)
+    """One product for each image."""
+    seen, out = _columns(x, s), kernels.empty((s.n, s.o, s.ho, s.wo), x.dtype)
+    np.matmul(weight.reshape(s.o, -1), seen, out=out.reshape(s.n, s.o, -1))
     if bias is not None:
         out += bias[:, None, None]
     return out, seen
 
 
 def input_gradient_points(g, weight, s):
-    """The gradient of the images; pixels that a stride leaves out get 0."""
-    part = (weight.reshape(s.o, s.c).T @ g.reshape(s.n, s.o, s.ho * s.wo)).reshape(s.n, s.c, s.ho, s.wo)
-    if s.sh == s.sw == 1:
-        return part
-    dx = np.zeros((s.n, s.c, s.h, s.w), g.dtype)
-    dx[:, :, :: s.sh, :: s.sw] = part
-    return dx
+    """The gradient of the images; pixels that a stride leaves out get 0.
+
+    Where no stride does and rows are long, upstream gets as wide as the frame: then what an entry saw of an image is one
+    line of numbers, and adding it up takes one call instead of one for each row.
+    """
+    lines = weight.reshape(s.o, -1).T
+    if s.kh * s.kw * s.sh * s.sw == 1 and not s.ph and not s.pw:
+        return (lines @ g.reshape(s.n, s.o, -1)).reshape(s.n, s.c, s.h, s.w)
+    high, wide = s.h + 2 * s.ph, s.w + 2 * s.pw
+    if s.sh * s.sw > 1 or s.wo < 12:
+        part = (lines @ g.reshape(s.n, s.o, -1)).reshape(s.n, s.c, s.kh, s.kw, s.ho, s.wo)
+        dx = np.zeros((s.n, s.c, high, wide), g.dtype)
+        for i, j, seen in _entries(dx, s):
+            seen += part[:, :, i, j]
+    else:
+        upstream = np.zeros((s.n, s.o, s.ho, wide), g.dtype)
+        upstream[..., : s.wo] = g
+        part = (lines @ upstream.reshape(s.n, s.o, -1)).reshape(s.n, s.c, s.kh, s.kw, s.ho * wide)
+        flat = np.zeros((s.n, s.c, high * wide + wide - s.wo), g.dtype)
+        for i, j in np.ndindex(s.kh, s.kw):
+            start = i * s.dh * wide + j * s.dw
+            flat[..., start : start + s.ho * wide] += part[:, :, i, j]
+        dx = flat[..., : high * wide].reshape(s.n, s.c, high, wide)
+    return dx[:, :, s.ph : s.ph + s.h, s.pw : s.pw + s.w]
 
 
 def weight_gradient_points(g, seen, x, s):
     """The gradient of the weight, added up over few images at a time."""
-    total, size = np.zeros((s.o, s.c), g.dtype), max(1, SMALL // (s.o * s.c))
+    g, shape = g.reshape(s.n, s.o, s.ho * s.wo), (s.o, s.c, s.kh, s.kw)
+    if s.n == 1:
+        return (g[0] @ seen[0].T).reshape(shape)
+    total, size = np.zeros((s.o, seen.shape[1]), g.dtype), max(1, SMALL // math.prod(shape))
     for a in range(0, s.n, size):
-        total += (g[a : a + size].reshape(-1, s.o, s.ho * s.wo) @ seen[a : a + size].swapaxes(1, 2)).sum(axis=0)
-    return total.reshape(s.o, s.c, 1, 1)
+        total += (g[a : a + size] @ seen[a : a + size].swapaxes(1, 2)).sum(axis=0)
+    return total.reshape(shape)
 
 
 # Convolution with a kernel for each channel, without a stride
@@ -288,9 +321,9 @@ def choose(s, ordered):
     if s.cg == 1 < s.groups:
         return "rows" if places >= 32 or places >= 12 and loss(s) < 0.5 else "windows"
     if places < 48 or s.sh > 1 and s.n < 8:
-        return "rows" if loss(s) < 0.45 else "windows"
+        return "rows" if loss(s) < 0.45 else "points" if s.n == s.groups == 1 else "windows"
     most = 1.5 if ordered else 1.0 if s.n >= 32 else 0.8 if s.sh == 1 else 0.7
-    return "rows" if loss(s) < most else "windows"
+    return "rows" if loss(s) < most else "points" if s.n == s.groups == 1 else "windows"
 
 
 def _long_lines(s):

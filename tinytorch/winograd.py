@@ -70,11 +70,17 @@ def meets(first, last, others, depth, frame):
     return found
 
 
-def four_weights(weight):
-    """(4, O, C, kh): what the four products multiply by."""
-    first, middle, last = weight[..., 0], weight[..., 1] / 2, weight[..., 2]
-    ends = (first + last) / 2
-    return np.stack([first, ends + middle, ends - middle, last])
+def four_weights(columns):
+    """(4, ...): what the four products multiply by, of weights (3, ...) whose columns come first, in the order of those."""
+    first, middle, last = np.array(columns, order="C")  # a copy, to be changed in place
+    four = np.empty((4, *first.shape), first.dtype)
+    four[0], four[3] = first, last
+    first += last
+    first *= 0.5
+    middle *= 0.5
+    np.add(first, middle, out=four[1])
+    np.subtract(first, middle, out=four[2])
+    return four
 
 
 def gradient_of_weights(four):
@@ -145,7 +151,7 @@ def pairs_of(four):
 def convolve(x, weight, bias, s, pooled, relu):
     """(N, C, H, W) to (N, O, H_out, W_out), and which pixels won, block by block; as `pooled`, with `relu`, of half the size."""
     plan, rows = Plan(s, pooled), as_rows(x)
-    lines = np.ascontiguousarray(four_weights(weight).transpose(0, 1, 3, 2))
+    lines = four_weights(weight.transpose(3, 0, 2, 1))
     out, won = kernels.empty((plan.ho >> pooled, s.o, plan.wo >> pooled, s.n), x.dtype), []
     for block in plan.blocks:
         images = block.stop - block.start
@@ -176,7 +182,7 @@ def convolve(x, weight, bias, s, pooled, relu):
 def gradients(upstream, wants_x, out, won, x, weight, bias, s, pooled, relu):
     """[dx or None, dweight, dbias or None]; out, won: of `convolve`."""
     plan, rows, upstream, out = Plan(s, pooled), as_rows(x), as_rows(upstream), as_rows(out)
-    lines = np.ascontiguousarray(four_weights(weight).transpose(0, 2, 3, 1)[:, :, ::-1])
+    lines = four_weights(weight[:, :, ::-1].transpose(3, 1, 2, 0))
     dx = kernels.empty((s.h, s.c, s.w, s.n), x.dtype) if wants_x else None
     if wants_x:
         dx[:, :, 2 * plan.pairs + 2 - s.pw :] = 0  # columns that no result saw
@@ -269,7 +275,7 @@ block_rules(convolve_pairs)
 
 def offered(x, weight, bias, s, pooled=False, relu=False):
     """The result of convolve_pairs, or None where other ways are quicker, or right: of numbers without end it makes NaN."""
-    if x.dtype != weight.dtype or bias is not None and np.shape(bias) != (s.o,) or not worth_pairs(s, pooled, relu):
+    if not worth_pairs(s, pooled, relu) or x.dtype != weight.dtype or bias is not None and np.shape(bias) != (s.o,):
         return None
     out = convolve_pairs(x, weight, bias, s, pooled, relu)
     return None if math.isnan(out.data.min()) else out

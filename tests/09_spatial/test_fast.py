@@ -110,6 +110,27 @@ def test_kernels_for_each_channel_go_their_own_way():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("layout", sorted(LAYOUTS))
+@pytest.mark.parametrize("kernel", [(3, 3), (1, 2), (5, 3)])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("padding", [0, (1, 2)])
+def test_one_image_is_one_product(kernel, stride, dilation, padding, layout, dtype):
+    x, *others = draw(np.random.default_rng(0), dtype, (1, 16, 15, 18), (24, 16, *kernel), (24,))
+    settings = dict(stride=stride, padding=padding, dilation=dilation, groups=1)
+    arrays = LAYOUTS[layout](x), *others
+    same(*(outcome(name, convolution(settings), arrays, 0) for name in ("fast", "windows")))
+
+
+def test_who_convolves_image_by_image():
+    conv, ways = Conv2d(64, 64, 3, padding=1), []
+    for images in (1, 2):
+        with use_backend("fast"):
+            ways.append(conv(Tensor(np.ones((images, 64, 14, 14)), requires_grad=True)).grad_fn[1])
+    assert "points" in ways[0] and "points" not in ways[1]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("seed", range(6))
 def test_convolution_equals_the_loops(seed, dtype):
     rng = np.random.default_rng(seed)
