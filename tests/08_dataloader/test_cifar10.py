@@ -43,7 +43,7 @@ def folder(tmp_path):
 def packed(extra=(), skip=(), folder=FOLDER):
     """A .tar.gz of the six files; `extra` holds further (TarInfo, bytes)."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as tar:
         for number, name in enumerate(NAMES):
             if name not in skip:
                 member = tarfile.TarInfo(f"{folder}/{name}")

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 import sqlite3
 
 import pytest
@@ -11,26 +12,40 @@ from tito.course import notebook
 from tito.course.registry import Course
 from tito.grading import gradebook
 from tito.grading import migrate as migration
+from tito.grading.sandbox import isolation
 from tito.grading.service import GradingService
 
 pytestmark = pytest.mark.usefixtures("one_rung")
 NAME = "activations_dev.ipynb"
 
 
-@pytest.fixture
-def desk(course, submission):
-    """Two submissions are graded; a person gave ada 17 for gelu, 2 more for relu, and a comment on both."""
-    desk = GradingService(course)
+@pytest.fixture(scope="module")
+def graded(released, submission, best_rung, tmp_path_factory):
+    """A course with two graded submissions; a person gave ada 17 for gelu, 2 more for relu, and a comment on both."""
+    if best_rung is None:
+        pytest.skip("no isolation works on this machine")
+    folder = tmp_path_factory.mktemp("graded") / "course"
+    shutil.copytree(released, folder)
+    desk = GradingService(Course.load(folder))
     for student, solved in (("ada", "all"), ("ben", ("relu", "gelu"))):
         submission(desk.settings["submitted"] / student / "02_activations" / NAME, solved=solved)
-    desk.grade_submissions(course.module("02"), jobs=2)
+    with pytest.MonkeyPatch.context() as here:
+        here.setattr(isolation, "ladder", lambda names=None: iter([best_rung]))
+        desk.grade_submissions(desk.course.module("02"))
     own = "where notebook_id in (select n.id from submitted_notebook n join submitted_assignment s on "
     own += "s.id = n.assignment_id where s.student_id = 'ada') and cell_id in (select id from base_cell where name = ?)"
     sql(desk, f"update grade set manual_score = 17, needs_manual_grade = 0 {own}", "test_gelu")
     sql(desk, f"update grade set extra_credit = 2 {own}", "test_relu")
     for cell in ("gelu", "relu"):
         sql(desk, f"update comment set manual_comment = 'by hand' {own}", cell)
-    return desk
+    return folder
+
+
+@pytest.fixture
+def desk(graded, course):
+    """The desk of such a course of one's own."""
+    shutil.copytree(graded / "grading", course.root / "grading", dirs_exist_ok=True)
+    return GradingService(course)
 
 
 @pytest.fixture
@@ -106,7 +121,7 @@ def carried_out(desk, names=None):
     with sqlite3.connect(copied) as old:
         assert sorted(old.execute("select * from grade").fetchall(), key=str) == before["grade"]
     assert desk.migrate(module)[0].changes == []
-    report = desk.grade_submissions(module, jobs=2)
+    report = desk.grade_submissions(module)
     exported = {mark.student["id"]: (mark.score, mark.most) for mark in desk.all_marks([module])}
     assert {row.student: (row.score, row.max) for row in report.rows} == exported
     return [str(one) for one in plan.changes], exported
@@ -207,7 +222,7 @@ def test_a_notebook_added_as_a_bonus_and_removed_again(desk):
     target = desk.settings["submitted"] / "ada/02_activations/more_dev.ipynb"
     target.write_text((desk.course.root / "modules/02_activations/more_dev.ipynb").read_text())
     module = desk.course.module("02")
-    report = desk.grade_submissions(module, jobs=2)
+    report = desk.grade_submissions(module)
     [ada, ben] = [(row.score, row.max, row.bonus, row.bonus_max) for row in report.rows]
     assert ada == (99, 100, 50, 50) and ben == (30, 100, 0, 50)
     status = [(row["score"], row["max"], row["bonus"]) for row in desk.status(module)]

@@ -60,10 +60,10 @@ def hand_in(desk, submission):
     return hand_in
 
 
-def made(desk, students=None, **options):
+def made(desk, students=None, jobs=1, **options):
     """Student -> page; and what was said on the way."""
     module, said = desk.course.module("02"), []
-    found = desk.feedback(module, students, 2, lambda done, total, line: said.append((done, total, line)), **options)
+    found = desk.feedback(module, students, jobs, lambda done, total, line: said.append((done, total, line)), **options)
     return {path.parts[-3]: path.read_text(encoding="utf-8") for path in found}, said
 
 
@@ -78,7 +78,7 @@ def test_the_cause_comes_first_with_the_exercise_its_cell_and_the_hint(desk, han
         hand_in(student, changes=changes)
     hand_in("blank", solved=())
     hand_in("hidden", changes={"leaky_relu": NEARLY})
-    desk.grade_submissions(desk.course.module("02"), jobs=2)
+    desk.grade_submissions(desk.course.module("02"), jobs=1)
     found, _ = made(desk)
     syntax, table = text_of(found["syntax"]), found["syntax"].partition("Your notebook")[0]
     assert "90 of 100 points" in syntax and "Your result, cell by cell" in syntax
@@ -102,7 +102,7 @@ def test_hidden_inputs_stay_hidden(desk, hand_in):
         "cry", changes={"leaky_relu": SPY, "gelu": "\ndef gelu(x):\n    raise ValueError(f'for you: {seen[3:]}')\n"}
     )
     hand_in("top", changes={"leaky_relu": SPY, "gelu": "\nraise ValueError(f'for you: {seen[3:]}')\n"})
-    desk.grade_submissions(desk.course.module("02"), jobs=2)
+    desk.grade_submissions(desk.course.module("02"), jobs=1)
     found, _ = made(desk)
     marked = desk.settings["autograded"] / "spy/02_activations" / NAME
     outputs = {cell["id"]: cell.get("outputs") for cell in json.loads(marked.read_text())["cells"]}
@@ -150,7 +150,7 @@ def test_hostile_texts_stop_nobody(desk, hand_in):
     hand_in("cells", edit=lambda cells: [*cells[:5], *(own(f"y{n} = {n}", n) for n in range(600)), *cells[5:]])
     desk.grade_submissions(desk.course.module("02"), jobs=2)
     start = time.process_time()
-    found, _ = made(desk)
+    found, _ = made(desk, jobs=2)
     assert found.keys() == {"ada", "cells", *HOSTILE} and time.process_time() - start < 10
     for student, page in found.items():
         assert "Your result, cell by cell" in page and len(page) < 1_000_000, student
@@ -207,7 +207,7 @@ def test_no_result_no_page(desk, hand_in):
 
 
 def test_ctrl_c_leaves_whole_pages_only(desk, hand_in):
-    for number in range(6):
+    for number in range(4):
         hand_in(f"s{number}", own=f"# {number}")
     desk.grade_submissions(desk.course.module("02"), jobs=2)
     slow = "import time, tito.grading.press as press, tito.cli, sys\n"
@@ -223,11 +223,11 @@ def test_ctrl_c_leaves_whole_pages_only(desk, hand_in):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 130 and "of 6 pages of 02_activations are made" in said, said
+    assert process.returncode == 130 and "of 4 pages of 02_activations are made" in said, said
     assert "To go on: tito grade feedback 02" in said and "Traceback" not in said
     left = [path for path in desk.settings["feedback"].rglob("*") if path.is_file()]
     assert left and all(path.suffix == ".html" and path.read_text().endswith("</html>\n") for path in left)
-    assert len(made(desk)[0]) == 6
+    assert len(made(desk)[0]) == 4
 
 
 @pytest.mark.browser

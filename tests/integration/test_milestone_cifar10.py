@@ -165,13 +165,30 @@ def test_deep_is_for_photographs(model, tmp_path):
 # Pictures of one's own --------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def course(whole, tmp_path, monkeypatch):
-    """A course folder whose runs are those of `whole`, and a digits network trained for a moment."""
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a digits network that was trained for a moment."""
     from tinytorch import Trainer, manual_seed, optim
     from tinytorch.core.spatial import digits_cnn
     from tinytorch.data.loader import DataLoader, TensorDataset, digits
 
+    folder = tmp_path_factory.mktemp("trained")
+    manual_seed(0)
+    model, (images, labels, _, _) = digits_cnn(), digits(0)
+    Trainer(model, optim.SGD(model.parameters(), lr=0.1, momentum=0.9)).fit(
+        DataLoader(TensorDataset(images, labels), 32, shuffle=True),
+        epochs=8,
+        checkpoint=folder / "digits-cnn-seed-0.safetensors",
+        progress=False,
+    )
+    record = {"data": "digits", "network": "cnn", "finished": True, "test_accuracy": 0.9}
+    (folder / "digits-cnn-seed-0.json").write_text(json.dumps(record))
+    return folder
+
+
+@pytest.fixture
+def course(whole, trained, tmp_path, monkeypatch):
+    """A course folder whose runs are those of `whole`, and the digits network."""
     root = tmp_path / "course"
     root.mkdir()
     shutil.copy(ROOT / "settings.ini", root)
@@ -179,16 +196,7 @@ def course(whole, tmp_path, monkeypatch):
         (root / name).symlink_to(ROOT / name)
     (root / "tinytorch").symlink_to(PACKAGE / "tinytorch")
     shutil.copytree(whole[0], root / "runs")
-    manual_seed(0)
-    model, (images, labels, _, _) = digits_cnn(), digits(0)
-    Trainer(model, optim.SGD(model.parameters(), lr=0.1, momentum=0.9)).fit(
-        DataLoader(TensorDataset(images, labels), 32, shuffle=True),
-        epochs=8,
-        checkpoint=root / "runs" / FOLDER / "digits-cnn-seed-0.safetensors",
-        progress=False,
-    )
-    record = {"data": "digits", "network": "cnn", "finished": True, "test_accuracy": 0.9}
-    (root / "runs" / FOLDER / "digits-cnn-seed-0.json").write_text(json.dumps(record))
+    shutil.copytree(trained, root / "runs" / FOLDER, dirs_exist_ok=True)
     monkeypatch.chdir(root)
     return root
 

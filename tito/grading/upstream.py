@@ -9,7 +9,6 @@ from pathlib import Path
 from tito import CourseError
 from tito.course.registry import Course
 from tito.grading.reasons import DRIVERS, database_message
-from tito.runner import platform
 
 # the last line of a traceback, indented in nbgrader's log
 REASON = re.compile(r"\s*(?P<module>(?:\w+\.)*)(?P<kind>\w*(?:Error|Exception))(?:: (?P<text>.*))?$")
@@ -36,7 +35,15 @@ def call_nbgrader(course: Course, url: str, what: str, *names: str, patience: fl
     command = [sys.executable, "-P", "-c", API, what, *names]
     environment = {**os.environ, "PATH": tools, "MPLBACKEND": "Agg"}
     try:
-        ended = platform.run(command, patience, cwd=course.root, env=environment)
+        ended = subprocess.run(
+            command,
+            cwd=course.root,
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=patience,
+        )
     except subprocess.TimeoutExpired:
         raise CourseError(f"nbgrader's {what} took over {patience:.0f} s and was ended") from None
     if ended.returncode:
