@@ -280,13 +280,18 @@ def softmax(x, axis):
     return _by_rows(_softmax, 1, 0, x)[0]
 
 
+def _sums(ones, x):
+    """The sum of each row, 1,024 numbers at a time: a product adds up one after the other, and thousands cost a digit."""
+    return sum(x[:, a : a + 1024] @ ones[a : a + 1024] for a in range(0, len(ones), 1024))
+
+
 def _softmax(ones, out, x):
     _exp(x, out)
-    sums = out @ ones
-    if not _between(1e-3, sums, 1e30):  # only then need the numbers be shifted: some powers are lost
+    sums = _sums(ones, out)
+    if not _between(1e-3, sums, 6e4 if x.dtype == np.float32 else 1e30):  # then they are shifted: digits would be lost
         np.subtract(x, x.max(axis=1)[:, None], out=out)
         _exp(out, out)
-        sums = out @ ones
+        sums = _sums(ones, out)
     out *= np.reciprocal(sums, out=sums)[:, None]
 
 
@@ -318,19 +323,19 @@ def _log_softmax(reciprocals, ones, out, powers, x):
     sums, narrow = None, x.dtype == np.float32
     if narrow:
         _exp(x, powers)
-        sums = powers @ ones
+        sums = _sums(ones, powers)
     if narrow and _between(3.4e-4, sums, 6e4):  # logarithms from -8 to 11 lose no more than 9e-7 of 1
         np.subtract(x, np.log(sums)[:, None], out=out)
     else:
         np.subtract(x, x.max(axis=1)[:, None], out=out)
         _exp(out, powers)
-        sums = powers @ ones
+        sums = _sums(ones, powers)
         out -= np.log(sums)[:, None]
     reciprocals.append(np.reciprocal(sums, out=sums))
 
 
 def _log_softmax_gradient(ones, out, upstream, powers, reciprocals):
-    np.multiply(powers, (upstream @ ones * reciprocals[:, 0])[:, None], out=out)
+    np.multiply(powers, (_sums(ones, upstream) * reciprocals[:, 0])[:, None], out=out)
     np.subtract(upstream, out, out=out)
 
 

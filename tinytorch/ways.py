@@ -323,7 +323,7 @@ def choose(s, ordered):
 
 def _long_lines(s):
     """Whether lines of channels pay: long, with little frame between the rows, and kernels that can be turned round."""
-    if s.n * s.kh * s.kw <= 16:  # few images, few taps: more calls than numbers
+    if s.sw > 1 or s.n * s.kh * s.kw <= 16:  # few images, few taps: more calls than numbers
         return False
     reach = s.dh * (s.kh - 1), s.dw * (s.kw - 1)
     return s.n * s.wo * s.ho >= 64 and s.w + 2 * s.pw <= 2 * s.wo and s.ph <= reach[0] and s.pw <= reach[1]
@@ -501,12 +501,9 @@ def _suits(layer, x):
 
 def _is_norm(layer):
     """Whether this is a BatchNorm2d exactly as written."""
-    if not isinstance(layer, Module):
+    if not isinstance(layer, Module) or not (blocks := _norm_written()) or type(layer) is not blocks.BatchNorm2d:
         return False
-    blocks = _norm_written()
-    return (
-        bool(blocks) and type(layer) is blocks.BatchNorm2d and not {"forward", "normalise_batch"} & vars(layer).keys()
-    )
+    return not {"forward", "normalise_batch"} & vars(layer).keys() and isinstance(layer.eps, int | float | np.number)
 
 
 def fuse_norm(layer, rest):
@@ -559,11 +556,11 @@ def fold_norm(layer, rest):
         scale = _scale(layer, norm, x)
         folded = None if scale is None else _folded(layer, norm, scale, x, at)
         if folded:
-            out = Sequential(folded, *rest[:at], *after[:block])(x)
+            out = _through(x, folded, *rest[:at], *after[:block])
             return out if block else _activated(out, activation, after)
-        out = Sequential(*before)(x)
+        out = _through(x, *before)
         if scale is None or out.size >= NORM:
-            return Sequential(norm, *after)(out)
+            return _through(out, norm, *after)
         mean, bias = norm.running_mean.data, norm.bias
         out.data -= mean[:, None, None]
         out.data *= scale[:, None, None]
@@ -574,14 +571,23 @@ def fold_norm(layer, rest):
     return run, at + 1 + len(after)
 
 
+def _through(x, *layers):
+    """x through the layers, as Sequential takes it; who listens to Sequential hears of the user's own alone."""
+    for run in Sequential(*layers).plan():
+        x = run(x)
+    return x
+
+
 def _scale(layer, norm, x):
     """(O,): what normalising multiplies by, if all are floats of one kind and fit; else None."""
     held = [t for t in (layer.bias, norm.weight, norm.bias) if t is not None] + [norm.running_mean, norm.running_var]
     if not isinstance(layer.weight, Tensor) or x.ndim not in (3, 4) or not x.size or x.dtype.char not in "fd":
         return None
-    if x.dtype != layer.weight.dtype or norm.num_features != layer.out_channels:
+    if x.dtype != layer.weight.dtype or layer.weight.ndim != 4 or len(layer.weight) != norm.num_features:
         return None
-    if not all(isinstance(t, Tensor) and t.dtype == x.dtype and t.shape == (layer.out_channels,) for t in held):
+    if not _is_pair(layer.stride):
+        return None
+    if not all(isinstance(t, Tensor) and t.dtype == x.dtype and t.shape == (norm.num_features,) for t in held):
         return None
     with np.errstate(divide="ignore", invalid="ignore"):
         scale = 1 / np.sqrt(norm.running_var.data + x.dtype.type(norm.eps))

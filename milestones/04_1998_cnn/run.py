@@ -399,7 +399,7 @@ def verdict(stage, task, kept, page, note, without=()):
     stage.require(f"test accuracy, {whose}: {percent(score)}{needed}", score >= task.needed)
     stage.require("every parameter tensor had a gradient and moved", all_learned(kept["cnn"]))
     stage.require("gradients agree with finite differences to 1 in 1,000", slopes_agree(kept["cnn"]))
-    part = "" if task.part == 1 else f"trained on {100 * task.part:.0f} % of the data"
+    part = "" if task.part == 1 else f"trained on {100 * task.part:g} % of the data"
     if task.long:
         note = f"{cost(kept)} {note}"
     return stage.verdict(" and ".join(filter(None, [stage.why_not(), part, *without])), page, note)

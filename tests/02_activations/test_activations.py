@@ -196,6 +196,19 @@ def test_long_lines_and_short_ones(length):
     assert np.getbufsize() == before, "NumPy's settings are left as they were"
 
 
+@pytest.mark.parametrize("length", [40, 9000, 40_000])
+@pytest.mark.parametrize("middle", [-1e4, -5, 0, 10, 40, 60, 80, 1e4])
+def test_shares_are_as_exact_wherever_the_row_lies(middle, length):
+    """And the sum of a long row, the largest of which comes first."""
+    x = np.random.default_rng(2).normal(middle, 2, size=(20_000 // length + 2, length))
+    x[:, 0] = middle + (2 if length < 100 else 13)
+    x = x.astype(np.float32)
+    powers = np.exp(x.astype(np.float64) - x.max(axis=-1, keepdims=True))
+    shares = powers / powers.sum(axis=-1, keepdims=True)
+    np.testing.assert_allclose(activations.softmax(Tensor(x)).data, shares, rtol=0, atol=6e-7)
+    np.testing.assert_allclose(activations.log_softmax(Tensor(x)).data, np.log(shares), rtol=1e-6, atol=1e-6)
+
+
 def test_softmax_of_nothing_is_nothing():
     for function in (activations.softmax, activations.log_softmax):
         for shape in ((2, 0), (0, 2), (0,)):

@@ -102,6 +102,15 @@ def test_a_kernel_for_each_channel_equals_windows(blocks, kernel, padding, dilat
         same(*(outcome(name, convolution(settings), arrays, seed) for name in ("fast", "windows")))
 
 
+@pytest.mark.parametrize("stride", [(1, 2), (2, 1), (1, 3)])
+@pytest.mark.parametrize("kernel", [(2, 1), (3, 2)])
+def test_a_kernel_for_each_channel_with_a_stride_one_way(kernel, stride):
+    """Of images so narrow that what a stride leaves out is little more than a frame."""
+    x, *others = draw(np.random.default_rng(1), np.float64, (20, 3, 11, 7), (3, 1, *kernel), (3,))
+    arrays, settings = (x, *others), {"stride": stride, "groups": 3}
+    same(*(outcome(name, convolution(settings), arrays, 0) for name in ("fast", "windows")))
+
+
 def test_kernels_for_each_channel_go_their_own_way():
     x = Tensor(np.ones((4, 3, 9, 9)), requires_grad=True)
     with use_backend("fast"):

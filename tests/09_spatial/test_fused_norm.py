@@ -307,3 +307,35 @@ def test_what_is_not_as_written_is_not_put_into_weights(monkeypatch):
     wrong = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(7)).eval()
     with pytest.raises(ValueError, match="expected 7 channels, got 8"):
         used("fast", wrong, x)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda conv, norm: setattr(conv, "stride", 2),
+        lambda conv, norm: setattr(conv, "weight", Tensor(conv.weight.data[:1])),
+        lambda conv, norm: setattr(conv, "weight", Tensor(conv.weight.data[0])),
+        lambda conv, norm: setattr(norm, "eps", np.full((8, 1, 1), 1e-3, "float32")),
+        lambda conv, norm: setattr(norm, "eps", None),
+    ],
+    ids=["stride", "few kernels", "no kernels", "eps for each channel", "no eps"],
+)
+def test_settings_that_somebody_set_later_are_taken_as_windows_takes_them(change):
+    net, norm, x = plain(after=(ReLU(),))
+    change(net[0], norm)
+    try:
+        right = used("windows", net, x)
+    except (TypeError, ValueError) as error:
+        with pytest.raises(type(error)) as mine:
+            used("fast", net, x)
+        assert str(mine.value) == str(error)
+    else:
+        same(used("fast", net, x), right)
+
+
+def test_who_listens_to_sequential_hears_of_the_chain_alone(monkeypatch):
+    net, norm, x = plain()
+    usual, called = nn.Sequential.forward, []
+    monkeypatch.setattr(nn.Sequential, "forward", lambda self, x: called.append(self) or usual(self, x))
+    used("fast", net, x)
+    assert called == [net]

@@ -107,6 +107,12 @@ def test_ctrl_c_and_resume_give_the_same_numbers(whole, slice_of_pictures, tmp_p
     assert first["filters"] == second["filters"] and first["confusion"] == second["confusion"]
 
 
+def test_a_single_picture_is_no_share_of_nothing(slice_of_pictures, tmp_path):
+    done = play(tmp_path, slice_of_pictures, "--no-mlp", "--no-page", "--part", "0.00001")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "trained on 0.001 % of the data" in " ".join(done.stdout.split())
+
+
 @pytest.mark.slow
 def test_the_deep_network_trains_and_its_statistics_stay_those_of_training(slice_of_pictures, tmp_path):
     from tinytorch.files import read_arrays
