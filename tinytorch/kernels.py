@@ -71,6 +71,12 @@ def _many(*arrays):
     return alike and np.may_share_memory(first, first.ravel("K"))
 
 
+def _too_few(x):
+    """ValueError, for a function that is quicker on many numbers and no answer to an exercise on few."""
+    if np.size(x) < FEW:
+        raise ValueError(f"made for {FEW:,} numbers or more, got {np.size(x):,}: call the one of tinytorch.core")
+
+
 class Quick:
     """A function of a lesson on few numbers; on many another one, which gives the same in less time.
 
@@ -114,7 +120,7 @@ class QuickSaving(Quick):
 
 def quick_gelu(function):
     """For `refusals`: the lesson's gelu. On many numbers the slope is found on the way."""
-    return QuickSaving(function, gelu, _many, lambda: (np.linspace(-6, 6, 49),))
+    return QuickSaving(function, gelu, _many, lambda: (np.linspace(-6, 6, FEW),))
 
 
 class Slope:
@@ -129,6 +135,7 @@ def gelu(x, form="tanh"):
 
     "erf" is that of float32, exact to 3e-7 of the result or of 1.
     """
+    _too_few(x)
     way, wanted = _GELU[form], recording is None or recording.get()
 
     def piece(results, inputs, room):
@@ -269,6 +276,7 @@ def _by_rows(function, made, room, *arrays):
 
 def softmax(x, axis):
     """softmax of many floats along the last axis."""
+    _too_few(x)
     return _by_rows(_softmax, 1, 0, x)[0]
 
 
@@ -305,6 +313,7 @@ class Powers:
 
 def log_softmax(x, axis):
     """(log_softmax of many floats along the last axis, Powers); without them where nothing is recorded."""
+    _too_few(x)
     wanted, reciprocals = recording is None or recording.get(), []
     out, *powers = _by_rows(functools.partial(_log_softmax, reciprocals), 1 + wanted, 1 - wanted, x)
     return out, Powers(powers[0], np.concatenate(reciprocals)) if wanted else None
@@ -333,7 +342,7 @@ def _log_softmax_gradient(ones, out, upstream, powers, reciprocals):
 def quick_rows_of(function):
     """For `refusals`: the lesson's softmax or log_softmax (x, axis), quick for many numbers along the last axis."""
     kind, quick = {"softmax": (Quick, softmax), "log_softmax": (QuickSaving, log_softmax)}[function.__name__]
-    return kind(function, quick, _rows, lambda: (np.random.default_rng(0).standard_normal((2, 3, 7)), -1))
+    return kind(function, quick, _rows, lambda: (np.random.default_rng(0).standard_normal((2, FEW // 64, 32)), -1))
 
 
 def quick_softmax_gradient(rule):

@@ -255,14 +255,9 @@ def weight_gradient_points(g, seen, x, s):
 # Convolution with a kernel for each channel, without a stride
 
 
-def _ordered(x):
-    """The rows of images, one after the other in memory."""
-    return np.ascontiguousarray(as_rows(x))
-
-
 def convolve_channels(x, weight, bias, s):
     """Nothing is saved: the frame is made again for the gradient of the weight."""
-    return as_images(lines.convolve_channels(_ordered(x), weight, bias, s)), None
+    return as_images(lines.convolve_channels(np.ascontiguousarray(as_rows(x)), weight, bias, s)), None
 
 
 def input_gradient_channels(g, weight, s):
@@ -275,7 +270,7 @@ def input_gradient_channels(g, weight, s):
 
 def weight_gradient_channels(g, seen, x, s):
     """The gradient of the weight."""
-    return lines.weight_gradient_channels(_ordered(g), _ordered(x), s)
+    return lines.weight_gradient_channels(np.ascontiguousarray(as_rows(g)), np.ascontiguousarray(as_rows(x)), s)
 
 
 # Which way: arithmetic on the shapes

@@ -22,12 +22,6 @@ def total(values, start=0):
 TEST = "def test_unit_total():\n    assert total([1, 2, 4], 1) == 8\n    assert total([]) == 0\n\n\ntest_unit_total()"
 
 
-@pytest.fixture(autouse=True)
-def nothing_importable(monkeypatch):
-    """The package's own functions are tried by `tito dev check`."""
-    monkeypatch.setattr(answers, "_importable", lambda package, later: {})
-
-
 def cell(id, source, **marks):
     return {
         "cell_type": "code",
@@ -37,10 +31,10 @@ def cell(id, source, **marks):
     }
 
 
-def found(given, before=(), below=""):
+def found(given, before=(), below="", test=TEST):
     cells = [cell("given", f"#| exporti\n{given}"), *before, cell("total", SOLUTION, solution=True, grade=False)]
-    cells.append(cell("test_total", f"{below}{TEST}", solution=False, grade=True, points=1))
-    return list(answers._try_all(cells, "tinytorch", [], {"total": ["test_total"]}))
+    cells.append(cell("test_total", f"{below}{test}", solution=False, grade=True, points=1))
+    return list(answers._try_all(cells, {}, {"total": ["test_total"]}))
 
 
 def test_a_function_that_solves_the_exercise_is_found_whatever_its_name():
@@ -61,9 +55,15 @@ def test_a_function_below_the_exercise_is_found_unless_it_calls_the_exercise():
     assert found("", below=below.replace("sum", "total")) == []
 
 
+def test_what_passes_the_visible_part_alone_is_no_answer():
+    below = "def again(values, start=0):\n    return 8 if start else 0\n\n\n"
+    assert found("", below=below) == [("total", "total", "again", "test_total")]
+    hidden = "    ### BEGIN HIDDEN TESTS\n    assert total([5], 1) == 6\n    ### END HIDDEN TESTS\n"
+    assert found("", below=below, test=TEST.replace("\n\ntest_unit", f"{hidden}\n\ntest_unit")) == []
+
+
 @pytest.mark.slow
-def test_nothing_beside_an_exercise_solves_it_in_any_module(monkeypatch):
-    monkeypatch.undo()
+def test_nothing_beside_an_exercise_solves_it_in_any_module():
     course = Course.load(REPOSITORY)
     wrong = [
         problem

@@ -29,6 +29,7 @@ from tito.runner import platform
 PATIENCE = 900  # seconds for a notebook
 SECONDS = 3  # for one trial
 IDLE = ("viz", "predict", "refusals", "files", "progress", "data")  # they draw, ask, refuse, read and write
+SIGNS = ("add", "subtract", "multiply", "divide", "negative")  # to call one is to write a formula
 _REGION = re.compile(rf"(?ms)^([ \t]*){notebook.BEGIN}\n(.*?)^[ \t]*{notebook.END}")
 
 
@@ -39,25 +40,28 @@ def check(course: Course, module: Module, path: Path) -> Iterator[str]:
     later = [target for one in course.modules if one.number >= module.number for target in one.targets.values()]
     later = [f"{course.lib_name}.{target}" for target in later]
     tests = {solution: list(one.tests) for one in module.exercises for solution in one.solution}
-    question = [str(path), course.lib_name, later, tests]
+    own = f"{course.lib_name}.{module.targets[path]}"
+    question = [str(path), course.lib_name, own, later, tests]
     for cell, where, name, test in ask_child("functions", path, course.package.parent, question, PATIENCE):
         yield f"{path.name}, {cell}: {name} in the place of {where} passes {test}"
 
 
 def main() -> None:
     """What the child process does: a question on standard input, the answer on standard output."""
-    path, package, later, tests = json.load(sys.stdin)
+    path, package, own, later, tests = json.load(sys.stdin)
     answer, sys.stdout = sys.stdout, sys.stderr
-    json.dump(list(_try_all(notebook.read(Path(path))["cells"], package, later, tests)), answer)
+    importable = _importable(package, later)
+    sys.modules[own] = None  # type: ignore[assignment]  # what would reach it from elsewhere is the student's to write
+    json.dump(list(_try_all(notebook.read(Path(path))["cells"], importable, tests)), answer)
 
 
-def _try_all(cells: list[dict], package: str, later: list[str], tests: dict) -> Iterator[tuple[str, str, str, str]]:
+def _try_all(cells: list[dict], importable: dict, tests: dict) -> Iterator[tuple[str, str, str, str]]:
     """(cell, function, what was put in its place, the test that passed)."""
     namespace: dict = {"__name__": "__main__"}
-    importable = _importable(package, later)
     written: set[str] = set()
     core = [cell for cell in cells if notebook.kind(cell) in notebook.CORE]
     sources = {cell["id"]: without_hidden(cell["source"]) for cell in core}
+    graded = {cell["id"]: cell["source"] for cell in core}
     whole: dict = {"__name__": "__main__"}  # students read on: what stands below an exercise is visible, too
     for cell in core:
         _run(cell, sources, whole)
@@ -68,10 +72,10 @@ def _try_all(cells: list[dict], package: str, later: list[str], tests: dict) -> 
             rest = [one["id"] for one in after]
             below = {n: whole[n] for n in _given(after) - {*namespace, *written}}
             for number, (where, inside) in enumerate(_regions(cell["source"])):
-                lost = own & _asked(cell["source"], number, where, inside, rest, sources, own, namespace)
+                lost = own & _asked(cell["source"], number, where, inside, rest, graded, own, namespace)
                 if not lost:
                     continue
-                visible = ((n, f) for n, f in namespace.items() if n not in written)
+                visible = ((n, f) for n, f in namespace.items() if n not in written and n not in SIGNS)
                 seen = importable | {n: f for n, f in visible if isinstance(f, FunctionType)}
                 for name, function in (below | seen).items():
                     names = dict(namespace)
@@ -81,7 +85,7 @@ def _try_all(cells: list[dict], package: str, later: list[str], tests: dict) -> 
                         function = FunctionType(function.__code__, names, name, *rest_of_it)
                     names["_try"] = _caller(function)
                     faulty = _replaced(cell["source"], number, _call(inside))
-                    found = _passed(faulty, rest, sources, lost, names)
+                    found = _passed(faulty, rest, graded, lost, names)
                     yield from ((cell["id"], where, name, test) for test in sorted(found))
         before = set(namespace)
         _run(cell, sources, namespace)
@@ -120,7 +124,7 @@ def _importable(package: str, later: list[str]) -> dict[str, FunctionType]:
             continue
         module = importlib.import_module(info.name)
         for name, function in vars(module).items():
-            if isinstance(function, FunctionType) and function.__module__ == info.name:
+            if isinstance(function, FunctionType) and function.__module__ == info.name and name not in SIGNS:
                 found[f"{info.name}.{name}"] = inspect.unwrap(function)
     return found
 
