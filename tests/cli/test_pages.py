@@ -3,6 +3,7 @@
 What is marked slow here is a step of .ci/run.
 """
 
+import html
 import inspect
 import re
 import shutil
@@ -235,15 +236,17 @@ def test_the_whole_course_has_no_link_that_leads_nowhere(tmp_path):
 def test_slides_ask_before_they_show_and_need_no_network(course, tito):
     text = {"cell_type": "markdown", "metadata": {}}
     asked = "How *steep* is $x^2$ there? Type it in. *If the test fails*, why?"
+    draw = course.cell("code", "draw", "import matplotlib.pyplot as plt\nplt.plot([1, 4, 9])\nplt.show()")
     course.use(
         {**text, "id": "ask", "source": f"## Curves\n\nA line bends.\n\n{asked}"},
-        course.cell("code", "draw", "import matplotlib.pyplot as plt\nplt.plot([1, 4, 9])\nplt.show()"),
+        {**draw, "metadata": {"alt": "a curve, $x^2$"}},
         {**text, "id": "see", "source": "**What to see.** It grows by 3, then by 5."},
     )
     end = tito("dev", "slides", "--to", "talk")
     assert end.code == 0 and "Made 1: open talk/01_alpha.html" in end.out
     text = (course.root / "talk" / "01_alpha.html").read_text(encoding="utf-8")
     question, figure, notes = (text.index(mark) for mark in ("<em>steep</em>", 'src="data:image/png', "It grows by 3"))
+    assert html.unescape(re.search('<img alt="([^"]*)" src="data:', text)[1]) == "a curve, $x^2$"
     assert "Type it in" not in text and "fails" not in text, "a slide ends with its question"
     assert "It is <math" in text and "2 hours" not in text, "what a lesson needs is not for the wall"
     assert text.index("Curves") < question < figure < notes and "<math" in text

@@ -114,8 +114,8 @@ def _cells(slide: Slide) -> list:
     """The slide with the question, the one with the figure, and the notes."""
     made = [_markdown(f"## {slide.heading}\n\n{slide.question}", "slide")]
     for number, (png, said) in enumerate(slide.figures):
-        data = base64.b64encode(png).decode()
-        image = f'<img alt="{html.escape(said)}" src="data:image/png;base64,{data}">'
+        data, alt = base64.b64encode(png).decode(), html.escape(said).replace("$", "&#36;")  # no formula is made
+        image = f'<img alt="{alt}" src="data:image/png;base64,{data}">'
         made.append(_markdown(image, "subslide" if slide.question and not number else "-"))
     return made + ([_markdown(slide.notes, "notes")] if slide.notes else [])
 
